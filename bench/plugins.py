@@ -19,19 +19,28 @@ import pluggy
 from bench import hookspecs
 from bench.errors import PluginError, UnknownName
 from bench.spec import Ref, parse, to_json
-from bench.types import ModelFamily, Offer
+from bench.types import (
+    Dataset,
+    Ensemble,
+    Executor,
+    Metric,
+    Model,
+    ModelFamily,
+    Offer,
+    Reporter,
+    Strategy,
+)
 
-KINDS = {  # hook -> what its offers are called, and their type
-    name: (name.removeprefix("register_"), kind)
-    for name, kind in {
-        "register_datasets": hookspecs.Dataset,
-        "register_models": (hookspecs.Model, hookspecs.ModelFamily),
-        "register_strategies": hookspecs.Strategy,
-        "register_ensembles": hookspecs.Ensemble,
-        "register_metrics": hookspecs.Metric,
-        "register_executors": hookspecs.Executor,
-        "register_reporters": hookspecs.Reporter,
-    }.items()
+KINDS: Mapping[
+    str, tuple[str, tuple[type[Offer], ...]]
+] = {  # hook -> what its offers are called, their types
+    "register_datasets": ("datasets", (Dataset,)),
+    "register_models": ("models", (Model, ModelFamily)),
+    "register_strategies": ("strategies", (Strategy,)),
+    "register_ensembles": ("ensembles", (Ensemble,)),
+    "register_metrics": ("metrics", (Metric,)),
+    "register_executors": ("executors", (Executor,)),
+    "register_reporters": ("reporters", (Reporter,)),
 }
 SINGULAR = {"strategies": "strategy"} | {
     k: k[:-1] for k in ("datasets", "models", "ensembles", "metrics", "executors", "reporters")
@@ -202,4 +211,3 @@ def _catalog(collected: dict[str, dict[str, list[Entry]]], problems: list[str]) 
                 f"or set BENCH_BLOCK={claims[-1].source.plugin} to switch it off"
             )
     return Catalog(entries, (*problems, *conflicts.values()), conflicts)
-

@@ -40,6 +40,9 @@ class Ref:
     revision: int = 1
     local: Mapping[str, Any] = field(default_factory=dict, metadata={"identity": False})
 
+    def __hash__(self) -> int:  # the mappings have none of their own
+        return hash((self.name, repr(self.params), self.revision, repr(self.local)))
+
 
 @dataclass(frozen=True)
 class SplitSettings:
@@ -110,7 +113,7 @@ class Protocol:
     rounds: Count = 5
     seed: Annotated[int, Ge(0)] = 0
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    model: str = "convnext_tiny"
+    model: str = "convnext_tiny.fb_in1k"
     split: SplitSettings = SplitSettings()
     pretrain: Pretraining = Pretraining()
     finetune: Finetuning = Finetuning()
@@ -282,7 +285,9 @@ def check_known(cls: type[Any], data: Mapping[str, Any], where: str) -> None:
     for name, value in data.items():
         if name not in fields:
             near = difflib.get_close_matches(name, fields, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"known keys: {', '.join(sorted(fields)) or 'none'}"
+            hint = (
+                f"did you mean {near[0]}?" if near else f"known keys: {', '.join(sorted(fields)) or 'none'}"
+            )
             raise ConfigError(f"{where}.{name}: no such key; {hint}")
         for inner in _dataclasses_in(hints[name]):
             if isinstance(value, Mapping):
@@ -302,7 +307,9 @@ def read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror}); give the path of a TOML file") from None
+        raise ConfigError(
+            f"{path}: cannot be read ({error.strerror}); give the path of a TOML file"
+        ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not valid TOML ({error})") from None
 
@@ -311,4 +318,4 @@ def unit_from_json(kind: str, data: Mapping[str, Any]) -> UnitSpec:
     """Read a spec back from a record."""
     from pydantic import TypeAdapter
 
-    return typing.cast(UnitSpec, TypeAdapter(UNIT_KINDS[kind]).validate_python(data))
+    return TypeAdapter(UNIT_KINDS[kind]).validate_python(data)

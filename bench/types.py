@@ -137,12 +137,14 @@ class Model(Offer):
     - `build(params, context)`: a randomly initialised network; forward maps normalised images
       (B, 3, S, S) to logits (B, classes).
     - `features(net, images)`: dense features (B, C, h, w), differentiable; needed if "dense" is a trait.
-    - `classifier(net)`: state-dict prefixes of the final classifier, which pretraining never sets.
+    - `classifier(net)`: names of the modules of the final classifier, which pretraining never sets.
     - `normalization(params)`: what the network's pretrained configuration names.
     - `pretrained_source(params)`: identity of the ImageNet weights that `pretrained` would give on this
       machine ("" if it has none); enters the key, so the same study does not silently mix two files.
     - `pretrained(net, params, source)`: the ImageNet weights called `source`, in `net`'s names. Raises
       `WeightsError`.
+    - `translate(net, state)`: a checkpoint in its authors' names, or for another image size, in `net`'s
+      names and shapes; what it does not know stays as it is. Raises `WeightsError`.
     - `traits`: what strategies can rely on, e.g. "dense".
     """
 
@@ -152,6 +154,7 @@ class Model(Offer):
     normalization: Callable[[Any], Normalization] = lambda params: Normalization()
     pretrained_source: Callable[[Any], str] = lambda params: ""
     pretrained: Callable[[nn.Module, Any, str], Weights] | None = None
+    translate: Callable[[nn.Module, Mapping[str, Tensor]], Mapping[str, Tensor]] = lambda net, state: state
     traits: frozenset[str] = frozenset()
 
 
@@ -248,6 +251,7 @@ class Workplace:
     results: Path
     device: str = "cpu"
     threads: int = 1
+    asked: Mapping[str, Any] = field(default_factory=dict)  # the command's protocol and rounds, for records
 
     @property
     def scratch(self) -> Path:

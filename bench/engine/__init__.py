@@ -1,0 +1,1 @@
+"""Training and prediction. The only core package that imports torch."""

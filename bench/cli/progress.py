@@ -1,0 +1,106 @@
+"""News of units at work: live bars on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+
+from bench.types import Outcome, Progress
+
+PLAIN_INTERVAL = 10.0  # seconds between plain lines of one stage
+
+
+class Display:
+    """Shows progress of a list of units. `report` takes a unit's news, `ended` its outcome."""
+
+    def __init__(self, console: Console, total: int) -> None:
+        self.console = console
+        self.total = total
+        self.ended_units = 0
+        self.last_line = ("", "", 0.0)
+
+    def report(self, news: Progress) -> None:
+        """A line when a stage starts or ends an epoch, at most one every PLAIN_INTERVAL seconds."""
+        unit, stage, said = self.last_line
+        now = time.monotonic()
+        started = (unit, stage) != (news.unit, news.stage)
+        finished = news.done == news.total and news.epoch == news.epochs
+        if started or finished or (news.done == news.total and now - said >= PLAIN_INTERVAL):
+            self.console.print(f"  {describe(news)}", markup=False)
+            self.last_line = (news.unit, news.stage, now)
+
+    def ended(self, outcome: Outcome) -> None:
+        """One line for a finished unit."""
+        self.ended_units += 1
+        mark = {"done": "done", "failed": "FAILED", "blocked": "blocked"}[outcome.status]
+        text = f"[{self.ended_units}/{self.total}] {mark:7} {outcome.spec.kind:8} {outcome.spec.label}"
+        text += f"  {outcome.seconds:.1f} s" if outcome.seconds else ""
+        text += f"  {outcome.reason}" if outcome.reason else ""
+        self.console.print(text, markup=False, style="red" if outcome.status != "done" else None)
+
+
+class LiveDisplay(Display):
+    """Three bars: all units, epochs of the unit, steps of the epoch."""
+
+    def __init__(self, console: Console, total: int, bars: Bars) -> None:
+        super().__init__(console, total)
+        self.bars = bars
+        self.overall = bars.add_task("all units", total=total, news="")
+        self.unit = bars.add_task("", total=None, news="", visible=False)
+        self.epoch = bars.add_task("", total=None, news="", visible=False)
+        self.shown = ("", "")
+
+    def report(self, news: Progress) -> None:
+        bars = self.bars
+        if self.shown != (news.unit, news.stage):
+            self.shown = (news.unit, news.stage)
+            bars.reset(self.unit, description=f"{news.unit}  {news.stage}", visible=news.epochs > 0)
+            bars.reset(self.epoch, description="", visible=True)
+        steps = (news.epoch - 1) * news.total + news.done
+        bars.update(self.unit, completed=steps, total=news.epochs * news.total or None)
+        bars.update(self.epoch, completed=news.done, total=news.total, news=_figures(news))
+        bars.update(
+            self.epoch, description=f"epoch {news.epoch}/{news.epochs}" if news.epochs else news.stage
+        )
+
+    def ended(self, outcome: Outcome) -> None:
+        super().ended(outcome)
+        self.bars.update(self.overall, advance=1)
+        self.bars.update(self.unit, visible=False)
+        self.bars.update(self.epoch, visible=False)
+        self.shown = ("", "")
+
+
+@contextmanager
+def display(console: Console, total: int) -> Iterator[Display]:
+    """The display that suits where the output goes."""
+    if not console.is_terminal:
+        yield Display(console, total)
+        return
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(elapsed_when_finished=True),
+        TextColumn("{task.fields[news]}", markup=False),
+    )
+    with Bars(*columns, console=console, transient=True, refresh_per_second=5) as bars:
+        yield LiveDisplay(console, total, bars)
+
+
+def describe(news: Progress) -> str:
+    """One line: unit, stage, epoch, figures."""
+    epoch = f" epoch {news.epoch}/{news.epochs}" if news.epochs else f" {news.done}/{news.total}"
+    resumed = "  (resumed)" if news.resumed else ""
+    return f"{news.unit}  {news.stage}{epoch}  {_figures(news)}{resumed}".rstrip()
+
+
+def _figures(news: Progress) -> str:
+    loss = f"loss {news.loss:.4f}" if news.loss is not None else ""
+    speed = f"{news.images_per_s:.0f} images/s" if news.images_per_s else ""
+    return "  ".join(part for part in (loss, speed) if part)

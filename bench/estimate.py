@@ -1,0 +1,102 @@
+"""What a unit will cost in time: from past records of the same work, else from a few probe steps."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Iterable
+from itertools import islice
+from typing import Any, NamedTuple
+
+from bench import provenance
+from bench.engine.batches import steps_per_epoch
+from bench.spec import EnsembleSpec, PretrainSpec, RunSpec, UnitSpec, to_json
+from bench.store import Record
+from bench.types import Workplace
+
+PROBE_STEPS = 3  # timed, after one to warm up
+
+
+class Expected(NamedTuple):
+    """Seconds a unit will take, and what the figure rests on."""
+
+    seconds: float
+    basis: str  # "records" or "probe"
+
+
+class Estimator:
+    """Seconds a step, by kind of work; each is found once."""
+
+    def __init__(self, records: Iterable[Record], workplace: Workplace, may_probe: bool = True) -> None:
+        self.workplace = workplace
+        self.may_probe = may_probe
+        self.known: dict[str, Expected] = {}
+        here = provenance.hardware(workplace.device) | {"threads": workplace.threads}
+        times: dict[str, list[float]] = {}
+        for record in records:
+            timings = record.content.get("timings", {})
+            if isinstance(record.spec, EnsembleSpec) or not timings.get("steps"):
+                continue
+            if record.content.get("provenance", {}).get("hardware") == here:
+                work = _kind_of_work(record.spec)
+                times.setdefault(work, []).append(timings["seconds"] / timings["steps"])
+        for work, seconds in times.items():
+            self.known[work] = Expected(statistics.median(seconds), "records")
+
+    def expect(self, spec: UnitSpec) -> Expected | None:
+        """Expected wall time of one training unit; None for an ensemble, which takes none to speak of,
+        and where nothing is known and probing is off. Raises BenchError where the network cannot be built."""
+        if isinstance(spec, EnsembleSpec):
+            return None
+        work = _kind_of_work(spec)
+        if work not in self.known:
+            if not self.may_probe:
+                return None
+            self.known[work] = Expected(probe(spec, self.workplace), "probe")
+        step = self.known[work]
+        return step._replace(seconds=step.seconds * self._steps(spec))
+
+    def _steps(self, spec: PretrainSpec | RunSpec) -> int:
+        from bench.data import splits
+        from bench.workbench import open_images, pretraining_images, shorts
+
+        images = open_images(spec.dataset, self.workplace.data, self.workplace.results, shorts(spec))
+        split = splits.load(self.workplace.results, spec.dataset.name, spec.split, images)
+        if isinstance(spec, PretrainSpec):
+            count = len(pretraining_images(split, spec.pretrain.data))
+            return spec.pretrain.epochs * steps_per_epoch(count, spec.pretrain.batch)
+        return spec.finetune.epochs * steps_per_epoch(len(split.indices("train")), spec.finetune.batch)
+
+
+def probe(spec: PretrainSpec | RunSpec, workplace: Workplace) -> float:
+    """Seconds a training step, measured on the unit's own network and images."""
+    import torch
+
+    from bench.engine.loop import Job, make_optimizer, train_step
+    from bench.workbench import finetuning, pretraining, set_up
+
+    desk = set_up(spec, workplace)
+    training = pretraining(spec, desk) if isinstance(spec, PretrainSpec) else finetuning(spec, desk)
+    nowhere = workplace.scratch / "checkpoints" / "probe.pt"  # named by the job, never written
+    job = Job(spec.label, training.stage, 0, desk.device, nowhere, lambda news: None, spec.precision)
+    training.module.train()
+    optimizer = make_optimizer(training.module, training.budget)
+    times = []
+    for batch in islice(training.epoch_batches(0), PROBE_STEPS + 1):
+        started = time.perf_counter()
+        train_step(training.module, optimizer, batch, job)
+        if desk.device.type == "cuda":
+            torch.cuda.synchronize(desk.device)
+        times.append(time.perf_counter() - started)
+    return statistics.median(times[1:] or times)
+
+
+def _kind_of_work(spec: PretrainSpec | RunSpec) -> str:
+    """What decides the time of a step: stage, model, image size, batch, and the objective if pretraining."""
+    work: dict[str, Any] = {"kind": spec.kind, "model": to_json(spec.model), "size": spec.size}
+    work["precision"] = spec.precision
+    if isinstance(spec, PretrainSpec):
+        work |= {"strategy": to_json(spec.strategy), "batch": spec.pretrain.batch}
+    else:
+        work["batch"] = spec.finetune.batch
+    return repr(sorted(work.items()))

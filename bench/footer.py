@@ -1,0 +1,135 @@
+"""What must be said around a table so that its numbers can be read: its protocol, and its footer."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from bench.rows import chosen
+from bench.spec import EnsembleSpec, RunSpec, to_json
+
+if TYPE_CHECKING:
+    from bench.table import Scored
+    from bench.types import Row
+
+
+def protocol_text(group: Sequence[Scored]) -> str:
+    """What all rows of a table share, in a line."""
+    spec = group[0].spec
+    runs = spec.members if isinstance(spec, EnsembleSpec) else (spec,)
+    texts = []
+    for run in runs:
+        text = f"{run.size} px, precision {run.precision}, seed {run.seed}"
+        if isinstance(run, RunSpec):
+            text += f", fine-tuning {run.finetune.epochs} epochs of batch {run.finetune.batch}"
+            set_ = {k: v for k, v in to_json(run.finetune).items() if k not in ("epochs", "batch")}
+            text += "".join(f", {name} {value}" for name, value in set_.items())
+        texts.append(text)
+    return "; ".join(dict.fromkeys(texts)) + _origin(group)
+
+
+def _origin(group: Sequence[Scored]) -> str:
+    """Which images and how they were split; without it two tables of one data set could look alike."""
+    found = next((unit for unit in group if unit.content), group[0])
+    splits = sorted({unit.spec.split for unit in group})
+    text = f", split {found.split}" if found.split else ""
+    text += f", images {found.content[:8]}" if found.content else ""
+    return text + (f", split {splits[0][:8]}" if len(splits) == 1 and splits[0] else "")
+
+
+def footer(group: Sequence[Scored], rows: Sequence[Row], sources: Sequence[str]) -> tuple[str, ...]:
+    """Lines that say what the numbers are, and what they are not."""
+    lines = [*_rounds(rows), *_images(group), *_missing(group), *_notes(group), *_settings(group)]
+    lines += _costs(group, rows)
+    if sources:
+        lines.append(
+            f"Reported rows are a publication's own numbers ({', '.join(sources)}), from other splits and "
+            "another protocol: they stand beside ours, they do not compete."
+        )
+    return tuple(lines)
+
+
+def _rounds(rows: Sequence[Row]) -> Iterator[str]:
+    own = [row for row in rows if row.kind != "reported"]
+    if any(value.spread is not None for row in own for value in row.values.values()):
+        yield "Mean ± sample standard deviation over rounds; every round has its own split."
+    if len({row.rounds_done for row in own if row.rounds_done}) > 1:
+        yield "Rows of fewer rounds are means of the rounds they have, so of other test images."
+
+
+def _images(group: Sequence[Scored]) -> Iterator[str]:
+    """Sizes of the parts, as means over the rounds."""
+    by_round = {unit.spec.round: unit.counts for unit in group if unit.counts}
+    if not by_round:
+        return
+    parts = {
+        part: sum(sum(n[0] for n in counts.get(part, {}).values()) for counts in by_round.values())
+        for part in next(iter(by_round.values()))
+    }
+    sizes = ", ".join(f"{total / len(by_round):.4g} {part}" for part, total in parts.items())
+    yield f"Images a round (mean of {len(by_round)}): {sizes}."
+
+
+def _missing(group: Sequence[Scored]) -> Iterator[str]:
+    lacking: dict[str, set[int]] = defaultdict(set)
+    for unit in group:
+        for name, (images, *_) in unit.counts.get("test", {}).items():
+            if not images:
+                lacking[name].add(unit.spec.round)
+    for name, rounds in lacking.items():
+        yield (
+            f"No test image of class {name} in {_listed(rounds)}; `bench show METRIC` says what a metric "
+            "that averages over classes does then."
+        )
+
+
+def _notes(group: Sequence[Scored]) -> Iterator[str]:
+    """Notes of the records, each once, with the rounds it is about."""
+    rounds: dict[str, set[int]] = defaultdict(set)
+    for unit in group:
+        for note in unit.notes:
+            rounds[note].add(unit.spec.round)
+    everywhere = {unit.spec.round for unit in group}
+    for note, where in rounds.items():
+        yield note if where == everywhere else f"{note} ({_listed(where)})"
+
+
+def _listed(rounds: set[int]) -> str:
+    return f"round{'s' * (len(rounds) > 1)} {', '.join(map(str, sorted(rounds)))}"
+
+
+def _settings(group: Sequence[Scored]) -> Iterator[str]:
+    """Parameters that are not at their default, and pretraining budgets."""
+    seen: dict[str, None] = {}
+    transductive: set[str] = set()
+    for spec in (unit.spec for unit in group if not isinstance(unit.spec, EnsembleSpec)):
+        if set_ := chosen(spec):
+            seen[f"{spec.model.name} {spec.strategy.name}: {', '.join(set_)}"] = None
+        start = spec.start if isinstance(spec, RunSpec) else spec
+        if start:
+            seen[f"pretraining {start.pretrain.epochs} epochs of batch {start.pretrain.batch}"] = None
+            if start.pretrain.data == "all":
+                transductive.add(spec.strategy.name)
+    if seen:
+        yield f"Settings: {'; '.join(sorted(seen))}."
+    if transductive:
+        yield (
+            f"Transductive: {', '.join(sorted(transductive))} saw the test images, without labels, "
+            "in pretraining (pretrain.data = all)."
+        )
+
+
+def _costs(group: Sequence[Scored], rows: Sequence[Row]) -> Iterator[str]:
+    if all(row.gmacs is None for row in rows if row.kind != "reported"):
+        return
+    text = "GMACs: billions of multiply-adds (one each) for one image, counted by fvcore"
+    if any(row.kind == "ensemble" for row in rows):
+        text += "; an ensemble costs the sum of its members"
+    skipped = {s["operator"].partition("::")[2] for u in group for s in u.cost.get("skipped") or ()}
+    if skipped:
+        share = max(u.cost.get("skipped_share") or 0.0 for u in group)
+        names = sorted(skipped)
+        listed = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
+        text += f"; it does not count {listed} (about {share:.1%} of all operations)"
+    yield text + "."

@@ -1,0 +1,227 @@
+"""What a unit works with: images, split, network, and the training of each stage, all laid out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench import plugins, store
+from bench.errors import ConfigError, StoreError
+from bench.spec import PretrainSpec, Ref, RunSpec, derive_seed, key
+from bench.types import Context, Encoder, Model, Report, Strategy, Workplace
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+    from torch import nn
+
+    from bench.data.images import Images
+    from bench.data.splits import Split
+    from bench.engine.loop import Budget
+    from bench.study import Study
+
+ENCODER = "encoder.safetensors"
+
+
+@dataclass(frozen=True)
+class Workbench:
+    """Everything laid out for one unit."""
+
+    images: Images
+    split: Split
+    model: Model
+    strategy: Strategy
+    context: Context
+    net: nn.Module
+    device: torch.device
+
+
+@dataclass(frozen=True)
+class Training:
+    """What the loop needs for one stage."""
+
+    module: nn.Module
+    epoch_batches: Callable[[int], Iterator[Any]]
+    budget: Budget
+    stage: str
+    images: int  # training images an epoch
+    validate: Callable[[], float] | None = None
+
+
+def set_up(spec: PretrainSpec | RunSpec, workplace: Workplace) -> Workbench:
+    import torch
+
+    from bench.data import splits
+    from bench.engine.device import configure
+
+    catalog = plugins.catalog()
+    device = configure(workplace.device, workplace.threads)
+    images = open_images(spec.dataset, workplace.data, workplace.results, shorts(spec))
+    split = splits.load(workplace.results, spec.dataset.name, spec.split, images)
+    model: Model = catalog.get("models", spec.model.name)
+    params = catalog.params("models", spec.model)
+    context = Context(images.classes, spec.size, model.normalization(params))
+    # The same initial weights for every strategy of a round: only what the strategy does sets rows apart.
+    torch.manual_seed(derive_seed(spec.seed, spec.dataset.name, spec.round, "weights"))
+    net = model.build(params, context)
+    net = net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    strategy: Strategy = catalog.get("strategies", spec.strategy.name)
+    return Workbench(images, split, model, strategy, context, net, device)
+
+
+@lru_cache(maxsize=4)
+def open_images(dataset: Ref, data: Path, results: Path, shorts: tuple[int, ...]) -> Images:
+    """The image store of a data set, opened once a process. Decodes, silently, what is not there yet."""
+    from bench.data.images import prepare
+
+    catalog = plugins.catalog()
+    offer = catalog.get("datasets", dataset.name)
+    place = Workplace(data, results)
+    return prepare(offer, catalog.params("datasets", dataset), place, shorts, lambda progress: None)
+
+
+def prepare_data(study: Study, workplace: Workplace, report: Report) -> dict[tuple[Ref, int], Split]:
+    """Decode every data set of a study, once, and freeze the split of each round."""
+    from bench.data.images import prepare
+    from bench.data.splits import frozen
+
+    catalog = plugins.catalog()
+    protocol = study.protocol
+    found = {}
+    for ref in study.datasets:
+        offer, params = catalog.get("datasets", ref.name), catalog.params("datasets", ref)
+        images = prepare(offer, params, workplace, study.shorts, report)
+        for round_ in range(protocol.rounds):
+            found[ref, round_] = frozen(
+                workplace.results, images, ref.name, protocol.split, round_, protocol.seed
+            )
+    return found
+
+
+def shorts(spec: PretrainSpec | RunSpec) -> tuple[int, ...]:
+    if isinstance(spec, PretrainSpec):
+        return (spec.pretrain.resize,)
+    return (spec.finetune.resize, spec.size)
+
+
+def pretraining(spec: PretrainSpec, desk: Workbench) -> Training:
+    """The objective, the batches and the budget of a pretraining. Also used to probe its speed."""
+    from bench.engine.batches import pretraining_batches, steps_per_epoch
+    from bench.engine.loop import Budget
+
+    assert desk.strategy.objective
+    settings = spec.pretrain
+    encoder = as_encoder(desk)
+    params = plugins.catalog().params("strategies", spec.strategy)
+    module = desk.strategy.objective(encoder, params, desk.context).to(desk.device)
+    indices = pretraining_images(desk.split, settings.data)
+    view = desk.images.view(settings.resize)
+    budget = Budget(
+        settings.epochs,
+        steps_per_epoch(len(indices), settings.batch),
+        settings.learning_rate * settings.batch / 256,
+        settings.betas,
+        settings.weight_decay,
+        settings.warmup,
+    )
+
+    def epoch(seed: int) -> Iterator[Any]:
+        return pretraining_batches(
+            view,
+            indices,
+            batch=settings.batch,
+            size=spec.size,
+            scale=settings.scale,
+            flip=settings.flip,
+            seed=seed,
+        )
+
+    return Training(module, epoch, budget, "pretrain", len(indices))
+
+
+def finetuning(spec: RunSpec, desk: Workbench) -> Training:
+    """The classifier, the batches and the budget of a fine-tuning. Also used to probe its speed."""
+    from bench.engine.batches import finetuning_batches, steps_per_epoch
+    from bench.engine.loop import Budget, Classifier
+
+    settings = spec.finetune
+    indices = desk.split.indices("train")
+    view = desk.images.view(settings.resize)
+    budget = Budget(
+        settings.epochs,
+        steps_per_epoch(len(indices), settings.batch),
+        settings.learning_rate,
+        settings.betas,
+        settings.weight_decay,
+        settings.warmup,
+    )
+
+    def epoch(seed: int) -> Iterator[Any]:
+        return finetuning_batches(
+            view,
+            desk.images.labels,
+            indices,
+            batch=settings.batch,
+            size=spec.size,
+            flip=settings.flip,
+            seed=seed,
+        )
+
+    module = Classifier(desk.net, desk.context.normalize)
+    return Training(module, epoch, budget, "fine-tune", len(indices))
+
+
+def as_encoder(desk: Workbench) -> Encoder:
+    """The network as strategies see it; its stride and width are found by trying. Raises ConfigError."""
+    import torch
+
+    features, size = desk.model.features, desk.context.size
+    assert features, "a strategy that pretrains needs the trait 'dense', which promises features"
+    desk.net.eval()
+    with torch.no_grad():
+        found = features(desk.net, torch.zeros(1, 3, size, size, device=desk.device))
+    _, width, height, across = found.shape
+    if height != across or size % height:
+        raise ConfigError(
+            f"{desk.model.name} gives {height}x{across} features for protocol.size {size}, which do not "
+            f"divide it; choose a multiple of the network's stride"
+        )
+    return Encoder(desk.net, features, size // height, width)
+
+
+def pretraining_images(split: Split, data: str) -> NDArray[np.int64]:
+    import numpy as np
+
+    parts = {"train": ["train"], "train+val": ["train", "val"], "all": ["train", "val", "test"]}[data]
+    return np.sort(np.concatenate([split.indices(part) for part in parts]))
+
+
+def initial_weights(spec: RunSpec, desk: Workbench, workplace: Workplace) -> str:
+    """Give the network the weights its strategy names; returns where they came from."""
+    from safetensors.torch import load_file
+
+    catalog = plugins.catalog()
+    if spec.start is None:
+        assert desk.strategy.initialize
+        params = catalog.params("strategies", spec.strategy)
+        model_params = catalog.params("models", spec.model)
+        return desk.strategy.initialize(desk.net, desk.model, model_params, params)
+    folder = store.path_of(workplace.results, spec.start)
+    encoder = load_file(str(folder / ENCODER), device=str(desk.device))
+    outcome = desk.net.load_state_dict(encoder, strict=False)
+    fresh = desk.model.classifier(desk.net)
+    lost = [n for n in outcome.missing_keys if not within(n, fresh)] + outcome.unexpected_keys
+    if lost:
+        raise StoreError(
+            f"{folder / ENCODER} does not fit {spec.model.name}: {', '.join(lost[:3])}; delete {folder}"
+        )
+    return f"pretraining {key(spec.start)}"
+
+
+def within(name: str, prefixes: tuple[str, ...]) -> bool:
+    """Whether a state-dict name belongs to one of the modules called `prefixes`."""
+    return any(name.startswith(prefix.removesuffix(".") + ".") for prefix in prefixes)

@@ -1,0 +1,30 @@
+"""Entropy-guided masked autoencoding: noise where the image is rich (paper, section 3.3)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bench import Context, Encoder, Strategy
+from bench_strategies.params import NoiseParams
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def objective(encoder: Encoder, params: NoiseParams, context: Context) -> nn.Module:
+    """The reconstruction objective under noise whose variance is each patch's entropy."""
+    from bench_strategies.corruption import EntropyNoise
+    from bench_strategies.reconstruction import Reconstruction
+
+    return Reconstruction(encoder, context, params, EntropyNoise(params, context, guided=True))
+
+
+OFFER = Strategy(
+    name="egmae",
+    about="entropy-guided MAE: Gaussian noise per patch, variance = the patch's Shannon entropy",
+    params=NoiseParams,
+    needs=frozenset({"dense"}),
+    objective=objective,
+    citation="Florindo and Moura, Entropy-Guided Self-Supervised Learning for Medical Image Classification, "
+    "arXiv:2605.21970, 2026",
+)

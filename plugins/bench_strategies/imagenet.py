@@ -1,0 +1,174 @@
+"""Fine-tuning from ImageNet weights: branch A of the paper (section 3.1).
+
+The weights are the model's own (timm's hub, or a package), or a local file. Every tensor but the classifier
+must fit by name and shape, so that no part of the network stays silently random.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench import ConfigError, Model, Strategy, Weights, WeightsError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+WRAPPERS = ("state_dict_ema", "model", "state_dict")  # averaged weights are the ones published scores are of
+
+
+@dataclass(frozen=True)
+class ImagenetParams:
+    """`weights` is a file to use instead of the model's own weights. The other two identify what is used;
+    they are filled in when a study is planned."""
+
+    weights: str = field(default="", metadata={"identity": False})
+    weights_sha256: str = ""
+    source: str = ""
+
+
+def freeze(params: ImagenetParams, model: Model, model_params: Any) -> ImagenetParams:
+    """Fix which weights are meant, by the file's checksum or the name of the model's own. ConfigError."""
+    if not params.weights:
+        if params.weights_sha256:
+            raise ConfigError(
+                "strategy.imagenet.weights_sha256 is set without strategy.imagenet.weights; name the file too"
+            )
+        return dataclasses.replace(params, source=params.source or model.pretrained_source(model_params))
+    path = Path(params.weights).expanduser().absolute()
+    if not path.is_file():
+        raise ConfigError(f"strategy.imagenet.weights = {params.weights!r}: no such file; give its path")
+    found = _sha256(path)
+    if params.weights_sha256 not in ("", found):
+        raise ConfigError(
+            f"strategy.imagenet.weights = {params.weights!r} has sha256 {found}, "
+            f"not {params.weights_sha256} as strategy.imagenet.weights_sha256 says; correct one of them"
+        )
+    return ImagenetParams(weights=str(path), weights_sha256=found)
+
+
+def initialize(net: nn.Module, model: Model, model_params: Any, params: ImagenetParams) -> str:
+    """Load the weights into `net`, which keeps its own classifier. Raises WeightsError."""
+    if params.weights_sha256 or params.weights:
+        weights = _from_file(params)
+    elif params.source and model.pretrained:
+        weights = model.pretrained(net, model_params, params.source)
+    else:
+        raise WeightsError(
+            f"{model.name} has no ImageNet weights of its own; give a file with "
+            "--set strategy.imagenet.weights=FILE, or leave out the strategy imagenet"
+        )
+    _load(net, model, weights)
+    return f"{weights.source}, new classifier"
+
+
+def _from_file(params: ImagenetParams) -> Weights:
+    path = Path(params.weights)
+    if not params.weights or not path.is_file():
+        raise WeightsError(
+            f"the weights file {params.weights or ''} with sha256 {params.weights_sha256} is not there; "
+            "give its path with --set strategy.imagenet.weights=FILE"
+        )
+    found = _sha256(path)
+    if found != params.weights_sha256:
+        raise WeightsError(
+            f"{path} has changed since the study was planned: sha256 {found}, not "
+            f"{params.weights_sha256 or 'recorded'}; restore it, or plan again to use the new one"
+        )
+    return Weights(read(path), f"file {path.name}, sha256 {found}")
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def read(path: Path) -> dict[str, Tensor]:
+    """The tensors of a checkpoint by name, out of the usual wrappings. Raises WeightsError.
+
+    Only safetensors, and pickles that hold nothing but tensors and plain values: loading any other
+    pickle runs whatever code is in it.
+    """
+    content = _open(path)
+    if not isinstance(content, Mapping):
+        raise WeightsError(
+            f"{path} holds a {type(content).__name__}; a mapping of names to tensors is needed"
+        )
+    for wrapper in WRAPPERS:
+        if isinstance(content.get(wrapper), Mapping):
+            content = content[wrapper]
+            break
+    odd = [str(name) for name, value in content.items() if not hasattr(value, "shape")]
+    if odd or not content:
+        raise WeightsError(
+            f"{path} is no state dict (its entries: {', '.join(odd[:5]) or 'none'}); save the network's "
+            f"state_dict(), bare or under {' or '.join(WRAPPERS)}"
+        )
+    names = [str(name) for name in content]
+    prefix = "module." if all(name.startswith("module.") for name in names) else ""
+    return {name.removeprefix(prefix): value for name, value in zip(names, content.values(), strict=True)}
+
+
+def _open(path: Path) -> Any:
+    import pickle
+
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(str(path))
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise WeightsError(
+            f"{path} is not a checkpoint of tensors only (torch.load with weights_only=True refuses it); "
+            "save the network's state_dict() alone, best as .safetensors"
+        ) from None
+    except (SafetensorError, RuntimeError, ValueError, EOFError, OSError) as error:
+        first = next(iter(str(error).splitlines()), type(error).__name__)
+        raise WeightsError(f"{path} cannot be read as a checkpoint ({first}); is it complete?") from None
+
+
+def _load(net: nn.Module, model: Model, weights: Weights) -> None:
+    """Copy every tensor but the classifier's into `net`, or none. Raises WeightsError."""
+    fresh = model.classifier(net)
+    given = {name: value for name, value in weights.state.items() if not name.startswith(fresh)}
+    wanted = {name: value for name, value in net.state_dict().items() if not name.startswith(fresh)}
+    shapes = [
+        f"{name} {tuple(given[name].shape)}, needs {tuple(wanted[name].shape)}"
+        for name in wanted.keys() & given.keys()
+        if given[name].shape != wanted[name].shape
+    ]
+    problems = {
+        "missing": sorted(wanted.keys() - given.keys()),
+        "unexpected": sorted(given.keys() - wanted.keys()),
+        "of another shape": sorted(shapes),
+    }
+    told = [f"{len(names)} {what} ({_few(names)})" for what, names in problems.items() if names]
+    if told:
+        raise WeightsError(
+            f"{weights.source} does not fit {model.name}, which has {len(wanted)} tensors before its "
+            f"classifier: {'; '.join(told)}; give weights of this very architecture and image size"
+        )
+    net.load_state_dict(given, strict=False)
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+
+
+OFFER = Strategy(
+    name="imagenet",
+    about="ImageNet weights: the model's own, or a file",
+    params=ImagenetParams,
+    initialize=initialize,
+    freeze=freeze,
+)

@@ -1,0 +1,115 @@
+"""Corrupt, encode, decode, compare: the objective shared by egmae, mae and noise.
+
+They differ in the corruption alone: same encoder, decoder, optimiser, augmentation and budget. Every
+corruption keeps the image dense, so any network with dense features can be pretrained.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from timm.models.convnext import ConvNeXtBlock
+from torch import Tensor, nn
+from torch.nn.functional import adaptive_avg_pool2d, pixel_shuffle
+
+from bench import ConfigError, Context, Encoder
+from bench_strategies.params import ReconstructionParams
+
+
+class Corrupted(NamedTuple):
+    """What the encoder sees, and what is known about where it was corrupted."""
+
+    images: Tensor  # (B, 3, S, S) normalised
+    strength: Tensor  # (B, S / patch, S / patch): noise standard deviation, or 1 where masked
+    weight: Tensor  # (B, S / patch, S / patch): weight of each patch in the loss
+
+
+class Reconstruction(nn.Module):
+    """forward(images): mean squared error of the reconstruction on corrupted patches (eq. 7), a scalar."""
+
+    def __init__(
+        self, encoder: Encoder, context: Context, params: ReconstructionParams, corruption: nn.Module
+    ) -> None:
+        super().__init__()
+        if context.size % params.patch:
+            raise ConfigError(
+                f"patch {params.patch} does not divide protocol.size {context.size}; "
+                "choose a patch size that does"
+            )
+        self.net = encoder.net
+        self.features = encoder.features
+        self.context = context
+        self.params = params
+        self.corruption = corruption
+        self.decoder = Decoder(encoder.width, encoder.stride, params)
+
+    def forward(self, images: Tensor) -> Tensor:
+        clean = self.context.normalize(images)
+        corrupted: Corrupted = self.corruption(images, clean)
+        features = self.features(self.net, corrupted.images)
+        predicted = self.decoder(features, corrupted.strength)
+        # Compared in float32 also under bf16 autocast.
+        error = (to_patches(predicted.float(), self.params.patch) - self._target(clean)).square().mean(-1)
+        weight = corrupted.weight.flatten(1)
+        return (error * weight).sum() / weight.sum().clamp_min(1e-6)
+
+    def _target(self, clean: Tensor) -> Tensor:
+        target = to_patches(clean, self.params.patch)
+        if self.params.target == "patch":  # MAE's norm_pix_loss
+            mean, var = target.mean(-1, keepdim=True), target.var(-1, keepdim=True)
+            target = (target - mean) / (var + 1e-6).sqrt()
+        return target
+
+
+class Decoder(nn.Module):
+    """ConvNeXt blocks, then a linear map to stride x stride x 3 pixels a cell, as in FCMAE (Woo et al. 2023).
+
+    The positions of corrupted patches enter as one extra channel, the strength map pooled to the features'
+    resolution.
+    """
+
+    def __init__(self, width: int, stride: int, params: ReconstructionParams) -> None:
+        super().__init__()
+        self.positions = params.positions == "strength"
+        self.stride = stride
+        self.enter = nn.Conv2d(width + self.positions, params.decoder_width, 1)
+        self.blocks = nn.Sequential(
+            *(ConvNeXtBlock(params.decoder_width) for _ in range(params.decoder_depth))
+        )
+        self.leave = nn.Conv2d(params.decoder_width, stride * stride * 3, 1)
+
+    def forward(self, features: Tensor, strength: Tensor) -> Tensor:
+        """(B, C, h, w) and (B, n, n) to pixels (B, 3, h * stride, w * stride)."""
+        if self.positions:
+            where = resample(strength[:, None], features.shape[-2], features.shape[-1])
+            features = torch.cat([features, where.to(features.dtype)], dim=1)
+        return pixel_shuffle(self.leave(self.blocks(self.enter(features))), self.stride)
+
+
+def resample(maps: Tensor, height: int, width: int) -> Tensor:
+    """(B, 1, n, n) to (B, 1, height, width): averaged where coarser, repeated where finer.
+
+    It carries no gradient, so the nondeterministic backward of pooling on GPUs does not matter.
+    """
+    return adaptive_avg_pool2d(maps, (height, width))
+
+
+def to_patches(images: Tensor, patch: int) -> Tensor:
+    """(B, C, S, S) to (B, patches, C * patch * patch), patches in row-major order."""
+    b, c, height, width = images.shape
+    tiles = images.reshape(b, c, height // patch, patch, width // patch, patch)
+    return tiles.permute(0, 2, 4, 1, 3, 5).reshape(b, -1, c * patch * patch)
+
+
+def per_pixel(maps: Tensor, patch: int) -> Tensor:
+    """(B, n, n), one value a patch, to (B, 1, n * patch, n * patch)."""
+    return maps.repeat_interleave(patch, 1).repeat_interleave(patch, 2)[:, None]
+
+
+def add_noise(clean: Tensor, variance: Tensor, patch: int, scale: Tensor) -> Tensor:
+    """Independent Gaussian noise on every pixel and channel; `variance` (B, n, n) is per patch (eq. 6).
+
+    `scale` (1, 3, 1, 1) converts the noise to normalised pixels.
+    """
+    return clean + torch.randn_like(clean) * per_pixel(variance.sqrt(), patch) * scale

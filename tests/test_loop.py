@@ -1,0 +1,181 @@
+"""The loop: schedule, resume bit for bit, accumulation, divergence, selection."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from bench.engine import checkpoint, loop
+from bench.engine.batches import Batch
+from bench.errors import TrainingError
+from bench.types import Progress
+
+BUDGET = loop.Budget(
+    epochs=4, steps=3, learning_rate=0.01, betas=(0.9, 0.999), weight_decay=0.05, warmup=0.25
+)
+
+
+class Toy(nn.Module):
+    """Batch norm and dropout, so that buffers and random states matter to a resume."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Dropout(0.3), nn.Linear(8, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (self.net(x) - x.sum(1, keepdim=True)).square().mean()
+
+
+def epoch_batches(seed: int) -> Iterator[Batch]:
+    draw = torch.Generator().manual_seed(seed)
+    for _ in range(BUDGET.steps):
+        yield (torch.randn(8, 6, generator=draw),)
+
+
+def toy() -> Toy:
+    torch.manual_seed(0)
+    return Toy()
+
+
+def job(tmp_path: Path, told: list[Progress] | None = None, accumulate: int = 1) -> loop.Job:
+    return loop.Job(
+        "toy",
+        "pretrain",
+        7,
+        torch.device("cpu"),
+        tmp_path / "toy.pt",
+        (told if told is not None else []).append,
+        accumulate=accumulate,
+    )
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("killed_after", [1, 3, 4, 8, 11])
+def test_a_killed_training_resumes_bit_for_bit(tmp_path: Path, killed_after: int) -> None:
+    whole = toy()
+    expected = loop.optimize(whole, epoch_batches, BUDGET, job(tmp_path / "a"))
+
+    steps = 0
+
+    def until_killed(seed: int) -> Iterator[Batch]:
+        nonlocal steps
+        for batch in epoch_batches(seed):
+            if steps == killed_after:
+                raise Killed
+            steps += 1
+            yield batch
+
+    with pytest.raises(Killed):
+        loop.optimize(toy(), until_killed, BUDGET, job(tmp_path / "b"))
+    resumed = toy()
+    torch.manual_seed(999)  # whatever ran before in this process must not matter
+    found = loop.optimize(resumed, epoch_batches, BUDGET, job(tmp_path / "b"))
+    assert found.losses == expected.losses
+    assert found.resumed_from <= killed_after // BUDGET.steps
+    assert (found.resumed_from > 0) == (killed_after >= BUDGET.steps)
+    for name, value in whole.state_dict().items():
+        assert torch.equal(resumed.state_dict()[name], value), name
+
+
+def test_a_damaged_checkpoint_is_discarded(tmp_path: Path) -> None:
+    (tmp_path / "toy.pt").write_bytes(b"half a checkpo")
+    assert loop.optimize(toy(), epoch_batches, BUDGET, job(tmp_path)).resumed_from == 0
+
+
+def test_a_crash_while_saving_keeps_the_old_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "c.pt"
+    checkpoint.save(path, {"epoch": 1})
+
+    def crash(state: object, file: object) -> None:
+        file.write(b"half")  # type: ignore[attr-defined]
+        raise OSError("disk full")
+
+    monkeypatch.setattr(torch, "save", crash)
+    with pytest.raises(OSError, match="disk full"):
+        checkpoint.save(path, {"epoch": 2})
+    assert checkpoint.load(path, torch.device("cpu")) == {"epoch": 1}
+    checkpoint.discard(path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_schedule_warms_up_linearly_and_falls_by_a_cosine_to_zero() -> None:
+    budget = loop.Budget(10, 10, 1.0, (0.9, 0.95), 0.0, warmup=0.2)
+    rates = [loop.learning_rate(step, budget) for step in range(100)]
+    assert rates[0] == pytest.approx(1 / 20)
+    assert rates[19] == pytest.approx(1.0)
+    assert rates[20] == pytest.approx(1.0)
+    assert rates[60] == pytest.approx(0.5)
+    assert rates[99] == pytest.approx(0.5 * (1 + math.cos(math.pi * 79 / 80)))
+    assert rates[20:] == sorted(rates[20:], reverse=True)
+
+
+def test_accumulation_gives_the_gradient_of_the_whole_batch(tmp_path: Path) -> None:
+    """Without batch norm and dropout the parts of a step sum to the step."""
+
+    class Plain(Toy):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 1))
+
+    results = []
+    for accumulate in (1, 3, 8):
+        torch.manual_seed(0)
+        module = Plain()
+        loop.optimize(module, epoch_batches, BUDGET, job(tmp_path / str(accumulate), accumulate=accumulate))
+        results.append(torch.cat([p.detach().flatten() for p in module.parameters()]))
+    torch.testing.assert_close(results[1], results[0], rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(results[2], results[0], rtol=1e-4, atol=1e-6)
+
+
+def test_a_loss_that_is_not_finite_stops_with_a_remedy(tmp_path: Path) -> None:
+    class Exploding(Toy):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x) * math.inf
+
+    with pytest.raises(TrainingError, match=r"loss is (inf|nan) in epoch 1; lower protocol\.pretrain"):
+        loop.optimize(Exploding(), epoch_batches, BUDGET, job(tmp_path))
+
+
+def test_validation_keeps_the_best_epoch_also_across_a_resume(tmp_path: Path) -> None:
+    scores = iter([0.2, 0.9, 0.9, 0.1])
+    module, states = toy(), []
+
+    def validate() -> float:
+        states.append({k: v.clone() for k, v in module.state_dict().items()})
+        return next(scores)
+
+    history = loop.optimize(module, epoch_batches, BUDGET, job(tmp_path), validate)
+    assert history.scores == [0.2, 0.9, 0.9, 0.1]
+    for name, value in module.state_dict().items():
+        assert torch.equal(value, states[1][name])
+
+
+def test_vectors_and_listed_names_are_not_decayed() -> None:
+    class Listed(Toy):
+        def no_weight_decay(self) -> set[str]:
+            return {"net.3.weight"}
+
+    module = Listed()
+    decayed, plain = loop.make_optimizer(module, BUDGET).param_groups
+    assert [tuple(p.shape) for p in decayed["params"]] == [(8, 6)]
+    assert decayed["weight_decay"] == 0.05
+    assert plain["weight_decay"] == 0.0
+    assert len(plain["params"]) == 5
+
+
+def test_progress_tells_every_step(tmp_path: Path) -> None:
+    told: list[Progress] = []
+    history = loop.optimize(toy(), epoch_batches, BUDGET, job(tmp_path, told))
+    assert [(n.epoch, n.done) for n in told] == [(e, s) for e in (1, 2, 3, 4) for s in (1, 2, 3)]
+    assert told[2].loss == pytest.approx(history.losses[0])
+    assert history.steps == 12
