@@ -35,7 +35,7 @@ def _origin(group: Sequence[Scored]) -> str:
     splits = sorted({unit.spec.split for unit in group})
     text = f", split {found.split}" if found.split else ""
     text += f", images {found.content[:8]}" if found.content else ""
-    return text + (f", split {splits[0][:8]}" if len(splits) == 1 and splits[0] else "")
+    return text + (f", manifest {splits[0][:8]}" if len(splits) == 1 and splits[0] else "")
 
 
 def footer(group: Sequence[Scored], rows: Sequence[Row], sources: Sequence[str]) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench import plugins, provenance, store
 from bench.errors import BenchError, TrainingError
-from bench.spec import EnsembleSpec, PretrainSpec, Ref, RunSpec, UnitSpec, derive_seed, key
+from bench.spec import EnsembleSpec, PretrainSpec, Ref, RunSpec, UnitSpec, derive_seed, key, to_json
 from bench.types import Context, Outcome, Predictions, Report, Workplace
 from bench.workbench import (
     ENCODER,
@@ -232,10 +232,11 @@ def _record(
 def describe_data(images: Images, split: Split, dataset: Ref) -> dict[str, Any]:
     """What a record says about its images: content hash, split and counts per part and class."""
     return {
-        "title": dataset.params.get("title") or dataset.name,
+        "title": {**dataset.params, **dataset.local}.get("title") or dataset.name,
         "content": images.content,
         "version": images.version,
         "split": split.hash,
+        "settings": to_json(split.settings),
         "counts": {
             part: {name: list(count) for name, count in by_class.items()}
             for part, by_class in split.counts().items()

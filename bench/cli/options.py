@@ -94,13 +94,11 @@ def make_workplace(
     data: Path | None, results: Path, device: str, threads: int, study: Study | None = None
 ) -> Workplace:
     """Where units run: given by options, the environment, or this machine."""
+    from bench.engine.device import check, default_device
     from bench.provenance import usable_cores
     from bench.types import Workplace
 
-    if not device:
-        from bench.engine.device import default_device
-
-        device = default_device()
+    device = str(check(device)) if device else default_device()
     asked = {"protocol": study.protocol_name, "rounds": study.protocol.rounds} if study else {}
     return Workplace(
         data=data if data is not None else default_data_root(),

@@ -18,12 +18,19 @@ def configure(device: str, threads: int) -> torch.device:
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.backends.cudnn.benchmark = False
     torch.set_float32_matmul_precision("high")  # TF32 for what stays float32 on a GPU; no effect on a CPU
+    return check(device)
+
+
+def check(device: str) -> torch.device:
+    """The device called so. Raises ConfigError if there is none such here."""
     try:
         target = torch.device(device)
     except RuntimeError:
         raise ConfigError(f"--device {device!r}: not a device; use cpu, cuda or cuda:N") from None
-    if target.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(f"--device {device}: this PyTorch sees no CUDA GPU; use --device cpu")
+    if target.type == "cuda" and (target.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(
+            f"--device {device}: this PyTorch sees {torch.cuda.device_count()} GPUs; use --device cpu"
+        )
     return target
 
 

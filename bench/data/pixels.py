@@ -1,0 +1,109 @@
+"""One image file to 8-bit pixels, and 8-bit pixels to a smaller copy. Imports numpy and Pillow only."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from bench.errors import DataError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+REVISION = 1  # raise when the same file would now give other pixels
+
+
+def read_image(path: Path) -> NDArray[np.uint8]:
+    """Decode a file to uint8 (H, W) if it is grey, else (H, W, 3); rows and columns as a viewer shows them.
+
+    - EXIF orientation is applied; of several frames the first is read.
+    - 16 bits: the full range 0..65535 is mapped to 0..255 and rounded. The scale is the format's, not the
+      image's own maximum, so that brightness stays comparable between images.
+    - Transparent pixels are composited on black, the background of medical images.
+    - Palette, CMYK and other colour spaces become RGB; equal R, G and B are one grey channel.
+
+    Raises DataError if the file cannot be decoded or holds floating-point or 32-bit values.
+    """
+    try:
+        with Image.open(path) as opened:
+            pixels = _to_array(ImageOps.exif_transpose(opened))
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such image file; fetch the data set again, or mend its index") from None
+    except Exception as error:  # Pillow raises nearly anything on a damaged file
+        raise DataError(
+            f"{path}: cannot be read as an image ({type(error).__name__}: {error}); "
+            "replace the file with an intact copy, or remove it from the data set"
+        ) from None
+    return _grey_if_equal(pixels)
+
+
+def _to_array(image: Image.Image) -> NDArray[np.uint8]:
+    if image.mode.startswith("I"):
+        return _from_16_bit(np.asarray(image))
+    if image.mode == "F":
+        raise DataError("holds floating-point pixels, whose range is unknown; save it with 8 or 16 bits")
+    if image.has_transparency_data:
+        return _on_black(np.asarray(image.convert("RGBA")))
+    return np.array(image.convert("L" if image.mode in ("1", "L") else "RGB"))
+
+
+def _from_16_bit(values: NDArray[np.generic]) -> NDArray[np.uint8]:
+    wide = values.astype(np.int64)
+    if wide.min() < 0 or wide.max() > 65535:
+        raise DataError(
+            f"holds values from {wide.min()} to {wide.max()}, more than 16 bits; save it with 8 or 16 bits"
+        )
+    return ((wide + 128) // 257).astype(np.uint8)
+
+
+def _on_black(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    colour, alpha = rgba[..., :3].astype(np.uint16), rgba[..., 3:].astype(np.uint16)
+    return ((colour * alpha + 127) // 255).astype(np.uint8)
+
+
+def _grey_if_equal(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    if pixels.ndim == 2:
+        return pixels
+    red, green, blue = pixels[..., 0], pixels[..., 1], pixels[..., 2]
+    grey = np.array_equal(red, green) and np.array_equal(red, blue)
+    return np.ascontiguousarray(red) if grey else pixels
+
+
+def check_array(array: NDArray[np.uint8], name: str) -> NDArray[np.uint8]:
+    """Pixels that a data set made itself, in the form `read_image` gives. Raises DataError."""
+    shaped = array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 3)
+    if array.dtype != np.uint8 or not shaped or not array.size:
+        raise DataError(
+            f"{name}: the array is {array.dtype} {array.shape}; it must be uint8 of shape (H, W) or (H, W, 3)"
+        )
+    return _grey_if_equal(array)
+
+
+def pixel_digest(pixels: NDArray[np.uint8]) -> str:
+    """sha256 (hex) of the shape, as "H,W" or "H,W,3", a newline, and the bytes in row order."""
+    sha = hashlib.sha256(f"{','.join(map(str, pixels.shape))}\n".encode())
+    sha.update(np.ascontiguousarray(pixels).tobytes())
+    return sha.hexdigest()
+
+
+def resized_shape(height: int, width: int, short: int) -> tuple[int, int]:
+    """(height, width) after the short side becomes `short`; the long side is rounded down."""
+    if height <= width:
+        return short, int(short * width / height)
+    return int(short * height / width), short
+
+
+def resize(pixels: NDArray[np.uint8], short: int) -> NDArray[np.uint8]:
+    """(H, W) or (H, W, 3) to channels first (C, h, w), C = 1 or 3, by antialiased bilinear filtering.
+
+    Equal to torchvision.transforms.v2.Resize(short) of the same PIL image.
+    """
+    height, width = resized_shape(pixels.shape[0], pixels.shape[1], short)
+    small = np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR))
+    return np.ascontiguousarray(small[None] if small.ndim == 2 else small.transpose(2, 0, 1))

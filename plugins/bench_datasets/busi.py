@@ -1,0 +1,69 @@
+"""BUSI: breast ultrasound images, in the layout of their download.
+
+    Dataset_BUSI_with_GT/{benign,malignant,normal}/benign (1).png, benign (1)_mask.png, benign (1)_mask_1.png
+
+Masks are left out. No patient is named, so every image stands alone.
+"""
+
+from pathlib import Path
+
+from bench import DataNotFound, Dataset, Index, NoParams, Sample
+from bench_datasets.listing import in_order
+
+FOLDER = "Dataset_BUSI_with_GT"
+CLASSES = ("benign", "malignant", "normal")
+HOME = "https://scholar.cu.edu.eg/?q=afahmy/pages/dataset"
+FETCH = f"download Dataset_BUSI.zip from {HOME} and unpack it in the data root"
+
+
+def index(root: Path, params: NoParams) -> Index:
+    """The images of the three class folders, found at `root` or one of the usual places below it.
+
+    Raises DataNotFound if a class folder is missing or has no image.
+    """
+    home = _find(root)
+    samples = tuple(
+        Sample(id=f"{name}/{path.stem}", label=name, path=path)
+        for name in CLASSES
+        for path in in_order((p for p in (home / name).glob("*.png") if _is_image(p)), home)
+    )
+    if empty := [name for name in CLASSES if not any(s.label == name for s in samples)]:
+        raise DataNotFound(f"{home}: no images (*.png) in {', '.join(empty)}; the copy is not whole: {FETCH}")
+    return Index(CLASSES, samples)
+
+
+def _is_image(path: Path) -> bool:
+    return "_mask" not in path.stem and not path.name.startswith(".")
+
+
+def _find(root: Path) -> Path:
+    places = [
+        root,
+        root / FOLDER,
+        root / "busi" / FOLDER,
+        root / "BUSI" / FOLDER,
+        root / "busi",
+        root / "BUSI",
+    ]
+    for place in places:
+        if all((place / name).is_dir() for name in CLASSES):
+            return place
+    raise DataNotFound(
+        f"busi: no folder with {', '.join(CLASSES)} at {' or '.join(map(str, places[:3]))}; {FETCH}, "
+        "or give the data root with --data"
+    )
+
+
+DATASET = Dataset(
+    name="busi",
+    about="Breast ultrasound: benign and malignant lesions and normal tissue, 780 images",
+    index=index,
+    expected={"benign": 437, "malignant": 210, "normal": 133},
+    home=HOME,
+    fetch=FETCH,
+    citation=(
+        "Al-Dhabyani W, Gomaa M, Khaled H, Fahmy A. Dataset of breast ultrasound images. "
+        "Data in Brief 28:104863, 2020. doi:10.1016/j.dib.2019.104863"
+    ),
+    licence="no licence is stated; the authors ask for citation",
+)

@@ -1,0 +1,188 @@
+"""Any labelled images: a folder a class, train/val/test folders of them, or a csv file.
+
+    root/<class>/.../image.png
+    root/{train,val,test}/<class>/.../image.png        the split is taken from the folders; val may be absent
+    labels.csv, or a folder with one csv and no class folders:  path,label[,group][,split]
+
+Paths in a csv are relative to it; other columns are ignored.
+"""
+
+import csv
+import io
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench import DataError, DataNotFound, Dataset, Index, Sample
+from bench_datasets.listing import folders_in, images_below, is_image, natural
+
+PARTS = ("train", "val", "test")
+LAYOUTS = (
+    "give a folder with one folder of images a class, such a tree under train, val and test, "
+    "or a csv file with the columns path,label[,group][,split]"
+)
+
+
+@dataclass(frozen=True)
+class Params:
+    """`title` is what tables call the data set. `group` is a regular expression with one group in
+    parentheses that picks the patient (or lesion) out of an image's path below the data root, say
+    "(patient[0-9]+)"; every path must match. Empty: every image stands alone."""
+
+    title: str = field(default="", metadata={"identity": False})
+    group: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.group:
+            return
+        try:
+            pattern = re.compile(self.group)
+        except re.error as error:
+            raise ValueError(f"{self.group!r} is not a regular expression: {error}") from None
+        if pattern.groups != 1:
+            raise ValueError(f"{self.group!r} must have exactly one group in parentheses")
+
+
+def index(root: Path, params: Params) -> Index:
+    """List the images at `root`. Raises DataNotFound, or DataError for files that fit no layout."""
+    group_of = _grouping(params.group)
+    if root.is_file() and root.suffix.lower() == ".csv":
+        return _from_csv(root, group_of)
+    if not root.is_dir():
+        raise DataNotFound(f"folder: {root} is neither a folder nor a csv file; {LAYOUTS}")
+    folders = folders_in(root)
+    tables = sorted(p for p in root.glob("*.csv") if not p.name.startswith("."))
+    if len(tables) == 1 and not any(images_below(f) for f in folders):
+        return _from_csv(tables[0], group_of)
+    if {f.name for f in folders} <= set(PARTS) and folders:
+        return _from_parts(root, group_of)
+    return _from_classes(root, folders, tables, group_of)
+
+
+GroupOf = Callable[[str], str]
+
+
+def _grouping(pattern: str) -> GroupOf:
+    def group_of(path: str) -> str:
+        found = re.search(pattern, path)
+        if not found or not found[1]:
+            raise DataError(
+                f"folder: {path} does not match the group pattern {pattern!r}; every image needs a group: "
+                "change the pattern, or leave it empty to let every image stand alone"
+            )
+        return found[1]
+
+    return group_of if pattern else lambda path: ""
+
+
+# --- folders -----------------------------------------------------------------------------------------
+
+
+def _from_classes(root: Path, folders: list[Path], tables: list[Path], group_of: GroupOf) -> Index:
+    _refuse_loose(root)
+    if len(folders) < 2:
+        hint = f"; to use {tables[0].name}, give it as the data root" if tables else ""
+        raise DataNotFound(
+            f"folder: {root} has {len(folders)} class folders, fewer than two; {LAYOUTS}{hint}"
+        )
+    samples = tuple(_samples(root, folders, group_of))
+    return Index(tuple(f.name for f in folders), samples)
+
+
+def _from_parts(root: Path, group_of: GroupOf) -> Index:
+    _refuse_loose(root)
+    missing = [part for part in ("train", "test") if not (root / part).is_dir()]
+    if missing:
+        raise DataNotFound(
+            f"folder: {root} has no folder {' and no folder '.join(missing)} beside its other parts; "
+            f"add it, or {LAYOUTS}"
+        )
+    samples: list[Sample] = []
+    classes: set[str] = set()
+    for part in PARTS:
+        if (root / part).is_dir():
+            _refuse_loose(root / part)
+            folders = folders_in(root / part)
+            classes |= {f.name for f in folders}
+            samples += _samples(root, folders, group_of, part)
+    return Index(tuple(sorted(classes, key=natural)), tuple(samples))
+
+
+def _samples(root: Path, folders: list[Path], group_of: GroupOf, part: str = "") -> Iterator[Sample]:
+    for folder in folders:
+        for path in images_below(folder):
+            inside = path.relative_to(root).as_posix()
+            yield Sample(id=inside, label=folder.name, group=group_of(inside), path=path, part=part)
+
+
+def _refuse_loose(root: Path) -> None:
+    if loose := sorted((p.name for p in root.iterdir() if is_image(p)), key=natural):
+        raise DataError(
+            f"folder: {len(loose)} images lie directly in {root}, where they have no class "
+            f"({loose[0]}, ...); move them into a class folder, or take them away"
+        )
+
+
+# --- csv ---------------------------------------------------------------------------------------------
+
+
+def _from_csv(path: Path, group_of: GroupOf) -> Index:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read ({error}); save it as a UTF-8 csv file") from None
+    reader = csv.DictReader(io.StringIO(text, newline=""), skipinitialspace=True)
+    columns = [name.strip() for name in reader.fieldnames or []]
+    if missing := [name for name in ("path", "label") if name not in columns]:
+        raise DataError(
+            f"{path} line 1: no column {' and no column '.join(missing)} "
+            f"(found: {', '.join(columns) or 'none'}); the first line must be path,label[,group][,split]"
+        )
+    reader.fieldnames = columns
+    samples: list[Sample] = []
+    faults: list[str] = []
+    lines: dict[str, int] = {}
+    for row in reader:
+        values = {key: (value or "").strip() for key, value in row.items() if isinstance(key, str)}
+        if fault := _fault(path.parent, values, lines):
+            faults.append(f"line {reader.line_num}: {fault}")
+            continue
+        lines[values["path"]] = reader.line_num
+        samples.append(_sample(path.parent, values, group_of))
+    if faults:
+        more = f"; and {len(faults) - 5} more" if len(faults) > 5 else ""
+        raise DataError(f"{path}: {'; '.join(faults[:5])}{more}; correct these lines")
+    return Index(tuple(sorted({s.label for s in samples}, key=natural)), tuple(samples))
+
+
+def _fault(home: Path, row: dict[str, str], lines: dict[str, int]) -> str:
+    """What is wrong with a row, if anything; `lines` are the paths seen so far and their lines."""
+    name, part = row["path"], row.get("split", "")
+    if not name or not row["label"]:
+        return "path and label must not be empty"
+    if part not in ("", *PARTS):
+        return f"split {part!r} is none of {', '.join(PARTS)}"
+    if name in lines:
+        return f"{name} was listed on line {lines[name]} already"
+    return "" if (home / name).is_file() else f"no such file {name}"
+
+
+def _sample(home: Path, row: dict[str, str], group_of: GroupOf) -> Sample:
+    name = row["path"]
+    return Sample(
+        id=name,
+        label=row["label"],
+        group=row.get("group", "") or group_of(name),
+        path=home / name,
+        part=row.get("split", ""),
+    )
+
+
+DATASET = Dataset(
+    name="folder",
+    about="Your own images: a folder a class, or a csv with path,label[,group][,split]",
+    params=Params,
+    index=index,
+    fetch=LAYOUTS,
+)

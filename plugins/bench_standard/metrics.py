@@ -1,0 +1,119 @@
+"""Metrics of stored predictions: N images, K classes, the predicted class is the most probable one.
+
+When the test part lacks a class of the data set (or a class is never predicted), this is what counts:
+
+- precision, recall, f1, f1_pr: the plain mean over the classes that have a test image or a prediction,
+  0/0 counting as 0. So a class without test images costs nothing unless it is predicted, and then counts
+  0. It is scikit-learn's macro average with zero_division=0.
+- balanced_accuracy, auc: the plain mean over the classes that have test images.
+- accuracy, mcc, brier, ece, log_loss: defined per image; nothing changes.
+
+`bench table` says under the table which classes were missing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from sklearn import metrics as sk
+
+from bench import Predictions
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+BINS = 15
+
+
+def _predicted(predictions: Predictions) -> NDArray[np.int64]:
+    """(N,) most probable class; the first of equals."""
+    predicted: NDArray[np.int64] = predictions.probabilities.argmax(axis=1)
+    return predicted
+
+
+def accuracy(predictions: Predictions) -> float:
+    """Share of images whose predicted class is right."""
+    return float(sk.accuracy_score(predictions.labels, _predicted(predictions)))
+
+
+def balanced_accuracy(predictions: Predictions) -> float:
+    """Mean recall of the classes with test images (scikit-learn's, without its warning)."""
+    present = np.unique(predictions.labels)
+    predicted = _predicted(predictions)
+    recalls = sk.recall_score(predictions.labels, predicted, labels=present, average=None, zero_division=0)
+    return float(recalls.mean())
+
+
+def precision(predictions: Predictions) -> float:
+    """Macro precision."""
+    predicted = _predicted(predictions)
+    return float(sk.precision_score(predictions.labels, predicted, average="macro", zero_division=0))
+
+
+def recall(predictions: Predictions) -> float:
+    """Macro recall."""
+    predicted = _predicted(predictions)
+    return float(sk.recall_score(predictions.labels, predicted, average="macro", zero_division=0))
+
+
+def f1(predictions: Predictions) -> float:
+    """Macro F1: the mean of the classes' F1."""
+    predicted = _predicted(predictions)
+    return float(sk.f1_score(predictions.labels, predicted, average="macro", zero_division=0))
+
+
+def f1_pr(predictions: Predictions) -> float:
+    """Harmonic mean of macro precision and macro recall; never below the macro F1 (Opitz and Burst 2019)."""
+    p, r = precision(predictions), recall(predictions)
+    return 2 * p * r / (p + r) if p + r else 0.0
+
+
+def auc(predictions: Predictions) -> float:
+    """Mean one-vs-rest area under the ROC curve of the classes that have both positive and negative images.
+
+    nan if no class has both, that is if all test images are of one class.
+    """
+    present = np.unique(predictions.labels)
+    if len(present) < 2:
+        return float("nan")
+    areas = [sk.roc_auc_score(predictions.labels == c, predictions.probabilities[:, c]) for c in present]
+    return float(np.mean(areas))
+
+
+def mcc(predictions: Predictions) -> float:
+    """Multi-class Matthews correlation coefficient; 0 if all labels or all predictions are of one class."""
+    predicted = _predicted(predictions)
+    if len(np.union1d(predictions.labels, predicted)) < 2:
+        return 0.0  # scikit-learn's value, without its warning
+    return float(sk.matthews_corrcoef(predictions.labels, predicted))
+
+
+def brier(predictions: Predictions) -> float:
+    """Brier's score of 1950: the mean over images of sum_k (p_k - y_k)^2, from 0 to 2.
+
+    With two classes it is twice the score that looks at the positive class alone.
+    """
+    p = predictions.probabilities
+    truth = np.eye(p.shape[1])[predictions.labels]
+    return float(((p - truth) ** 2).sum(axis=1).mean())
+
+
+def ece(predictions: Predictions) -> float:
+    """Expected calibration error (Guo et al. 2017): images are put into 15 equal bins of their top
+    probability, (0, 1/15], (1/15, 2/15] ...; the result is the mean over images of the distance between
+    accuracy and mean top probability in the image's bin."""
+    top = predictions.probabilities.max(axis=1)
+    right = _predicted(predictions) == predictions.labels
+    bins = np.clip(np.ceil(top * BINS).astype(int) - 1, 0, BINS - 1)
+    gaps = np.bincount(bins, weights=right - top, minlength=BINS)
+    return float(np.abs(gaps).sum() / len(top))
+
+
+def log_loss(predictions: Predictions) -> float:
+    """Mean negative natural logarithm of the true class's probability.
+
+    Rows are scaled to sum to 1 exactly; a probability of 0 counts as the smallest double step, 2.2e-16.
+    """
+    p = predictions.probabilities / predictions.probabilities.sum(axis=1, keepdims=True)
+    return float(sk.log_loss(predictions.labels, p, labels=np.arange(p.shape[1])))

@@ -1,0 +1,348 @@
+"""Reading every kind of image file, and the store of decoded images."""
+
+import dataclasses
+import hashlib
+import os
+import shutil
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bench import DataError, Dataset, Index, NoParams, Progress, Sample, Workplace
+from bench.data.images import Images, prepare, read_image
+from bench.data.pixels import pixel_digest, resize
+
+COLOUR = np.random.default_rng(0).integers(0, 256, (30, 41, 3), dtype=np.uint8)
+GREY = COLOUR[..., 0]
+
+
+def save(path: Path, array: np.ndarray, mode: str | None = None, **options: object) -> Path:
+    image = Image.fromarray(array)
+    (image.convert(mode) if mode else image).save(path, **options)
+    return path
+
+
+# --- one file ----------------------------------------------------------------------------------------
+
+
+def test_grey_and_colour_are_read_as_stored(tmp_path: Path) -> None:
+    np.testing.assert_array_equal(read_image(save(tmp_path / "g.png", GREY)), GREY)
+    np.testing.assert_array_equal(read_image(save(tmp_path / "c.png", COLOUR)), COLOUR)
+
+
+def test_equal_channels_become_one(tmp_path: Path) -> None:
+    same = np.repeat(GREY[..., None], 3, axis=2)
+    np.testing.assert_array_equal(read_image(save(tmp_path / "a.png", same)), GREY)
+    same[0, 0, 2] ^= 1
+    assert read_image(save(tmp_path / "b.png", same)).shape == (30, 41, 3)
+
+
+def test_bilevel_and_palette(tmp_path: Path) -> None:
+    black_white = np.where(GREY > 127, 255, 0).astype(np.uint8)
+    np.testing.assert_array_equal(read_image(save(tmp_path / "1.png", black_white, "1")), black_white)
+    few = (COLOUR // 128 * 255).astype(np.uint8)  # eight colours, which a palette holds exactly
+    palette = Image.fromarray(few).quantize(8)
+    palette.save(tmp_path / "p.png")
+    np.testing.assert_array_equal(read_image(tmp_path / "p.png"), np.asarray(palette.convert("RGB")))
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_16_bits_use_the_whole_range_of_the_format(tmp_path: Path, suffix: str) -> None:
+    wide = np.array([[0, 128, 129, 257, 4095, 32896, 65535]], dtype=np.uint16)
+    Image.fromarray(wide).save(tmp_path / f"w.{suffix}")
+    np.testing.assert_array_equal(read_image(tmp_path / f"w.{suffix}"), [[0, 0, 1, 1, 16, 128, 255]])
+
+
+def test_alpha_is_composited_on_black(tmp_path: Path) -> None:
+    rgba = np.dstack([COLOUR, np.full(GREY.shape, 255, np.uint8)])
+    rgba[:, :20, 3] = 0
+    rgba[0, 30, 3] = 51  # a fifth
+    pixels = read_image(save(tmp_path / "a.png", rgba))
+    assert not pixels[:, :20].any()
+    np.testing.assert_array_equal(pixels[1:, 20:], COLOUR[1:, 20:])
+    np.testing.assert_array_equal(pixels[0, 30], (COLOUR[0, 30] / 5 + 0.499).astype(int))
+    la = np.dstack([GREY, np.zeros_like(GREY)])
+    assert read_image(save(tmp_path / "la.png", la)).shape == GREY.shape
+
+
+def test_a_transparent_palette_entry_is_black(tmp_path: Path) -> None:
+    image = Image.new("P", (4, 3), 1)
+    image.putpalette([0, 0, 0, 200, 100, 50])
+    image.putpixel((0, 0), 0)
+    image.save(tmp_path / "t.png", transparency=1)
+    assert not read_image(tmp_path / "t.png").any()
+
+
+def test_cmyk_becomes_rgb(tmp_path: Path) -> None:
+    Image.new("RGB", (16, 16), (250, 10, 10)).convert("CMYK").save(tmp_path / "c.jpg", quality=95)
+    pixels = read_image(tmp_path / "c.jpg")
+    assert pixels.shape == (16, 16, 3)
+    np.testing.assert_allclose(pixels.mean((0, 1)), [250, 10, 10], atol=4)
+
+
+def test_exif_orientation_is_applied(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be shown turned by 90 degrees clockwise
+    save(tmp_path / "e.png", COLOUR, exif=exif)
+    np.testing.assert_array_equal(read_image(tmp_path / "e.png"), np.rot90(COLOUR, -1))
+
+
+@pytest.mark.parametrize("content", [b"", b"no image", b"\x89PNG\r\n\x1a\n broken"])
+def test_an_unreadable_file_is_named_with_a_remedy(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "bad.png").write_bytes(content)
+    with pytest.raises(DataError, match=r"bad\.png: cannot be read as an image.*replace the file"):
+        read_image(tmp_path / "bad.png")
+
+
+def test_truncated_missing_and_float_files_are_refused(tmp_path: Path) -> None:
+    whole = save(tmp_path / "whole.png", COLOUR).read_bytes()
+    (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match=r"cut\.png"):
+        read_image(tmp_path / "cut.png")
+    with pytest.raises(DataError, match="no such image"):
+        read_image(tmp_path / "none.png")
+    Image.fromarray(np.zeros((3, 3), np.float32)).save(tmp_path / "f.tif")
+    with pytest.raises(DataError, match=r"f\.tif: holds floating-point"):
+        read_image(tmp_path / "f.tif")
+    Image.fromarray(np.full((3, 3), 70_000, np.int32)).save(tmp_path / "i.tif")
+    with pytest.raises(DataError, match="more than 16 bits"):
+        read_image(tmp_path / "i.tif")
+
+
+@pytest.mark.parametrize("shape", [(30, 41), (41, 30), (33, 33), (30, 41, 3), (97, 31, 3)])
+@pytest.mark.parametrize("short", [8, 30, 64])
+def test_resize_equals_torchvision(shape: tuple[int, ...], short: int) -> None:
+    v2 = pytest.importorskip("torchvision.transforms.v2")
+    pixels = np.random.default_rng(1).integers(0, 256, shape, dtype=np.uint8)
+    reference = np.asarray(v2.Resize(short)(Image.fromarray(pixels)))
+    reference = reference[None] if reference.ndim == 2 else reference.transpose(2, 0, 1)
+    np.testing.assert_array_equal(resize(pixels, short), reference)
+
+
+# --- the store ---------------------------------------------------------------------------------------
+
+
+def make_dataset(index: Callable[[Path, object], Index]) -> Dataset:
+    return Dataset(name="toy", about="", index=index)
+
+
+def index_of(root: Path, params: object) -> Index:
+    files = sorted(root.glob("*.png"))
+    samples = (Sample(id=p.stem, label="ab"[int(p.stem) % 2], path=p) for p in files)
+    return Index(("a", "b"), tuple(samples))
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Workplace:
+    (tmp_path / "data").mkdir()
+    for i in range(12):
+        array = np.random.default_rng(i).integers(0, 256, (20 + i, 25, 3) if i % 3 else (20 + i, 25))
+        save(tmp_path / "data" / f"{i:02d}.png", array.astype(np.uint8))
+    return Workplace(data=tmp_path / "data", results=tmp_path / "results")
+
+
+def get(place: Workplace, *shorts: int, dataset: Dataset | None = None) -> Images:
+    return prepare(dataset or make_dataset(index_of), NoParams(), place, shorts, lambda progress: None)
+
+
+def stores(place: Workplace) -> list[Path]:
+    return sorted((place.scratch / "images" / "toy").iterdir())
+
+
+def test_views_hold_every_image_resized(place: Workplace) -> None:
+    images = get(place, 16, 8)
+    for short in (8, 16):
+        view = images.view(short)
+        assert len(view) == len(images) == 12
+        for i, path in enumerate(sorted(place.data.glob("*.png"))):
+            pixels = read_image(path)
+            np.testing.assert_array_equal(view[i], resize(pixels, short))
+            assert images.sha256[i] == pixel_digest(pixels)
+        np.testing.assert_array_equal(view[-1], view[11])
+        assert len(list(view)) == 12
+        assert not view[3].flags.writeable
+        assert np.shares_memory(view[3], view.pixels)
+    assert images.labels.tolist() == [0, 1] * 6
+    assert images.labels.dtype == np.int64
+
+
+def test_the_digest_covers_shape_and_bytes() -> None:
+    assert pixel_digest(GREY) == hashlib.sha256(b"30,41\n" + GREY.tobytes()).hexdigest()
+    assert pixel_digest(GREY.reshape(41, 30)) != pixel_digest(GREY)
+
+
+def test_stored_images_are_not_decoded_again(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    get(place, 8)
+    monkeypatch.setattr("bench.data.images.read_image", lambda path: pytest.fail("decoded again"))
+    get(place, 8)
+
+
+def test_a_short_side_is_added_without_touching_the_others(place: Workplace) -> None:
+    first = get(place, 8)
+    (store,) = stores(place)
+    before = (store / "8" / "pixels.u8").stat()
+    both = get(place, 16, 8)
+    assert stores(place) == [store]
+    after = (store / "8" / "pixels.u8").stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    assert sorted(both.views) == [8, 16]
+    np.testing.assert_array_equal(first.view(8)[5], both.view(8)[5])
+
+
+def test_a_changed_file_is_noticed(place: Workplace) -> None:
+    old = get(place, 8)
+    save(place.data / "03.png", COLOUR)
+    new = get(place, 8)
+    assert [a == b for a, b in zip(old.sha256, new.sha256, strict=True)].count(False) == 1
+    assert new.content != old.content
+    np.testing.assert_array_equal(new.view(8)[3], resize(COLOUR, 8))
+
+
+def test_content_says_what_the_images_are_not_where(place: Workplace, tmp_path: Path) -> None:
+    old = get(place, 8)
+    shutil.copytree(place.data, tmp_path / "copy")
+    for path in (tmp_path / "copy").iterdir():
+        os.utime(path, (1, 1))
+    assert get(dataclasses.replace(place, data=tmp_path / "copy"), 8).content == old.content
+
+    def relabelled(root: Path, params: object) -> Index:
+        first, *rest = index_of(root, params).samples
+        return Index(("a", "b"), (dataclasses.replace(first, label="b"), *rest))
+
+    assert get(place, 8, dataset=make_dataset(relabelled)).content != old.content
+
+
+def test_a_killed_build_is_ignored_and_removed(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, calls = read_image, []
+
+    def dies(path: Path) -> np.ndarray:
+        calls.append(path)
+        if len(calls) == 6:
+            raise KeyboardInterrupt
+        return real(path)
+
+    monkeypatch.setattr("bench.data.images.read_image", dies)
+    with pytest.raises(KeyboardInterrupt):
+        get(place, 8)
+    (store,) = stores(place)
+    assert [p.name for p in store.iterdir() if p.is_dir()] == []
+    # what a kill -9 leaves: half a build, which nothing cleans up behind
+    (store / ".building" / "8").mkdir(parents=True)
+    (store / ".building" / "8" / "pixels.u8").write_bytes(b"half")
+    monkeypatch.setattr("bench.data.images.read_image", real)
+    assert len(get(place, 8).view(8)) == 12
+    assert sorted(p.name for p in store.iterdir() if p.is_dir()) == ["8"]
+
+
+@pytest.mark.parametrize("damage", ["cut", "no index"])
+def test_a_damaged_store_is_built_again(place: Workplace, damage: str) -> None:
+    whole = np.array(get(place, 8).view(8).pixels)
+    (store,) = stores(place)
+    if damage == "cut":
+        (store / "8" / "pixels.u8").write_bytes(whole[:-1].tobytes())
+    else:
+        (store / "8" / "index.json").write_text("{")
+    np.testing.assert_array_equal(get(place, 8).view(8).pixels, whole)
+
+
+def test_concurrent_builders_decode_once(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, calls, results = read_image, [], []
+    monkeypatch.setattr("bench.data.images.read_image", lambda path: (calls.append(path), real(path))[1])
+    start = threading.Barrier(4)
+
+    def build() -> None:
+        start.wait()
+        results.append(get(place, 8, 16))
+
+    threads = [threading.Thread(target=build) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(calls) == 12
+    for images in results:
+        np.testing.assert_array_equal(images.view(8).pixels, results[0].view(8).pixels)
+    assert len(results) == 4
+
+
+def test_a_file_that_changes_while_it_is_read_is_refused(
+    place: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = read_image
+
+    def overtaken(path: Path) -> np.ndarray:
+        os.utime(place.data / "00.png", (5, 5))
+        return real(path)
+
+    monkeypatch.setattr("bench.data.images.read_image", overtaken)
+    with pytest.raises(DataError, match="changed while they were read"):
+        get(place, 8)
+    (store,) = stores(place)
+    assert [p for p in store.iterdir() if p.is_dir()] == []
+
+
+def test_an_unreadable_image_leaves_no_store(place: Workplace) -> None:
+    (place.data / "07.png").write_bytes(b"junk")
+    with pytest.raises(DataError, match=r"07\.png"):
+        get(place, 8)
+    (store,) = stores(place)
+    assert [p for p in store.iterdir() if p.is_dir()] == []
+
+
+def test_progress_counts_to_the_end(place: Workplace) -> None:
+    news: list[Progress] = []
+    prepare(make_dataset(index_of), NoParams(), place, (8,), news.append)
+    assert {(p.unit, p.stage, p.total) for p in news} == {("toy", "decode", 12)}
+    assert [p.done for p in news] == sorted(p.done for p in news)
+    assert news[-1].done == 12
+
+
+def test_arrays_need_no_file(place: Workplace) -> None:
+    arrays = Index(("a", "b"), (Sample("1", "a", array=GREY), Sample("2", "b", array=COLOUR)))
+    images = get(place, 12, dataset=make_dataset(lambda root, params: arrays))
+    np.testing.assert_array_equal(images.view(12)[1], resize(COLOUR, 12))
+    wrong = Index(("a",), (Sample("1", "a", array=GREY.astype(np.float32)),))
+    with pytest.raises(DataError, match=r"float32 \(30, 41\)"):
+        get(place, 12, dataset=make_dataset(lambda root, params: wrong))
+
+
+def test_lone_images_get_groups_of_their_own(place: Workplace) -> None:
+    def sample(name: str, group: str) -> Sample:
+        return Sample(name, "a", group, array=GREY)
+
+    samples = (sample("x", ""), sample("y", "x"), sample("z", "x"), sample("w", ""))
+    images = get(place, 8, dataset=make_dataset(lambda root, params: Index(("a",), samples)))
+    assert images.groups[1] == images.groups[2] == "x"
+    assert len({images.groups[0], "x", images.groups[3]}) == 3
+
+
+HERE = Sample("1", "a", array=GREY)
+
+
+@pytest.mark.parametrize(
+    ("samples", "message"),
+    [
+        ((), "no images were found"),
+        ((HERE, dataclasses.replace(HERE, label="b"), HERE), "an id that another image has too: 1;"),
+        ((HERE, Sample("2", "c", array=GREY)), r"not among the classes a, b: 2 \(c\)"),
+        ((HERE,), "no image of class b"),
+        ((HERE, Sample("2", "b")), "not exactly one of path and array: 2"),
+        ((HERE, Sample("2", "b", array=GREY, part="dev")), r"part other than train, val, test: 2 \(dev\)"),
+        ((HERE, Sample("2", "b", path=Path("/nowhere/2.png"))), r"2\.png: cannot be read"),
+    ],
+)
+def test_a_contradictory_index_is_refused(
+    place: Workplace, samples: tuple[Sample, ...], message: str
+) -> None:
+    with pytest.raises(DataError, match=message):
+        get(place, 8, dataset=make_dataset(lambda root, params: Index(("a", "b"), samples)))
+
+
+def test_a_store_that_cannot_be_written_is_named(place: Workplace) -> None:
+    place.results.write_text("a file where the folder should be")
+    with pytest.raises(DataError, match="cannot be stored"):
+        get(place, 8)

@@ -1,0 +1,172 @@
+"""Metrics: against scikit-learn, against hand-computed cases, and what must hold for any predictions."""
+
+from __future__ import annotations
+
+import csv
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from made import predictions
+from sklearn import metrics as sk
+
+from bench import Metric, PluginError, Predictions
+from bench.score import score
+from bench_standard import metrics as m
+from bench_standard import register_metrics
+
+METRICS = list(register_metrics())
+SYMMETRIC = [metric for metric in METRICS if metric.name != "mcc"]
+REPORTED = Path(__file__).parents[1] / "results" / "reported" / "florindo-moura-2026.csv"
+
+
+def made(labels: list[int], probabilities: list[list[float]]) -> Predictions:
+    p = np.array(probabilities, dtype=np.float64)
+    names = tuple(f"class {i}" for i in range(p.shape[1]))
+    ids = tuple(map(str, range(len(labels))))
+    return Predictions(names, ids, ids, np.array(labels, dtype=np.int64), p)
+
+
+@st.composite
+def any_predictions(draw: st.DrawFn) -> Predictions:
+    """Any labels, classes may be missing, ties and zeros included."""
+    classes = draw(st.integers(2, 4))
+    labels = draw(st.lists(st.integers(0, classes - 1), min_size=1, max_size=25))
+    rows = st.lists(st.integers(0, 8), min_size=classes, max_size=classes).filter(any)
+    found = draw(st.lists(rows, min_size=len(labels), max_size=len(labels)))
+    return made(labels, [[value / sum(row) for value in row] for row in found])
+
+
+def test_the_offers_cover_what_the_table_needs() -> None:
+    defaults = [metric.name for metric in METRICS if metric.default]
+    assert defaults == ["accuracy", "precision", "recall", "f1", "f1_pr", "auc"]
+    lower = {metric.name for metric in METRICS if not metric.higher_is_better}
+    assert lower == {"brier", "ece", "log_loss"}
+
+
+def test_agreement_with_scikit_learn() -> None:
+    found = predictions(n=97)
+    y, p = found.labels, found.probabilities
+    top = p.argmax(1)
+    macro = {"average": "macro", "zero_division": 0}
+    expected = {
+        "accuracy": sk.accuracy_score(y, top),
+        "balanced_accuracy": sk.balanced_accuracy_score(y, top),
+        "precision": sk.precision_score(y, top, **macro),
+        "recall": sk.recall_score(y, top, **macro),
+        "f1": sk.f1_score(y, top, **macro),
+        "auc": sk.roc_auc_score(y, p, multi_class="ovr", average="macro"),
+        "mcc": sk.matthews_corrcoef(y, top),
+        "log_loss": sk.log_loss(y, p),
+    }
+    scores = score(found, METRICS)
+    assert {name: scores[name] for name in expected} == pytest.approx(expected, abs=1e-12)
+
+
+def test_a_case_computed_by_hand() -> None:
+    found = made([0, 0, 1, 1], [[0.8, 0.2], [0.4, 0.6], [0.3, 0.7], [0.1, 0.9]])
+    expected = {
+        "accuracy": 3 / 4,
+        "balanced_accuracy": 3 / 4,
+        "precision": (1 + 2 / 3) / 2,
+        "recall": (1 / 2 + 1) / 2,
+        "f1": (2 / 3 + 4 / 5) / 2,
+        "f1_pr": 2 * (5 / 6) * (3 / 4) / (5 / 6 + 3 / 4),
+        "auc": 1.0,
+        "mcc": 1 / math.sqrt(3),
+        "brier": 2 * (0.04 + 0.36 + 0.09 + 0.01) / 4,
+        "ece": (abs(1 - 0.8) + abs(0 - 0.6) + abs(1 - 0.7) + abs(1 - 0.9)) / 4,
+        "log_loss": -(math.log(0.8) + math.log(0.4) + math.log(0.7) + math.log(0.9)) / 4,
+    }
+    assert score(found, METRICS) == pytest.approx(expected)
+
+
+def test_calibration_error_pools_within_a_bin() -> None:
+    """Four images at 0.75, three of them right: perfectly calibrated, though no single image is."""
+    assert m.ece(made([0, 0, 0, 1], [[0.75, 0.25]] * 4)) == pytest.approx(0)
+
+
+def test_a_class_without_test_images() -> None:
+    """Predicted once: precision, recall and F1 count it as 0; AUC and balanced accuracy leave it out."""
+    found = made([0, 0, 1, 1], [[0.9, 0.1, 0], [0.2, 0.1, 0.7], [0.1, 0.9, 0], [0.2, 0.8, 0]])
+    assert m.recall(found) == pytest.approx((0.5 + 1 + 0) / 3)
+    assert m.precision(found) == pytest.approx((1 + 1 + 0) / 3)
+    assert m.balanced_accuracy(found) == pytest.approx(0.75)
+    assert m.auc(found) == pytest.approx((3.5 / 4 + 1) / 2)
+    never = replace(found, probabilities=np.array([[0.9, 0.1, 0]] * 2 + [[0.1, 0.9, 0]] * 2))
+    assert m.recall(never) == m.precision(never) == m.f1(never) == 1
+
+
+def test_one_class_alone_has_no_auc() -> None:
+    scores = score(made([1, 1], [[0.4, 0.6], [0.7, 0.3]]), METRICS)
+    assert [name for name, value in scores.items() if math.isnan(value)] == ["auc"]
+
+
+@given(any_predictions())
+@settings(max_examples=25, deadline=None)
+def test_bounds_and_relations(found: Predictions) -> None:
+    scores = score(found, METRICS)
+    for name, value in scores.items():
+        low, high = {"mcc": (-1, 1), "brier": (0, 2), "log_loss": (0, 40)}.get(name, (0, 1))
+        assert math.isnan(value) or low - 1e-9 <= value <= high + 1e-9, name
+    assert scores["f1_pr"] >= scores["f1"] - 1e-12
+    assert scores["balanced_accuracy"] >= scores["recall"] - 1e-12
+
+
+@given(any_predictions(), st.randoms(use_true_random=False))
+@settings(max_examples=15, deadline=None)
+def test_the_order_of_images_does_not_matter(found: Predictions, random) -> None:
+    order = list(range(len(found.ids)))
+    random.shuffle(order)
+    other = replace(found, labels=found.labels[order], probabilities=found.probabilities[order])
+    assert score(other, METRICS) == pytest.approx(score(found, METRICS), nan_ok=True, abs=1e-9)
+
+
+@given(any_predictions())
+@settings(max_examples=15, deadline=None)
+def test_perfect_predictions_get_perfect_scores(found: Predictions) -> None:
+    perfect = replace(found, probabilities=np.eye(len(found.classes))[found.labels])
+    alone = len(np.unique(found.labels)) == 1
+    for metric in SYMMETRIC:
+        value = metric.score(perfect)
+        assert (alone and metric.name == "auc" and math.isnan(value)) or value == pytest.approx(
+            1 if metric.higher_is_better else 0, abs=1e-9
+        )
+    assert m.mcc(perfect) == (0 if alone else pytest.approx(1))
+
+
+def test_probabilities_of_single_precision_are_fine() -> None:
+    found = predictions()
+    single = found.probabilities.astype(np.float32).astype(np.float64)
+    scores = score(replace(found, probabilities=single), METRICS)
+    assert scores == pytest.approx(score(found, METRICS), abs=1e-6)
+
+
+def test_a_metric_that_fails_is_named() -> None:
+    def fails(found: Predictions) -> float:
+        raise ZeroDivisionError("oh")
+
+    metric = Metric(name="odd", title="Odd", about="fails", score=fails)
+    with pytest.raises(PluginError, match=r"'odd' of test_metrics failed on 60 images of 3 classes.*oh"):
+        score(predictions(), [metric])
+
+
+def test_what_the_paper_calls_f1() -> None:
+    """Its ensembles' F1 is the harmonic mean of the printed precision and recall; most others' is not."""
+
+    def harmonic(row: dict[str, str]) -> float:
+        p, r = float(row["precision"]), float(row["recall"])
+        return 2 * p * r / (p + r)
+
+    with REPORTED.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    ensembles = [row for row in rows if row["f1_pr"]]
+    others = [row for row in rows if row["f1"]]
+    assert (len(ensembles), len(others)) == (4, 36)
+    assert all(row["model"].startswith("Ensemble") for row in ensembles)
+    assert all(abs(float(row["f1_pr"]) - harmonic(row)) < 1.01e-4 for row in ensembles)
+    assert sum(abs(float(row["f1"]) - harmonic(row)) > 2e-4 for row in others) > len(others) / 2

@@ -1,0 +1,216 @@
+"""Result directories: whole or absent, first writer wins, tolerant reading, strict identity."""
+
+from __future__ import annotations
+
+import json
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from made import content, mean_of, predictions, run_spec, store_run
+
+from bench import store
+from bench.errors import StoreError
+from bench.spec import Ref, key
+
+
+def test_a_unit_is_done_once_it_is_written(tmp_path: Path) -> None:
+    spec = run_spec()
+    assert not store.exists(tmp_path, spec)
+    path = store.write(tmp_path, spec, content(), predictions={"test": predictions()})
+    assert store.exists(tmp_path, spec)
+    assert path == tmp_path / "runs" / "busi" / f"convnext_tiny.imagenet.r0.{key(spec)}"
+    record = store.read(tmp_path, spec)
+    assert (record.kind, record.key, record.spec, record.status) == ("run", key(spec), spec, "done")
+    assert record.content["data"]["title"] == "busi"
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [run_spec(epochs=3), run_spec(epochs=3).start, mean_of(run_spec("a"), run_spec("b", params={"x": [1]}))],
+)
+def test_every_kind_of_unit_reads_back_as_it_was(tmp_path: Path, spec) -> None:
+    store.write(tmp_path, spec, {})
+    records, warnings = store.scan(tmp_path)
+    assert [r.spec for r in records] == [spec]
+    assert not warnings
+
+
+def test_predictions_come_back_bit_by_bit(tmp_path: Path) -> None:
+    awkward = replace(predictions(classes=("b", "a", "p:c", "ä/é")), groups=("",) * 60)
+    awkward.probabilities[0] = [5e-324, np.nextafter(1, 0), 0.1 + 0.2, -0.0]
+    path = store.write(
+        tmp_path,
+        run_spec(),
+        {},
+        predictions={"val": predictions(1, classes=awkward.classes), "test": awkward},
+    )
+    found = store.read_predictions(path, "test")
+    assert (found.classes, found.ids, found.groups) == (awkward.classes, awkward.ids, awkward.groups)
+    assert found.labels.tolist() == awkward.labels.tolist()
+    assert found.probabilities.tobytes() == awkward.probabilities.tobytes()
+
+
+def test_predictions_of_another_shape_are_refused(tmp_path: Path) -> None:
+    wrong = replace(predictions(), probabilities=np.ones((60, 2)))
+    with pytest.raises(StoreError, match="shape"):
+        store.write(tmp_path, run_spec(), {}, predictions={"test": wrong})
+    assert not list((tmp_path / "runs" / "busi").iterdir())
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError, OSError])
+def test_nothing_is_left_when_writing_breaks_off(tmp_path: Path, error: type[BaseException]) -> None:
+    spec = run_spec()
+
+    def breaks(folder: Path) -> None:
+        (folder / "encoder.safetensors").write_bytes(b"half")
+        raise error("no space left")
+
+    with pytest.raises(StoreError if error is OSError else error):
+        store.write(tmp_path, spec, content(), predictions={"test": predictions()}, files=breaks)
+    assert not store.exists(tmp_path, spec)
+    assert not list((tmp_path / "runs" / "busi").iterdir())
+    assert store.scan(tmp_path) == ([], [])
+
+
+def test_the_remains_of_a_killed_writer_are_ignored(tmp_path: Path) -> None:
+    left = tmp_path / "runs" / "busi" / ".writing-0123"
+    left.mkdir(parents=True)
+    (left / "record.json").write_text("{")
+    assert store.scan(tmp_path) == ([], [])
+
+
+def test_the_first_of_two_writers_wins(tmp_path: Path) -> None:
+    spec, meet = run_spec(), threading.Barrier(2, timeout=10)
+
+    def writer(name: str) -> None:
+        def files(folder: Path) -> None:
+            (folder / "who").write_text(name)
+            meet.wait()  # both have begun before either ends
+
+        paths.append(store.write(tmp_path, spec, {"who": name}, files=files))
+
+    paths: list[Path] = []
+    threads = [threading.Thread(target=writer, args=(name,)) for name in "ab"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert paths == [store.path_of(tmp_path, spec)] * 2
+    assert (paths[0] / "who").read_text() == store.read(tmp_path, spec).content["who"]
+    assert [p.name for p in paths[0].parent.iterdir()] == [paths[0].name]
+
+
+def test_a_directory_without_record_in_the_way_is_an_error(tmp_path: Path) -> None:
+    target = store.path_of(tmp_path, run_spec())
+    target.mkdir(parents=True)
+    (target / "notes.txt").write_text("mine")
+    with pytest.raises(StoreError, match="cannot be written"):
+        store.write(tmp_path, run_spec(), {})
+    assert (target / "notes.txt").read_text() == "mine"
+
+
+def test_a_failure_is_replaced_by_a_later_one_and_removed_by_success(tmp_path: Path) -> None:
+    spec = run_spec()
+    store.write_failure(tmp_path, spec, "first", "Traceback", {"asked": {"rounds": 2}})
+    store.write_failure(tmp_path, spec, "second", "Traceback", {"asked": {"rounds": 2}})
+    assert not store.exists(tmp_path, spec)
+    [record], warnings = store.scan(tmp_path)
+    assert (record.status, record.content["reason"], warnings) == ("failed", "second", [])
+    store.write(tmp_path, spec, {})
+    assert [r.status for r in store.scan(tmp_path)[0]] == ["done"]
+    assert not store.failure_path(tmp_path, spec).exists()
+
+
+def test_a_late_failure_does_not_hide_a_finished_unit(tmp_path: Path) -> None:
+    store.write(tmp_path, run_spec(), {})
+    store.write_failure(tmp_path, run_spec(), "lost the race", "Traceback", {})
+    records, warnings = store.scan(tmp_path)
+    assert ([r.status for r in records], warnings) == (["done"], [])
+
+
+def _damage(path: Path, how: str) -> None:
+    text = path.read_text()
+    record = json.loads(text)
+    if how == "cut":
+        text = text[: len(text) // 2]
+    elif how == "other spec":
+        text = json.dumps(record | {"spec": record["spec"] | {"seed": 7}})
+    elif how == "newer":
+        text = json.dumps(record | {"version": 99})
+    elif how == "no spec":
+        del record["spec"]
+        text = json.dumps(record)
+    elif how == "list":
+        text = "[]"
+    elif how == "kind":
+        text = json.dumps(record | {"kind": "party"})
+    path.write_text(text)
+
+
+@pytest.mark.parametrize("how", ["cut", "other spec", "newer", "no spec", "list", "kind"])
+def test_a_damaged_record_is_left_out_with_a_warning(tmp_path: Path, how: str) -> None:
+    path = store.write(tmp_path, run_spec(), {}) / "record.json"
+    store.write(tmp_path, run_spec(round_=1), {})
+    _damage(path, how)
+    records, [warning] = store.scan(tmp_path)
+    assert [r.spec.round for r in records] == [1]
+    assert str(path) in warning
+    with pytest.raises(StoreError, match=r"record\.json"):
+        store.read(tmp_path, run_spec())
+
+
+def test_a_record_in_another_units_directory_is_not_believed(tmp_path: Path) -> None:
+    path = store.write(tmp_path, run_spec(), {})
+    path.rename(store.path_of(tmp_path, run_spec(round_=1)))
+    records, warnings = store.scan(tmp_path)
+    assert records == []
+    assert "stored under" in warnings[0]
+    with pytest.raises(StoreError):
+        store.read(tmp_path, run_spec(round_=1))
+
+
+def test_a_copy_of_a_unit_counts_once(tmp_path: Path) -> None:
+    path = store.write(tmp_path, run_spec(), {})
+    copy = path.with_name(f"copy.{key(run_spec())}")
+    copy.mkdir()
+    (copy / "record.json").write_text((path / "record.json").read_text())
+    records, warnings = store.scan(tmp_path)
+    assert (len(records), len(warnings)) == (1, 1)
+
+
+def test_damaged_or_missing_predictions_name_the_file(tmp_path: Path) -> None:
+    path = store_run(tmp_path, run_spec())
+    with pytest.raises(StoreError, match="'train'"):
+        store.read_predictions(path, "train")
+    file = path / "predictions.parquet"
+    file.write_bytes(file.read_bytes()[:-20])
+    with pytest.raises(StoreError, match=r"predictions\.parquet: cannot be read"):
+        store.read_predictions(path, "test")
+    file.unlink()
+    with pytest.raises(StoreError, match=r"predictions\.parquet: cannot be read"):
+        store.read_predictions(path, "test")
+
+
+@pytest.mark.parametrize("name", ["../../etc", "hf-hub:a/b c", ".hidden", "a" * 400, "naïve*?"])
+def test_any_name_makes_a_safe_directory(tmp_path: Path, name: str) -> None:
+    spec = run_spec(model=name, dataset=Ref(name[:200]))
+    path = store.write(tmp_path, spec, {})
+    assert path.parent.parent == tmp_path / "runs"
+    assert not path.parent.name.startswith(".")
+    assert [r.spec for r in store.scan(tmp_path)[0]] == [spec]
+
+
+def test_records_hold_plain_json(tmp_path: Path) -> None:
+    odd = {"loss": [np.float32(0.5), float("nan")], "n": np.int64(3), "path": Path("x"), "status": "mine"}
+    path = store.write(tmp_path, run_spec(), odd)
+    found = json.loads((path / "record.json").read_text(), parse_constant=pytest.fail)
+    assert (found["loss"], found["n"], found["path"], found["status"]) == ([0.5, None], 3, "x", "done")
+
+
+def test_no_results_is_no_error(tmp_path: Path) -> None:
+    assert store.scan(tmp_path / "none") == ([], [])
+    with pytest.raises(StoreError, match="not done"):
+        store.read(tmp_path, run_spec())

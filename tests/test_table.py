@@ -1,0 +1,326 @@
+"""Tables: what shares one, what shares a row, what is said about both, and how it is rendered."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from made import mean_of, run_spec, store_run
+from typer.testing import CliRunner
+
+from bench import store
+from bench.cli import app
+from bench.errors import UnknownName
+from bench.spec import Finetuning, Ref
+from bench.table import ReportedRow, Scored, build
+from bench.types import Column, Table
+from bench_standard import reporters
+
+ACCURACY = Column("accuracy", "Accuracy", True)
+LOSS = Column("log_loss", "Log loss", False)
+COLUMNS = [ACCURACY, LOSS]
+
+
+def scored(spec: Any, accuracy: float = 0.5, **changes: Any) -> Scored:
+    known = {
+        "status": "done",
+        "asked_rounds": 2,
+        "title": "BUSI",
+        "content": "c0ffee",
+        "scores": {"accuracy": accuracy, "log_loss": 1 - accuracy},
+        "cost": {"macs": 2e9, "params": 3e6},
+    }
+    return Scored(spec, **{**known, **changes})
+
+
+def failed(spec: Any, reason: str = "out of luck") -> Scored:
+    return Scored(spec, "failed", reason, asked_rounds=2)
+
+
+def only(tables: list[Table]) -> Table:
+    [table] = tables
+    return table
+
+
+def test_mean_and_sample_deviation_over_rounds() -> None:
+    table = only(build([scored(run_spec(round_=r), a) for r, a in enumerate([0.5, 0.7])], COLUMNS))
+    [row] = table.rows
+    assert (row.rounds_done, row.rounds_asked, row.kind) == (2, 2, "run")
+    assert row.values["accuracy"].mean == pytest.approx(0.6)
+    assert row.values["accuracy"].spread == pytest.approx(math.sqrt(0.02))
+    assert (row.gmacs, row.mparams) == (2, 3)
+
+
+def test_one_round_has_no_deviation() -> None:
+    [row] = only(build([scored(run_spec())], COLUMNS)).rows
+    assert (row.rounds_done, row.rounds_asked, row.values["accuracy"].spread) == (1, 2, None)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"size": 64},
+        {"precision": "fp32"},
+        {"seed": 1},
+        {"finetune": Finetuning(epochs=30)},
+        {"dataset": Ref("isic")},
+    ],
+)
+def test_other_protocols_get_other_tables(changes: dict[str, Any]) -> None:
+    tables = build([scored(run_spec()), scored(run_spec("scratch", **changes))], COLUMNS)
+    assert [len(table.rows) for table in tables] == [1, 1]
+    assert len({(table.title, table.protocol) for table in tables}) == 2 or "dataset" in changes
+
+
+@pytest.mark.parametrize("changes", [{"content": "other"}, {"split": "kfold 5 folds"}])
+def test_other_images_or_splits_get_other_tables(changes: dict[str, Any]) -> None:
+    tables = build([scored(run_spec()), scored(run_spec("scratch"), **changes)], COLUMNS)
+    assert [len(table.rows) for table in tables] == [1, 1]
+    assert len({table.protocol for table in tables}) == 2
+
+
+def test_two_splits_of_one_round_are_never_averaged() -> None:
+    units = [scored(run_spec()), scored(run_spec(split="redrawn")), scored(run_spec(round_=1))]
+    tables = build(units, COLUMNS)
+    assert [[row.rounds_done for row in table.rows] for table in tables] == [[1], [1], [1]]
+    assert len({table.protocol for table in tables}) == 3
+
+
+def test_rows_of_one_name_are_told_apart() -> None:
+    specs = [
+        run_spec("egmae", epochs=100),
+        run_spec("egmae", epochs=500),
+        run_spec("egmae", epochs=100, params={"patch": 32}),
+        run_spec("imagenet"),
+    ]
+    table = only(build([scored(spec) for spec in specs], COLUMNS))
+    assert {row.method for row in table.rows} == {
+        "egmae 100 epochs",
+        "egmae 500 epochs",
+        "egmae patch=32 100 epochs",
+        "imagenet",
+    }
+
+
+def test_a_revision_makes_another_row() -> None:
+    specs = [run_spec("egmae"), run_spec(Ref("egmae", {}, 2))]
+    methods = [row.method for row in only(build([scored(s) for s in specs], COLUMNS)).rows]
+    assert methods == ["egmae revision=1", "egmae revision=2"]
+
+
+def test_values_that_are_cut_short_still_tell_rows_apart() -> None:
+    specs = [run_spec("x", params={"words": "w" * 60 + end}) for end in "ab"]
+    assert len({row.method for row in only(build([scored(s) for s in specs], COLUMNS)).rows}) == 2
+
+
+def test_ensembles_follow_their_members() -> None:
+    units = []
+    for r in range(2):
+        a, b = run_spec("egmae", r, epochs=100), run_spec("imagenet", r)
+        c = run_spec("egmae", r, epochs=500)
+        units += [scored(s) for s in (a, b, c)]
+        units += [scored(mean_of(a, b), cost={}), scored(mean_of(c, b), cost={})]
+    rows = only(build(units, COLUMNS)).rows
+    assert [(row.kind, row.method) for row in rows[3:]] == [
+        ("ensemble", "mean(egmae 100 epochs + imagenet)"),
+        ("ensemble", "mean(egmae 500 epochs + imagenet)"),
+    ]
+    assert [(row.rounds_done, row.gmacs, row.mparams) for row in rows[3:]] == [(2, 4, 6)] * 2
+
+
+def test_an_ensemble_of_models_names_them() -> None:
+    a, b = run_spec("imagenet", model="net_a"), run_spec("imagenet", model="net_b")
+    rows = only(build([scored(s) for s in (a, b, mean_of(a, b))], COLUMNS)).rows
+    assert (rows[2].model, rows[2].method) == ("net_a+net_b", "mean(net_a.imagenet + net_b.imagenet)")
+
+
+def test_failed_rounds_show_their_cause() -> None:
+    units = [scored(run_spec()), failed(run_spec(round_=1))]
+    table = only(build(units, COLUMNS))
+    [row] = table.rows
+    assert (row.rounds_done, row.rounds_asked) == (1, 2)
+    assert row.note == "round 1 failed: out of luck"
+
+
+def test_a_failed_pretraining_is_the_cause_of_its_missing_run() -> None:
+    spec = run_spec("egmae", 1, epochs=9)
+    units = [scored(run_spec("egmae", 0, epochs=9)), scored(run_spec("imagenet")), failed(spec.start)]
+    rows = {row.method: row for row in only(build(units, COLUMNS)).rows}
+    assert rows["egmae"].rounds_done == 1
+    assert rows["egmae"].note == "round 1 pretraining failed: out of luck"
+    alone = only(build([failed(spec.start)], COLUMNS))
+    assert alone.rows[0].rounds_done == 0
+
+
+def test_a_failure_since_made_good_is_forgotten() -> None:
+    [row] = only(build([failed(run_spec()), scored(run_spec()), failed(run_spec())], COLUMNS)).rows
+    assert (row.rounds_done, row.note) == (1, "")
+
+
+def test_undefined_rounds_are_left_out_of_the_mean_and_said() -> None:
+    units = [
+        scored(run_spec(), 0.5),
+        scored(run_spec(round_=1), scores={"accuracy": math.nan, "log_loss": 0.2}),
+    ]
+    [row] = only(build(units, COLUMNS)).rows
+    assert row.values["accuracy"].mean == 0.5
+    assert row.note == "Accuracy is not defined in 1 of 2 rounds"
+
+
+def test_the_footer_says_what_was_measured_on_what() -> None:
+    counts = {"train": {"a": [40, 30], "b": [10, 9]}, "test": {"a": [12, 9], "b": [0, 0]}}
+    units = [scored(run_spec(round_=r), counts=counts, notes=("low light",) * (r == 1)) for r in range(2)]
+    text = "\n".join(only(build(units, COLUMNS)).footer)
+    assert "Images a round (mean of 2): 50 train, 12 test." in text
+    assert "No test image of class b in rounds 0, 1" in text
+    assert "low light (round 1)" in text
+    assert "sample standard deviation" in text
+    assert "fvcore" in text
+
+
+def test_reported_rows_stand_beside_ours_and_never_win() -> None:
+    published = [
+        ReportedRow("busi", "Net", {"accuracy": 0.99}, 1.5, 2.5, "paper"),
+        ReportedRow("isic", "Net", {}),
+    ]
+    units = [scored(run_spec(), 0.6), scored(run_spec("scratch"), 0.7)]
+    table = only(build(units, COLUMNS, published))
+    assert [row.kind for row in table.rows] == ["run", "run", "reported"]
+    assert "paper" in table.footer[-1]
+    text = reporters.markdown([table])
+    assert "| Net | reported | - | 1.50 | 2.50 | 0.9900 | - |" in text
+    assert "**0.7000**" in text
+    assert "**0.3000**" in text  # the lowest loss
+    assert "**0.6000**" not in text
+
+
+# --- renderings --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def awkward() -> Table:
+    """Markup of every renderer in names and notes; rows missing, tied and undefined."""
+    units = [
+        scored(run_spec("a_b[red]|50%", 0), 0.61231),
+        scored(run_spec("c&d", 0), 0.61232),
+        scored(run_spec("none", 0), scores={"accuracy": math.nan}),
+        failed(run_spec("bad", 0), "line one\nline | two [bold]"),
+    ]
+    return only(build(units, COLUMNS))
+
+
+def test_markdown_keeps_its_columns(awkward: Table) -> None:
+    lines = [line for line in reporters.markdown([awkward]).splitlines() if line.startswith("|")]
+    assert len(lines) == 2 + 4
+    assert {line.replace(r"\|", "").count("|") for line in lines} == {8}
+    assert sum("**0.6123**" in line for line in lines) == 2  # alike as printed, both best
+
+
+def test_latex_escapes_and_balances(awkward: Table) -> None:
+    text = reporters.latex([awkward])
+    assert r"a\_b[red]|50\%" in text
+    assert r"c\&d" in text
+    assert text.count("{") == text.count("}")
+    body = text.partition(r"\midrule")[2].partition(r"\bottomrule")[0].strip().splitlines()
+    assert {line.replace(r"\&", "").count("&") for line in body} == {6}
+
+
+def test_csv_has_full_precision_and_one_line_a_row(awkward: Table) -> None:
+    rows = list(csv.DictReader(io.StringIO(reporters.csv([awkward, awkward]))))
+    assert len(rows) == 8
+    found = {row["method"]: row for row in rows}
+    assert float(found["a_b[red]|50%"]["accuracy_mean"]) == 0.61231
+    assert found["none"]["accuracy_mean"] == found["a_b[red]|50%"]["accuracy_sd"] == ""
+
+
+def test_json_is_strict(awkward: Table) -> None:
+    [table] = json.loads(reporters.json([awkward]), parse_constant=pytest.fail)
+    values = {row["method"]: row["values"] for row in table["rows"]}
+    assert values["none"]["accuracy"]["mean"] is None
+    assert values["c&d"]["accuracy"]["mean"] == 0.61232
+
+
+@pytest.mark.parametrize("width", [40, 80, 120, 300])
+def test_the_terminal_table_fits_and_loses_nothing(
+    awkward: Table, width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    text = reporters.rich([awkward])
+    assert max(map(len, text.splitlines())) <= width
+    for shown in ("a_b[red]|50%", "c&d", "0.6123*", "n/a", "0.3877", "[bold]"):
+        assert shown in text
+
+
+# --- commands ----------------------------------------------------------------------------------------
+
+
+def bench(*arguments: str) -> Any:
+    return CliRunner().invoke(app, list(arguments))
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    for r in range(2):
+        a, b = run_spec("egmae", r, epochs=3), run_spec("imagenet", r)
+        for seed, spec in enumerate((a, b, mean_of(a, b))):
+            store_run(tmp_path, spec, seed=seed)
+    return tmp_path
+
+
+def test_table_from_stored_results(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    shown = bench("table", "--results", str(results), "--reported")
+    assert shown.exit_code == 0, shown.output
+    for text in ("mean(egmae + imagenet)", "Accuracy", "Ensemble 1000/15", "540 train, 78 val, 156 test"):
+        assert text in shown.stdout
+
+
+def test_table_columns_and_output_file(results: Path) -> None:
+    target = results / "table.csv"
+    shown = bench("table", "--results", str(results), "--metrics", "ece,auc", "-f", "csv", "-o", str(target))
+    assert shown.exit_code == 0, shown.output
+    [first, *_] = csv.DictReader(io.StringIO(target.read_text()))
+    assert [name for name in first if name.endswith("_mean")] == ["ece_mean", "auc_mean"]
+
+
+def test_damaged_predictions_are_a_missing_round(results: Path) -> None:
+    (store.path_of(results, run_spec("imagenet", 1)) / "predictions.parquet").write_bytes(b"no")
+    shown = bench("table", "--results", str(results), "--format", "json")
+    assert shown.exit_code == 0, shown.output
+    assert "predictions.parquet" in shown.stderr
+    rows: list[dict[str, Any]] = json.loads(shown.stdout)[0]["rows"]
+    [row] = [row for row in rows if row["method"] == "imagenet"]
+    assert (row["rounds_done"], row["note"]) == (1, "round 1 damaged: its predictions cannot be read")
+
+
+def test_nothing_to_show_says_what_to_do(tmp_path: Path) -> None:
+    shown = bench("table", "--results", str(tmp_path / "none"))
+    assert (shown.exit_code, shown.stdout) == (0, "")
+    assert "bench run" in shown.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--dataset", "bussi"], ["--metrics", "accurasy"], ["--format", "markdwon"]]
+)
+def test_a_wrong_name_is_one_error(results: Path, arguments: list[str]) -> None:
+    shown = bench("table", "--results", str(results), *arguments)
+    assert isinstance(shown.exception, UnknownName)
+    assert "did you mean" in str(shown.exception)
+
+
+def test_list_and_show() -> None:
+    assert "egmae" in bench("list").stdout
+    assert "egmae" not in bench("list", "metrics").stdout
+    assert "auc" in bench("list", "metric", "--like", "au").stdout
+    assert isinstance(bench("list", "metricks").exception, UnknownName)
+    shown = bench("show", "egmae").stdout
+    for text in ("strategy.egmae.patch", "int, >= 2", "luma or channels or joint", "arXiv:2605.21970"):
+        assert text in shown
+    assert "malignant 210" in bench("show", "busi").stdout
+    assert "traits" in bench("show", "resnet18").stdout
+    assert isinstance(bench("show", "egmea").exception, UnknownName)
