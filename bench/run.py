@@ -211,6 +211,7 @@ def _record(
     accumulate: int,
 ) -> dict[str, Any]:
     notes = list(desk.split.notes)
+    notes += [f"{offer.name}: {offer.caution}" for offer in (desk.model, desk.strategy) if offer.caution]
     if accumulate > 1:
         notes.append(f"memory ran out: each step was done in {accumulate} parts, which changes batch norm")
     return {

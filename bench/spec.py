@@ -88,7 +88,10 @@ class Pretraining:
 
 @dataclass(frozen=True)
 class Finetuning:
-    """Supervised fine-tuning (paper, section 4.3): resize, random crop, horizontal flip."""
+    """Supervised fine-tuning (paper, section 4.3): resize, random crop, horizontal flip.
+
+    Every network starts it with the same small random classifier (`workbench.fresh_classifier`).
+    """
 
     epochs: Count = 15
     batch: Count = 16

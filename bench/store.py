@@ -6,8 +6,8 @@
 
 A directory is written under a temporary name beside its target, synced to disk and renamed, so it is
 whole or absent; nothing is edited afterwards. The first of two writers wins: both computed the same
-thing. Known cost: a writer killed half-way leaves a directory called `.writing-...`, which everything
-here ignores and which may be deleted. Reading is tolerant about outcomes, strict about identity.
+thing. A writer killed half-way leaves a directory called `.writing-...`, which everything here
+ignores and a later writer removes. Reading is tolerant about outcomes, strict about identity.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import math
 import os
 import re
 import shutil
+import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -109,7 +110,18 @@ def write(
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     shutil.rmtree(failure_path(results, spec), ignore_errors=True)
+    _sweep(target.parent)
     return target
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what killed writers left; an hour keeps clear of those still at work."""
+    for left in folder.glob(f"{_TEMPORARY}*"):
+        try:
+            if time.time() - left.stat().st_mtime > 3600:
+                shutil.rmtree(left, ignore_errors=True)
+        except FileNotFoundError:  # its writer has just finished
+            continue
 
 
 def write_failure(

@@ -39,6 +39,7 @@ class Offer:
 
     name: str
     about: str
+    caution: str = ""  # what a table must say wherever this offer was used
     revision: int = 1
     params: type[Any] = NoParams
     citation: str = ""

@@ -68,6 +68,8 @@ def set_up(spec: PretrainSpec | RunSpec, workplace: Workplace) -> Workbench:
     # The same initial weights for every strategy of a round: only what the strategy does sets rows apart.
     torch.manual_seed(derive_seed(spec.seed, spec.dataset.name, spec.round, "weights"))
     net = model.build(params, context)
+    torch.manual_seed(derive_seed(spec.seed, spec.dataset.name, spec.round, "classifier"))
+    fresh_classifier(net, model.classifier(net))
     net = net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     strategy: Strategy = catalog.get("strategies", spec.strategy.name)
     return Workbench(images, split, model, strategy, context, net, device)
@@ -82,6 +84,21 @@ def open_images(dataset: Ref, data: Path, results: Path, shorts: tuple[int, ...]
     offer = catalog.get("datasets", dataset.name)
     place = Workplace(data, results)
     return prepare(offer, catalog.params("datasets", dataset), place, shorts, lambda progress: None)
+
+
+def fresh_classifier(net: nn.Module, prefixes: tuple[str, ...]) -> None:
+    """Start the classifier at weights N(0, 0.01^2) cut at two deviations, and zero bias.
+
+    Part of the common protocol, because networks differ in this and small sets feel it: timm's EfficientNets
+    draw a 3-class classifier so large that fine-tuning begins at a loss of 6 instead of ln 3.
+    """
+    from torch import nn
+
+    for name, module in net.named_modules():
+        if isinstance(module, nn.Linear | nn.Conv2d) and within(f"{name}.", prefixes):
+            nn.init.trunc_normal_(module.weight, std=0.01, a=-0.02, b=0.02)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
 
 
 def prepare_data(study: Study, workplace: Workplace, report: Report) -> dict[tuple[Ref, int], Split]:

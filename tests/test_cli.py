@@ -173,7 +173,9 @@ def test_a_killed_run_resumes_to_the_same_bits(tmp_path: Path, stage: str) -> No
 def checkpoint_of(folder: Path, stage: str) -> bool:
     """Whether the stage now at work has written a checkpoint."""
     saved = {p.name.split(".")[0] for p in folder.glob("results/.scratch/checkpoints/*.pt")}
-    pretrained = {p.parent.name.rpartition(".")[2] for p in folder.glob("results/pretrain/*/[!.]*/record.json")}
+    pretrained = {
+        p.parent.name.rpartition(".")[2] for p in folder.glob("results/pretrain/*/[!.]*/record.json")
+    }
     return bool(saved - pretrained) and bool(pretrained) == (stage != "pretrain")
 
 

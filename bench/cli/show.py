@@ -81,6 +81,7 @@ def _facts(kind: str, entry: Entry) -> Iterator[tuple[str, str]]:
     if isinstance(offer, Metric):
         yield "better", "higher" if offer.higher_is_better else "lower"
         yield "column", f"{offer.title}{'' if offer.default else ' (only if asked for by --metrics)'}"
+    yield "caution", offer.caution
     yield "citation", offer.citation
     yield "licence", offer.licence
     yield "plugin", str(entry.source)

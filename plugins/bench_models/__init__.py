@@ -1,4 +1,4 @@
-"""Networks: all of timm by name."""
+"""Networks: all of timm by name, and the baselines of the paper's tables by theirs."""
 
 from collections.abc import Iterable
 
@@ -7,7 +7,7 @@ from bench import Model, ModelFamily, hookimpl
 
 @hookimpl
 def register_models() -> Iterable[Model | ModelFamily]:
-    """Every network of timm."""
-    from bench_models import timm_family
+    """Every network of timm, and nine baselines."""
+    from bench_models import baselines, timm_family
 
-    return [timm_family.OFFER]
+    return [timm_family.OFFER, *baselines.OFFERS]

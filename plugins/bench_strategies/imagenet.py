@@ -18,7 +18,12 @@ from bench import ConfigError, Model, Strategy, Weights, WeightsError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-WRAPPERS = ("state_dict_ema", "model", "state_dict")  # averaged weights are the ones published scores are of
+WRAPPERS = (
+    "state_dict_ema",
+    "model_ema",
+    "model",
+    "state_dict",
+)  # averaged weights are the ones published scores are of
 
 
 @dataclass(frozen=True)
@@ -140,7 +145,8 @@ def _open(path: Path) -> Any:
 def _load(net: nn.Module, model: Model, weights: Weights) -> None:
     """Copy every tensor but the classifier's into `net`, or none. Raises WeightsError."""
     fresh = model.classifier(net)
-    given = {name: value for name, value in weights.state.items() if not name.startswith(fresh)}
+    state = model.translate(net, weights.state)
+    given = {name: value for name, value in state.items() if not name.startswith(fresh)}
     wanted = {name: value for name, value in net.state_dict().items() if not name.startswith(fresh)}
     shapes = [
         f"{name} {tuple(given[name].shape)}, needs {tuple(wanted[name].shape)}"

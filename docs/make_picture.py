@@ -1,0 +1,69 @@
+"""Draw docs/egmae.jpg: what each pretraining strategy shows the encoder. Run: python docs/make_picture.py
+
+A row a class of the embedded phantom data set; columns: image, patch entropy, egmae, noise, mae.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+
+from bench import Context
+from bench.plugins import catalog
+from bench_strategies.corruption import EntropyNoise, PatchMask
+from bench_strategies.entropy import patch_entropy
+from bench_strategies.params import MaskParams, NoiseParams
+
+SIZE, PATCH, GAP, HEADER = 224, 16, 6, 30
+TITLES = ("image", "entropy (black 0, white 5.55)", "egmae", "noise (control)", "mae (control)")
+
+
+def main() -> None:
+    """Compose the picture from one image of each class."""
+    offer = catalog().get("datasets", "phantom")
+    index = offer.index(Path(), offer.params())
+    rows = []
+    for label in index.classes:
+        sample = [s for s in index.samples if s.label == label][3]
+        grey = Image.fromarray(sample.array).resize((SIZE, SIZE), Image.Resampling.BILINEAR)
+        rows.append(_row(torch.from_numpy(np.array(grey)).expand(1, 3, SIZE, SIZE)))
+    width = len(TITLES) * (SIZE + GAP) - GAP
+    canvas = Image.new("RGB", (width, HEADER + len(rows) * (SIZE + GAP) - GAP), "white")
+    draw = ImageDraw.Draw(canvas)
+    for i, title in enumerate(TITLES):
+        draw.text((i * (SIZE + GAP) + 4, 6), title, fill="black", font=ImageFont.load_default(18))
+    for y, row in enumerate(rows):
+        for x, tile in enumerate(row):
+            canvas.paste(tile, (x * (SIZE + GAP), HEADER + y * (SIZE + GAP)))
+    canvas.save(Path(__file__).with_name("egmae.jpg"), quality=82, optimize=True)
+
+
+def _row(image: torch.Tensor) -> list[Image.Image]:
+    torch.manual_seed(0)
+    context = Context(("a", "b"), SIZE)
+    clean = context.normalize(image)
+    entropy = patch_entropy(image, PATCH)[0]
+    heat = (entropy / np.log(256) * 255).byte().repeat_interleave(PATCH, 0).repeat_interleave(PATCH, 1)
+    corruptions = (
+        EntropyNoise(NoiseParams(), context, guided=True),
+        EntropyNoise(NoiseParams(), context, guided=False),
+        PatchMask(MaskParams()),
+    )
+    with torch.no_grad():
+        seen = [corruption(image, clean).images for corruption in corruptions]
+    return [_picture(clean, context), Image.fromarray(heat.numpy()), *(_picture(s, context) for s in seen)]
+
+
+def _picture(normalised: torch.Tensor, context: Context) -> Image.Image:
+    mean, std = (
+        torch.tensor(v).view(3, 1, 1) for v in (context.normalization.mean, context.normalization.std)
+    )
+    pixels = ((normalised[0] * std + mean) * 255).clamp(0, 255).byte()
+    return Image.fromarray(pixels.permute(1, 2, 0).numpy())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,215 @@
+"""The nine networks that medical image classification papers compare with, offered under their usual names.
+
+Three are timm's; five are written here from the papers' formulas, with the names and shapes of the authors'
+parameters; one (cpvt) is a reconstruction. Importing this module loads neither torch nor timm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any
+
+from annotated_types import Interval
+
+from bench import Context, Model
+from bench_models import timm_family
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+TRAITS = frozenset({"dense", "baseline"})
+
+
+@dataclass(frozen=True)
+class BaselineParams:
+    """`drop_path` is the stochastic depth rate of the last block in training; None is the rate the authors
+    trained this network with."""
+
+    drop_path: Annotated[float, Interval(ge=0, lt=1)] | None = None
+
+
+# --- written here ------------------------------------------------------------------------------------
+
+
+def _build_cmt(params: BaselineParams, context: Context) -> nn.Module:
+    from bench_models.cmt import CMT
+
+    return CMT(len(context.classes), context.size, _rate(params, 0.1))
+
+
+def _build_smt(params: BaselineParams, context: Context) -> nn.Module:
+    from bench_models.smt import SMT
+
+    return SMT(len(context.classes), context.size, _rate(params, 0.2))
+
+
+def _build_pervit(params: BaselineParams, context: Context) -> nn.Module:
+    from bench_models.pervit import PerViT
+
+    return PerViT(len(context.classes), context.size, _rate(params, 0.1))
+
+
+def _build_sgformer(params: BaselineParams, context: Context) -> nn.Module:
+    from bench_models.sgformer import SGFormer
+
+    return SGFormer(len(context.classes), context.size, _rate(params, 0.1))
+
+
+def _build_spa(params: BaselineParams, context: Context) -> nn.Module:
+    from bench_models.spa import SPANet
+
+    return SPANet(len(context.classes), context.size, _rate(params, 0.1))
+
+
+def _build_cpvt(params: BaselineParams, context: Context) -> nn.Module:
+    from bench_models.cpvt import CPVT
+
+    return CPVT(len(context.classes), context.size, _rate(params, 0.1))
+
+
+def _rate(params: BaselineParams, authors: float) -> float:
+    return authors if params.drop_path is None else params.drop_path
+
+
+def _fit_cmt(net: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    from bench_models.cmt import fit_tables
+
+    return fit_tables(net, state)
+
+
+def _fit_sgformer(net: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    from bench_models.sgformer import fit_positions
+
+    return fit_positions(net, state)
+
+
+def _features(net: Any, images: Tensor) -> Tensor:
+    """Images (B, 3, S, S) to the map (B, C, h, w) that is pooled for the classifier."""
+    found: Tensor = net.forward_features(images)
+    return found
+
+
+_own = partial(
+    Model,
+    params=BaselineParams,
+    features=_features,
+    classifier=lambda net: ("head.",),
+    traits=TRAITS,
+)
+
+CMT = _own(
+    name="cmt",
+    about="CMT-S: convolution and attention in every block",
+    citation="J. Guo et al., CVPR 2022, arXiv:2107.06263",
+    licence="checkpoint: github.com/ggjy/CMT.pytorch release-v1 cmt_small.pth (MIT by its README alone)",
+    build=_build_cmt,
+    translate=_fit_cmt,
+)
+SMT = _own(
+    name="smt",
+    about="SMT-S: scale-aware modulation early, attention late",
+    citation="W. Lin et al., ICCV 2023, arXiv:2307.08579",
+    licence="checkpoint: github.com/AFeng-x/SMT release v1.0.0 smt_small.pth (MIT)",
+    build=_build_smt,
+)
+PERVIT = _own(
+    name="pervit",
+    about="PerViT-S: attention weighed by learnt peripheral regions",
+    citation="J. Min et al., NeurIPS 2022, arXiv:2206.06801",
+    licence="checkpoint: linked from github.com/juhongm999/pervit (Apache-2.0)",
+    build=_build_pervit,
+)
+SGFORMER = _own(
+    name="sgformer",
+    about="SG-Former-S: attention guided by token significance; sizes are multiples of 112",
+    citation="S. Ren et al., ICCV 2023, arXiv:2308.12216",
+    licence="checkpoint: linked from github.com/OliverRensu/SG-Former (no licence stated)",
+    build=_build_sgformer,
+    translate=_fit_sgformer,
+)
+SPA = _own(
+    name="spa",
+    about="SPA-Net small: self-peripheral attention by dilated convolutions",
+    citation="X. Huo et al., Expert Systems with Applications 245 (2024) 123053",
+    licence="no checkpoint is published; the authors' code, github.com/huoxiangzuo/SPA, is MIT",
+    build=_build_spa,
+)
+CPVT = _own(
+    name="cpvt",
+    about=(
+        "RECONSTRUCTION of a central-peripheral vision transformer: its code and text are not public; "
+        "PerViT with a convolutional fovea, sized to the published cost (15.64 G, 22.76 M)"
+    ),
+    citation="after the title and cost row of Lu et al., Eng. Applications of Artificial Intelligence, 2026",
+    licence="no code or checkpoint of the authors is known",
+    build=_build_cpvt,
+    classifier=lambda net: ("periphery.head.",),
+    caution="a reconstruction from its description, not the authors' network",
+    traits=TRAITS | {"reconstruction"},
+)
+
+
+# --- from timm ---------------------------------------------------------------------------------------
+
+
+def _build_timm(name: str, authors: float, params: BaselineParams, context: Context) -> nn.Module:
+    return timm_family.build(name, timm_family.TimmParams(_rate(params, authors)), context)
+
+
+def _pretrained_timm(name: str, net: nn.Module, params: BaselineParams, source: str) -> Any:
+    return timm_family.pretrained(name, net, timm_family.TimmParams(), source)
+
+
+def _translate_timm(module: str, net: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    from bench_models.authors_names import translate
+
+    return translate(module, net, state)
+
+
+def _timm(timm_name: str, module: str, drop_path: float, **about: Any) -> Model:
+    """A network of timm with the ImageNet-1k weights of its authors. `module` of `timm.models` defines it."""
+    return Model(
+        params=BaselineParams,
+        build=partial(_build_timm, timm_name, drop_path),
+        features=timm_family.features,
+        classifier=timm_family.classifier,
+        normalization=lambda params: timm_family.normalization(timm_name),
+        pretrained_source=lambda params: timm_family.pretrained_source(timm_name),
+        pretrained=partial(_pretrained_timm, timm_name),
+        translate=partial(_translate_timm, module),
+        traits=TRAITS,
+        **about,
+    )
+
+
+SWIN = _timm(
+    "swin_base_patch4_window7_224.ms_in1k",
+    "swin_transformer",
+    0.5,
+    name="swin",
+    about="Swin-B with 4x4 patches and 7x7 windows",
+    citation="Z. Liu et al., ICCV 2021, arXiv:2103.14030",
+    licence="timm: Apache-2.0; weights: MIT (github.com/microsoft/Swin-Transformer)",
+)
+CONVNEXT = _timm(
+    "convnext_small.fb_in1k",
+    "convnext",
+    0.4,
+    name="convnext_small",
+    about="ConvNeXt-S, with the authors' ImageNet-1k weights",
+    citation="Z. Liu et al., CVPR 2022, arXiv:2201.03545",
+    licence="timm: Apache-2.0; weights: MIT (github.com/facebookresearch/ConvNeXt)",
+)
+FOCALNET = _timm(
+    "focalnet_small_srf.ms_in1k",
+    "focalnet",
+    0.3,
+    name="focalnet",
+    about="FocalNet-S with small receptive field",
+    citation="J. Yang et al., NeurIPS 2022, arXiv:2203.11926",
+    licence="timm: Apache-2.0; weights: MIT (github.com/microsoft/FocalNet)",
+)
+
+OFFERS = (SWIN, CONVNEXT, CMT, SMT, FOCALNET, PERVIT, SGFORMER, SPA, CPVT)

@@ -1,0 +1,75 @@
+"""The conformance checks pass our own offers and the stranger's, and catch what they promise to catch."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench import Metric, testing
+from bench.plugins import catalog
+
+
+@pytest.fixture
+def stranger(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(Path(__file__).parent / "third_party")
+    sys.modules.pop("bench_stranger", None)
+    import bench_stranger
+
+    return bench_stranger
+
+
+@pytest.mark.parametrize("offer", catalog().offers("metrics"), ids=lambda offer: offer.name)
+def test_our_metrics_conform(offer: Metric) -> None:
+    testing.check_metric(offer)
+
+
+@pytest.mark.parametrize("offer", catalog().offers("strategies"), ids=lambda offer: offer.name)
+def test_our_strategies_conform(offer: Any) -> None:
+    testing.check_strategy(offer)
+
+
+@pytest.mark.parametrize("offer", catalog().offers("ensembles"), ids=lambda offer: offer.name)
+def test_our_ensembles_conform(offer: Any) -> None:
+    testing.check_ensemble(offer)
+
+
+@pytest.mark.parametrize("name", ["test_convnext", "test_vit", "resnet10t", "tf_efficientnet_lite0"])
+def test_timm_models_conform(name: str) -> None:
+    testing.check_model(catalog().get("models", name))
+
+
+def test_phantom_conforms(tmp_path: Path) -> None:
+    testing.check_dataset(catalog().get("datasets", "phantom"), tmp_path)
+
+
+def test_the_strangers_offers_conform(stranger: Any, tmp_path: Path) -> None:
+    testing.check_dataset(*stranger.register_datasets(), tmp_path)
+    testing.check_strategy(*stranger.register_strategies())
+    testing.check_metric(*stranger.register_metrics())
+
+
+def test_what_does_not_conform_is_caught(stranger: Any) -> None:
+    (metric,) = stranger.register_metrics()
+    with pytest.raises(AssertionError, match="contradicts higher_is_better"):
+        testing.check_metric(dataclasses.replace(metric, score=lambda p: -top1(p)))
+    (strategy,) = stranger.register_strategies()
+
+    def detached(encoder: Any, params: Any, context: Any) -> Any:
+        module = strategy.objective(encoder, params, context)
+        for parameter in encoder.net.parameters():
+            parameter.requires_grad_(False)
+        return module
+
+    with pytest.raises(AssertionError, match="no gradient reaches the encoder"):
+        testing.check_strategy(dataclasses.replace(strategy, objective=detached))
+    model = catalog().get("models", "resnet10t")
+    with pytest.raises(AssertionError, match="classifier\\(\\) does not name"):
+        testing.check_model(dataclasses.replace(model, classifier=lambda net: ("layer1.",)))
+
+
+def top1(predictions: Any) -> float:
+    return float((predictions.probabilities.argmax(1) == predictions.labels).mean())
