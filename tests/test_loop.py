@@ -146,16 +146,27 @@ def test_a_loss_that_is_not_finite_stops_with_a_remedy(tmp_path: Path) -> None:
         loop.optimize(Exploding(), epoch_batches, BUDGET, job(tmp_path))
 
 
-def test_validation_keeps_the_best_epoch_also_across_a_resume(tmp_path: Path) -> None:
-    scores = iter([0.2, 0.9, 0.9, 0.1])
-    module, states = toy(), []
+@pytest.mark.parametrize("killed_in", [None, 2, 3])
+def test_validation_keeps_the_best_epoch_also_across_a_resume(tmp_path: Path, killed_in: int | None) -> None:
+    scores, module, states = [0.2, 0.9, 0.9, 0.1], toy(), []
 
     def validate() -> float:
+        if len(states) == killed_in:
+            raise Killed
         states.append({k: v.clone() for k, v in module.state_dict().items()})
-        return next(scores)
+        return scores[len(states) - 1]
 
+    if killed_in is not None:
+        with pytest.raises(Killed):
+            loop.optimize(module, epoch_batches, BUDGET, job(tmp_path), validate)
+        # What the checkpoint does not hold is scored again.
+        saved = checkpoint.load(tmp_path / "toy.pt", torch.device("cpu"))
+        assert saved
+        del states[saved["epoch"] :]
+        killed_in = None
+        module = toy()
     history = loop.optimize(module, epoch_batches, BUDGET, job(tmp_path), validate)
-    assert history.scores == [0.2, 0.9, 0.9, 0.1]
+    assert history.scores == scores
     for name, value in module.state_dict().items():
         assert torch.equal(value, states[1][name])
 

@@ -83,17 +83,17 @@ def patient(label: str, size: int, seed: tuple[int, ...]) -> Iterator[NDArray[np
 
 def _lesion(random: Random, irregular: bool) -> Lesion:
     """The two kinds differ in the centres of these distributions; all of them overlap."""
-    roughness = max(0.0, random.bell(0.26, 0.08) if irregular else random.bell(0.07, 0.05))
+    roughness = max(0.0, random.bell(0.20, 0.08) if irregular else random.bell(0.09, 0.05))
     return Lesion(
         x=random.between(0.3, 0.7),
         y=random.between(0.36, 0.58),
         radius=random.between(0.11, 0.25),
-        aspect=random.bell(0.92, 0.17) if irregular else random.bell(0.70, 0.14),
+        aspect=random.bell(0.88, 0.18) if irregular else random.bell(0.74, 0.15),
         tilt=random.bell(0.0, 0.25),
         outline=_outline(random, roughness),
-        edge=max(0.01, random.bell(0.035, 0.012) if irregular else random.bell(0.022, 0.009)),
-        contrast=-max(3.5, random.bell(12.0, 4.0)),
-        posterior=random.bell(-6.0, 4.0) if irregular else random.bell(3.0, 3.5),
+        edge=max(0.01, random.bell(0.032, 0.012) if irregular else random.bell(0.025, 0.010)),
+        contrast=-max(2.5, random.bell(10.0, 4.0)),
+        posterior=random.bell(-4.0, 4.5) if irregular else random.bell(2.0, 4.0),
         rim=max(0.0, random.bell(1.5, 1.5)),
     )
 
