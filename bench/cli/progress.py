@@ -50,7 +50,7 @@ class LiveDisplay(Display):
     def __init__(self, console: Console, total: int, bars: Bars) -> None:
         super().__init__(console, total)
         self.bars = bars
-        self.overall = bars.add_task("all units", total=total, news="")
+        self.overall = bars.add_task("all units", total=total, news="", visible=total > 0)
         self.unit = bars.add_task("", total=None, news="", visible=False)
         self.epoch = bars.add_task("", total=None, news="", visible=False)
         self.shown = ("", "")
