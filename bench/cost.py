@@ -64,8 +64,8 @@ def measure(net: nn.Module, size: int) -> Cost:
     parameters = sum(p.numel() for p in net.parameters())
     notes: list[str] = []
     image = torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(0))
-    with _undisturbed():
-        copied = _attempt("the network cannot be copied", notes, lambda: _copy(net))
+    with undisturbed():
+        copied = _attempt("the network cannot be copied", notes, lambda: plain_copy(net))
         if copied is None:
             return Cost(parameters, None, None, None, (), None, size, None, tuple(notes))
         traced = _attempt("fvcore cannot trace the network", notes, lambda: _fvcore(copied, image))
@@ -96,14 +96,15 @@ def _attempt(failure: str, notes: list[str], count: Callable[[], Any]) -> Any:
         return None
 
 
-def _copy(net: nn.Module) -> nn.Module:
+def plain_copy(net: nn.Module) -> nn.Module:
+    """The network to count: float32, on the CPU, in evaluation mode; `net` stays as it is."""
     import copy
 
     return copy.deepcopy(net).float().cpu().eval()
 
 
 @contextmanager
-def _undisturbed() -> Iterator[None]:
+def undisturbed() -> Iterator[None]:
     """No gradients, no change of random state, no warnings, and attention by its plain operators:
     torch's fused encoder layer is one operator that neither counter knows."""
     import torch

@@ -2,7 +2,8 @@
 
 BenchError
 ├── ConfigError        a value on the command line or in a file cannot be used
-│   └── UnknownName    no offer has this name; the nearest names are suggested
+│   ├── UnknownName    no offer has this name; the nearest names are suggested
+│   └── SizeError      a network cannot take images of this size
 ├── PluginError        a plugin package is broken, or two packages offer one name
 ├── DataError          something is wrong with the images or their index
 │   ├── DataNotFound   nothing was found where the data set was looked for
@@ -41,6 +42,14 @@ class UnknownName(ConfigError):
             remedy = f"{len(known)} names are known; `bench list {kind}s` shows them"
         super().__init__(f"unknown {kind} {name!r}; {remedy}" + (f" {hint}" if hint else ""))
         self.name = name
+
+
+class SizeError(ConfigError):
+    """A network cannot take images of the asked size; `nearest` is the nearest one known to work."""
+
+    def __init__(self, message: str, nearest: int) -> None:
+        super().__init__(message)
+        self.nearest = nearest
 
 
 class PluginError(BenchError):

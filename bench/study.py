@@ -25,6 +25,7 @@ class StudyFile:
 
     datasets: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
+    baselines: tuple[str, ...] = ()  # further models; "all" is every one with the trait
     strategies: tuple[str, ...] = ()
     ensembles: tuple[str, ...] = ("mean",)
     base: str = "paper"  # a shipped protocol or the path of a protocol file
@@ -78,9 +79,11 @@ def make_study(file: StudyFile, catalog: Catalog, assignments: Sequence[str] = (
         _assign(assignment, overrides, parameters)
     name, values = read_protocol(file.base)
     protocol: Protocol = parse(Protocol, merge(values, overrides), "protocol")
+    models = file.models or (protocol.model,)
+    added = [name for name in baseline_names(file.baselines, catalog) if name not in models]
     wanted = {
         "dataset": file.datasets,
-        "model": file.models or (protocol.model,),
+        "model": (*models, *added),
         "strategy": file.strategies,
         "ensemble": file.ensembles,
     }
@@ -102,6 +105,17 @@ def make_study(file: StudyFile, catalog: Catalog, assignments: Sequence[str] = (
     }
     changed = "+" if overrides else ""
     return Study(refs["dataset"], refs["model"], refs["strategy"], refs["ensemble"], protocol, name + changed)
+
+
+def baseline_names(asked: Sequence[str], catalog: Catalog) -> list[str]:
+    """The models that `--baselines` means: those named, or with "all" every one that has the trait
+    "baseline", once each. Raises UnknownName."""
+    offers = catalog.offers("models")
+    known = [o.name for o in offers if isinstance(o, Model) and "baseline" in o.traits]
+    for name in asked:
+        if name not in (*known, "all"):
+            raise UnknownName("baseline", name, [*known, "all"])
+    return known if "all" in asked else list(dict.fromkeys(asked))
 
 
 def read_study(path: Path) -> StudyFile:

@@ -29,7 +29,8 @@ def check_offer(offer: Offer) -> None:
     assert offer.about, f"{offer.name}: `about` is empty"
     params = offer.params()  # every parameter has a default
     assert dataclasses.is_dataclass(params), f"{offer.name}: params must be a dataclass"
-    assert type(params).__dataclass_params__.frozen, f"{offer.name}: params must be frozen"
+    frozen = vars(offer.params)["__dataclass_params__"].frozen
+    assert frozen, f"{offer.name}: params must be frozen"
 
 
 def check_dataset(offer: Dataset, root: Path, params: Any = None) -> None:

@@ -146,7 +146,8 @@ class Model(Offer):
       `WeightsError`.
     - `translate(net, state)`: a checkpoint in its authors' names, or for another image size, in `net`'s
       names and shapes; what it does not know stays as it is. Raises `WeightsError`.
-    - `traits`: what strategies can rely on, e.g. "dense".
+    - `traits`: what strategies can rely on, e.g. "dense"; "baseline" makes it a row of `--baselines all`.
+    - `published_as`: what published tables (`results/reported`) call it, if they have it.
     """
 
     build: Callable[[Any, Context], nn.Module]
@@ -157,6 +158,7 @@ class Model(Offer):
     pretrained: Callable[[nn.Module, Any, str], Weights] | None = None
     translate: Callable[[nn.Module, Mapping[str, Tensor]], Mapping[str, Tensor]] = lambda net, state: state
     traits: frozenset[str] = frozenset()
+    published_as: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -118,7 +118,7 @@ def test_parameters_are_validated_and_defaults_left_out() -> None:
 
 LAYERS = [
     *("errors", "spec", "types", "hookspecs", "plugins", "study", "store", "data", "engine", "workbench"),
-    *("provenance", "run", "score", "cost", "estimate", "table", "cli"),
+    *("provenance", "run", "score", "cost", "published", "datasheet", "estimate", "table", "cli"),
 ]
 
 

@@ -11,6 +11,7 @@ from types import FrameType
 
 import typer
 
+from bench.cli.cost import cost
 from bench.cli.list import list_offers
 from bench.cli.plan import plan
 from bench.cli.run import run
@@ -31,6 +32,7 @@ app.command("plan")(plan)
 app.command("table")(table)
 app.command("list")(list_offers)
 app.command("show")(show)
+app.command("cost")(cost)
 
 
 def _version(show_it: bool) -> None:

@@ -28,6 +28,9 @@ StrategiesOption = Annotated[
 ModelsOption = Annotated[
     Names, typer.Option("--models", "-m", help="Models, comma-separated [default: the protocol's].")
 ]
+BaselinesOption = Annotated[
+    Names, typer.Option("--baselines", help="Further models to compare with, comma-separated, or all.")
+]
 EnsemblesOption = Annotated[
     Names, typer.Option("--ensembles", help="Ensembles over the strategies [default: mean]; none for no.")
 ]

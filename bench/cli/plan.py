@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench.cli.options import (
+    BaselinesOption,
     DataOption,
     DatasetOption,
     DeviceOption,
@@ -41,6 +42,7 @@ def plan(
     dataset: DatasetOption = None,
     strategies: StrategiesOption = None,
     models: ModelsOption = None,
+    baselines: BaselinesOption = None,
     ensembles: EnsemblesOption = None,
     protocol: ProtocolOption = "",
     study: StudyOption = None,
@@ -60,7 +62,13 @@ def plan(
     from bench.store import scan
 
     warn_of_problems(catalog())
-    names = {"datasets": dataset, "models": models, "strategies": strategies, "ensembles": ensembles}
+    names = {
+        "datasets": dataset,
+        "models": models,
+        "baselines": baselines,
+        "strategies": strategies,
+        "ensembles": ensembles,
+    }
     asked = read_options(study, names, protocol, rounds, set_)
     workplace = make_workplace(data, results, device, threads, asked)
     console = make_console()

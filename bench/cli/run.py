@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench.cli.options import (
+    BaselinesOption,
     DataOption,
     DatasetOption,
     DeviceOption,
@@ -40,6 +41,7 @@ def run(
     dataset: DatasetOption = None,
     strategies: StrategiesOption = None,
     models: ModelsOption = None,
+    baselines: BaselinesOption = None,
     ensembles: EnsemblesOption = None,
     protocol: ProtocolOption = "",
     study: StudyOption = None,
@@ -60,7 +62,13 @@ def run(
     from bench.store import exists
 
     warn_of_problems(catalog())
-    names = {"datasets": dataset, "models": models, "strategies": strategies, "ensembles": ensembles}
+    names = {
+        "datasets": dataset,
+        "models": models,
+        "baselines": baselines,
+        "strategies": strategies,
+        "ensembles": ensembles,
+    }
     asked = read_options(study, names, protocol, rounds, set_)
     worker: Executor = catalog().get("executors", executor)
     workplace = make_workplace(data, results, device, threads, asked)

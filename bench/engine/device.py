@@ -18,7 +18,7 @@ def configure(device: str, threads: int) -> torch.device:
     torch.use_deterministic_algorithms(True, warn_only=True)
     # Deterministic mode would fill every new tensor, for code that reads uninitialised memory: a tenth of a
     # step on a CPU (measured on tf_efficientnet_lite0 at 96 pixels), for nothing.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # not in stubs
     torch.backends.cudnn.benchmark = False
     torch.set_float32_matmul_precision("high")  # TF32 for what stays float32 on a GPU; no effect on a CPU
     return check(device)

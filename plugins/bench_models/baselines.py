@@ -101,6 +101,7 @@ _own = partial(
 
 CMT = _own(
     name="cmt",
+    published_as="CMT",
     about="CMT-S: convolution and attention in every block",
     citation="J. Guo et al., CVPR 2022, arXiv:2107.06263",
     licence="checkpoint: github.com/ggjy/CMT.pytorch release-v1 cmt_small.pth (MIT by its README alone)",
@@ -109,6 +110,7 @@ CMT = _own(
 )
 SMT = _own(
     name="smt",
+    published_as="SMT",
     about="SMT-S: scale-aware modulation early, attention late",
     citation="W. Lin et al., ICCV 2023, arXiv:2307.08579",
     licence="checkpoint: github.com/AFeng-x/SMT release v1.0.0 smt_small.pth (MIT)",
@@ -116,6 +118,7 @@ SMT = _own(
 )
 PERVIT = _own(
     name="pervit",
+    published_as="PerViT",
     about="PerViT-S: attention weighed by learnt peripheral regions",
     citation="J. Min et al., NeurIPS 2022, arXiv:2206.06801",
     licence="checkpoint: linked from github.com/juhongm999/pervit (Apache-2.0)",
@@ -123,6 +126,7 @@ PERVIT = _own(
 )
 SGFORMER = _own(
     name="sgformer",
+    published_as="SG-Former",
     about="SG-Former-S: attention guided by token significance; sizes are multiples of 112",
     citation="S. Ren et al., ICCV 2023, arXiv:2308.12216",
     licence="checkpoint: linked from github.com/OliverRensu/SG-Former (no licence stated)",
@@ -131,6 +135,7 @@ SGFORMER = _own(
 )
 SPA = _own(
     name="spa",
+    published_as="SPA",
     about="SPA-Net small: self-peripheral attention by dilated convolutions",
     citation="X. Huo et al., Expert Systems with Applications 245 (2024) 123053",
     licence="no checkpoint is published; the authors' code, github.com/huoxiangzuo/SPA, is MIT",
@@ -138,6 +143,7 @@ SPA = _own(
 )
 CPVT = _own(
     name="cpvt",
+    published_as="CPVT",
     about=(
         "RECONSTRUCTION of a central-peripheral vision transformer: its code and text are not public; "
         "PerViT with a convolutional fovea, sized to the published cost (15.64 G, 22.76 M)"
@@ -189,6 +195,7 @@ SWIN = _timm(
     "swin_transformer",
     0.5,
     name="swin",
+    published_as="SWIN",
     about="Swin-B with 4x4 patches and 7x7 windows",
     citation="Z. Liu et al., ICCV 2021, arXiv:2103.14030",
     licence="timm: Apache-2.0; weights: MIT (github.com/microsoft/Swin-Transformer)",
@@ -198,6 +205,7 @@ CONVNEXT = _timm(
     "convnext",
     0.4,
     name="convnext_small",
+    published_as="ConvNeXt",
     about="ConvNeXt-S, with the authors' ImageNet-1k weights",
     citation="Z. Liu et al., CVPR 2022, arXiv:2201.03545",
     licence="timm: Apache-2.0; weights: MIT (github.com/facebookresearch/ConvNeXt)",
@@ -207,6 +215,7 @@ FOCALNET = _timm(
     "focalnet",
     0.3,
     name="focalnet",
+    published_as="FocalNet",
     about="FocalNet-S with small receptive field",
     citation="J. Yang et al., NeurIPS 2022, arXiv:2203.11926",
     licence="timm: Apache-2.0; weights: MIT (github.com/microsoft/FocalNet)",

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from annotated_types import Interval
 
-from bench import ConfigError, Context, Model, ModelFamily, Normalization, Weights, WeightsError
+from bench import ConfigError, Context, Model, ModelFamily, Normalization, SizeError, Weights, WeightsError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -122,7 +122,7 @@ def create(name: str, size: int, **arguments: Any) -> nn.Module:
 def probe(name: str, size: int) -> Probe:
     """Find out, without memory or arithmetic, how `name` is built for `size` and if its features are dense.
 
-    Raises ConfigError for a size the network cannot take.
+    Raises SizeError for a size the network cannot take.
     """
     failures = []
     # Some architectures need img_size although their configuration does not say so.
@@ -131,11 +131,25 @@ def probe(name: str, size: int) -> Probe:
             return Probe(tuple(arguments.items()), _try_out(name, size, arguments))
         except Exception as error:  # whatever an architecture raises at a size it cannot take
             failures.append(f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
-    own = configuration(name).input_size[-1]
-    raise ConfigError(
-        f"{name} cannot take images of {size}x{size} pixels ({failures[0].rstrip(': ')[:160]}); "
-        f"its own size is {own}: set protocol.size, or choose another model"
+    own, nearest = int(configuration(name).input_size[-1]), _working_size(name, size)
+    raise SizeError(
+        f"{name} cannot take images of {size}x{size} pixels ({failures[0].rstrip(': ')[:160]}); its own size "
+        f"is {own}, and {nearest} is the nearest known to work: set protocol.size, or choose another model",
+        nearest,
     )
+
+
+def _working_size(name: str, size: int) -> int:
+    """The multiple of 32 nearest to `size` if the network takes it, else its own size. Few strides are
+    larger than 32, and trying every size would take minutes."""
+    candidate = max(32, round(size / 32) * 32)
+    for arguments in ({}, {"img_size": candidate}):
+        try:
+            _try_out(name, candidate, arguments)
+            return candidate
+        except Exception:  # as in `probe`
+            continue
+    return int(configuration(name).input_size[-1])
 
 
 def _try_out(name: str, size: int, arguments: dict[str, Any]) -> bool:

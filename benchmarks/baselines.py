@@ -1,0 +1,132 @@
+"""Speed of the baselines on this machine: `python -m benchmarks.baselines`, from the root of the source tree.
+
+Forward and training step of every model with the trait "baseline", as medians of repeats, with what they ran
+on, to results/<hardware>/baselines.csv and .md. Nothing else should run on the machine meanwhile.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from bench.errors import BenchError
+
+ROOT = Path(__file__).resolve().parent.parent
+SHOWN = {"latency_s": "ms at batch 1", "params": "M params", "macs": "GMACs"}
+SCALES = {"latency_s": 1e3, "params": 1e-6, "macs": 1e-9}
+
+
+def main(
+    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N [default: a GPU if there is one].")] = "",
+    threads: Annotated[int, typer.Option(min=0, help="CPU threads [default: all usable cores].")] = 0,
+    batch: Annotated[str, typer.Option(help="Batches, comma-separated.")] = "16,64",
+    size: Annotated[int, typer.Option(help="Side of the image, pixels, or the nearest allowed.")] = 224,
+    seconds: Annotated[
+        float, typer.Option(help="Of repeats for each timing, at least (and 3 repeats).")
+    ] = 5.0,
+    results: Annotated[Path, typer.Option(help="Where results are kept.")] = ROOT / "results",
+) -> None:
+    """Time all baselines and write results/<hardware>/baselines.csv and .md."""
+    from bench import provenance
+    from bench.datasheet import Asked, make
+    from bench.engine.device import configure, default_device, uses_bf16
+    from bench.plugins import catalog
+    from bench.study import baseline_names
+
+    threads = threads or provenance.usable_cores()
+    place = configure(device or default_device(), threads)
+    asked = Asked(3, size, _batches(batch), train=True, device=str(place), seconds=seconds)
+    offers = catalog()
+    names = baseline_names(["all"], offers)
+    made = provenance.describe({offers.entry("models", n).source for n in names}, str(place), threads)
+    about = facts(made, "bf16 autocast" if uses_bf16("auto", place) else "fp32", datetime.now(UTC))
+    rows = [make(offers.get("models", n), asked, (), partial(_tell, n)).flat for n in names]
+    folder = results / folder_name(made["hardware"])
+    folder.mkdir(parents=True, exist_ok=True)
+    write(folder / "baselines.csv", as_csv(rows, about))
+    write(folder / "baselines.md", as_markdown(rows, about))
+
+
+def facts(made: Mapping[str, Any], precision: str, now: datetime) -> dict[str, str]:
+    """What the figures were measured on and with, from the provenance of a record."""
+    git = made["git"] or {}
+    commit = git.get("commit", "none")[:12] + ("+changes" if git.get("dirty") else "")
+    hardware = {name: str(value) for name, value in made["hardware"].items()}
+    versions = {name: made["packages"].get(name, "none") for name in ("bench", "torch", "timm")}
+    return {"date": f"{now:%Y-%m-%d}", **hardware, "precision": precision, **versions, "commit": commit}
+
+
+def folder_name(hardware: Mapping[str, Any]) -> str:
+    """The machine as a folder: the GPU's name, or the processor's with the threads used."""
+    name = hardware.get("gpu") or f"{hardware['cpu']} {hardware['threads']} threads"
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+
+
+def as_csv(rows: Sequence[Mapping[str, Any]], about: Mapping[str, str]) -> str:
+    """A line a model, each with what it was measured on."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [*rows[0], *about], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({**row, **about} for row in rows)
+    return text.getvalue()
+
+
+def as_markdown(rows: Sequence[Mapping[str, Any]], about: Mapping[str, str]) -> str:
+    """The table for readers."""
+    speeds = [name for name in rows[0] if "_images_per_s_at_" in name]
+    peaks = [name for name in rows[0] if "_peak_bytes_at_" in name and rows[0][name] is not None]
+    titles = [*SHOWN.values(), *(name.replace("_", " ").replace("per s", "/ s") for name in speeds)]
+    titles += [name.replace("bytes", "MiB").replace("_", " ") for name in peaks]
+    lines = ["# Speed of the baselines", "", ", ".join(f"{k} {v}" for k, v in about.items()), ""]
+    lines += [
+        "Medians of repeats after a warm-up. Training is the protocol's fine-tuning step with AdamW.",
+        "Written by `python -m benchmarks.baselines`; GMACs are fvcore's multiply-adds of one image.",
+        "A dash is a batch that memory did not suffice for, or a network that could not be counted.",
+        "",
+        f"| model | size | {' | '.join(titles)} |",
+        f"| --- |{' ---: |' * (len(titles) + 1)}",
+    ]
+    for row in rows:
+        cells = [_cell(row[name], SCALES[name]) for name in SHOWN]
+        cells += [_cell(row[name], 1) for name in speeds] + [_cell(row[name], 2**-20) for name in peaks]
+        lines.append(f"| {row['model']} | {row['size']} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(value: float | None, scale: float) -> str:
+    return "-" if value is None else f"{value * scale:.4g}"
+
+
+def _batches(text: str) -> tuple[int, ...]:
+    parts = text.split(",")
+    if not all(part.isdecimal() and int(part) > 1 for part in parts):
+        raise typer.BadParameter(f"{text!r} must be numbers of 2 or more like 16,64")
+    return tuple(map(int, parts))
+
+
+def _tell(model: str, what: str) -> None:
+    print(f"{model}: {what}", file=sys.stderr)
+
+
+def write(path: Path, text: str) -> None:
+    """Replace a file in one step."""
+    beside = path.with_suffix(f".{os.getpid()}.tmp")
+    beside.write_text(text, encoding="utf-8")
+    beside.replace(path)
+
+
+if __name__ == "__main__":
+    try:
+        typer.run(main)
+    except BenchError as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,93 @@
+"""The pure parts of benchmarks/baselines.py: names, csv and Markdown."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import io
+from datetime import UTC, datetime
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import typer
+
+SOURCE = Path(__file__).parent.parent / "benchmarks" / "baselines.py"
+
+
+@pytest.fixture(scope="module")
+def baselines() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("benchmarks_baselines", SOURCE)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+MADE: dict[str, Any] = {
+    "hardware": {"device": "cpu", "cpu": "AMD EPYC 7B13", "cores": 2, "threads": 2},
+    "packages": {"bench": "0.1.0", "torch": "2.14.1", "timm": "1.0.31"},
+    "git": {"commit": "e94f12b3b6201111", "dirty": True},
+}
+ROWS = [
+    {
+        "model": name,
+        "size": 224,
+        "latency_s": 0.05,
+        "params": 20_000_000,
+        "macs": macs,
+        "forward_images_per_s_at_16": 12.5,
+        "forward_peak_bytes_at_16": None,
+        "training_images_per_s_at_16": speed,
+        "training_peak_bytes_at_16": None,
+    }
+    for name, macs, speed in (("a", 4_000_000_000, 3.25), ("b", None, None))
+]
+
+
+def test_what_it_ran_on_is_recorded(baselines: ModuleType) -> None:
+    about = baselines.facts(MADE, "fp32", datetime(2026, 5, 6, tzinfo=UTC))
+    assert about["date"] == "2026-05-06"
+    assert about["commit"] == "e94f12b3b620+changes"
+    assert (about["torch"], about["threads"], about["precision"]) == ("2.14.1", "2", "fp32")
+    assert (
+        baselines.facts({**MADE, "git": None}, "fp32", datetime(2026, 5, 6, tzinfo=UTC))["commit"] == "none"
+    )
+
+
+def test_the_folder_is_named_by_the_hardware(baselines: ModuleType) -> None:
+    assert baselines.folder_name(MADE["hardware"]) == "amd-epyc-7b13-2-threads"
+    assert baselines.folder_name({"gpu": "NVIDIA H100 80GB HBM3"}) == "nvidia-h100-80gb-hbm3"
+
+
+def test_the_csv_has_a_line_a_model_with_the_facts(baselines: ModuleType) -> None:
+    about = baselines.facts(MADE, "fp32", datetime(2026, 5, 6, tzinfo=UTC))
+    lines = list(csv.DictReader(io.StringIO(baselines.as_csv(ROWS, about))))
+    assert [line["model"] for line in lines] == ["a", "b"]
+    assert lines[0]["torch"] == "2.14.1"
+    assert lines[1]["training_images_per_s_at_16"] == ""
+
+
+def test_the_markdown_gives_units_and_leaves_out_what_was_not_measured(baselines: ModuleType) -> None:
+    text = baselines.as_markdown(ROWS, {"date": "2026-05-06"})
+    assert "| a | 224 | 50 | 20 | 4 | 12.5 | 3.25 |" in text
+    assert "| b | 224 | 50 | 20 | - | 12.5 | - |" in text
+    assert "peak" not in text
+    header, rule = (line for line in text.splitlines() if line.startswith(("| model", "| ---")))
+    assert header.count("|") == rule.count("|")
+
+
+def test_writing_replaces_the_file_and_leaves_nothing_beside_it(
+    baselines: ModuleType, tmp_path: Path
+) -> None:
+    for text in ("one", "two"):
+        baselines.write(tmp_path / "baselines.csv", text)
+    assert [p.read_text() for p in tmp_path.iterdir()] == ["two"]
+
+
+@pytest.mark.parametrize("batch", ["1", "16,", "many", ""])
+def test_batches_that_cannot_be_trained_are_refused(baselines: ModuleType, batch: str) -> None:
+    with pytest.raises(typer.BadParameter, match="2 or more"):
+        baselines._batches(batch)

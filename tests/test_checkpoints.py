@@ -1,0 +1,113 @@
+"""Checkpoint files of the baselines' authors, from the command line to the record."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from bench import Context
+from bench.plugins import catalog
+
+FACTS = Path(__file__).parent / "data" / "baselines"
+PROTOCOL = """
+size = 64
+rounds = 1
+[finetune]
+epochs = 1
+resize = 64
+"""
+QUICK = ["--dataset", "phantom", "--set", "dataset.phantom.patients=20", "--device", "cpu", "--threads", "1"]
+
+
+def bench(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("BENCH_")}
+    (folder / "tiny.toml").write_text(PROTOCOL)
+    return subprocess.run(
+        [sys.executable, "-m", "bench", *arguments, "-p", "tiny.toml", *QUICK],
+        cwd=folder,
+        env=clean | {"HF_HUB_OFFLINE": "1", "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def records(folder: Path, kind: str) -> dict[str, Any]:
+    """Model -> record."""
+    found = [json.loads(p.read_text()) for p in (folder / "results" / kind).glob("**/record.json")]
+    return {record["spec"]["model"]["name"]: record for record in found}
+
+
+def cmt_checkpoint() -> dict[str, Tensor]:
+    """As published: 1000 classes, tables for 224 pixels."""
+    offer = catalog().get("models", "cmt")
+    state: dict[str, Tensor] = offer.build(offer.params(), Context(("x",) * 1000, 224)).state_dict()
+    return state
+
+
+def convnext_checkpoint() -> dict[str, Tensor]:
+    """In the authors' names, from the facts about their network."""
+    shapes = json.loads((FACTS / "convnext.json").read_text())["shapes"]
+    torch.manual_seed(0)
+    return {name: torch.randn(shape) / 99 for name, shape in shapes.items()}
+
+
+def test_a_checkpoint_fits_its_model_and_no_other(tmp_path: Path) -> None:
+    """One file for three models: the record of the right one, and one clear reason for each other."""
+    file = tmp_path / "cmt_small.pth"
+    torch.save({"model": {f"module.{k}": v for k, v in cmt_checkpoint().items()}, "epoch": 300}, file)
+    weights = ["--set", f"strategy.imagenet.weights={file}"]
+    done = bench(tmp_path, "run", "-m", "cmt", "--baselines", "spa,sgformer,cmt", "-s", "imagenet", *weights)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+
+    sha = hashlib.sha256(file.read_bytes()).hexdigest()
+    assert records(tmp_path, "runs")["cmt"]["weights"] == (
+        f"file cmt_small.pth, sha256 {sha}, new classifier"
+    )
+    failed = {name: record["reason"] for name, record in records(tmp_path, "failures").items()}
+    assert "does not fit spa, which has" in failed["spa"]
+    assert "missing (" in failed["spa"]
+    assert "unexpected (_bn.bias, " in failed["spa"]
+    assert len(failed["spa"]) < 600
+    assert failed["sgformer"] == (
+        "size 64: model 'sgformer' needs a side that is a multiple of 112; 112 is the nearest"
+    )
+    for reason in failed.values():
+        assert reason[:40] in " ".join(done.stdout.split())
+
+    plan = bench(tmp_path, "plan", "-m", "test_convnext", "--baselines", "sgformer", "-s", "scratch")
+    assert plan.returncode == 0, plan.stderr
+    for text in ("test_convnext.scratch.r0", "sgformer.scratch.r0", "112 is the nearest"):
+        assert text in " ".join(plan.stdout.split())
+
+
+def test_a_checkpoint_in_the_authors_names_starts_a_network_of_timm(tmp_path: Path) -> None:
+    file = tmp_path / "convnext_small.pth"
+    torch.save({"model": convnext_checkpoint()}, file)
+    weights = ["--set", f"strategy.imagenet.weights={file}", "--set", "protocol.size=32"]
+    done = bench(tmp_path, "run", "-m", "convnext_small", "-s", "imagenet", *weights)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert records(tmp_path, "runs")["convnext_small"]["weights"].startswith(
+        "file convnext_small.pth, sha256"
+    )
+
+
+@pytest.mark.slow
+def test_all_baselines_train_beside_each_other(tmp_path: Path) -> None:
+    """At 112 pixels, which all but one can take; that one is a row with its cause."""
+    sizes = ["--set", "protocol.size=112", "--set", "protocol.finetune.resize=112"]
+    done = bench(tmp_path, "run", "-s", "scratch", "-m", "test_convnext", "--baselines", "all", *sizes)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert len(records(tmp_path, "runs")) == 9
+    assert list(records(tmp_path, "failures")) == ["cmt"]
+    assert "'cmt' needs a side that is a multiple of 32; 128 is the nearest" in " ".join(done.stdout.split())
