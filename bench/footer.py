@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -126,10 +126,13 @@ def _costs(group: Sequence[Scored], rows: Sequence[Row]) -> Iterator[str]:
     text = "GMACs: billions of multiply-adds (one each) for one image, counted by fvcore"
     if any(row.kind == "ensemble" for row in rows):
         text += "; an ensemble costs the sum of its members"
-    skipped = {s["operator"].partition("::")[2] for u in group for s in u.cost.get("skipped") or ()}
-    if skipped:
+    skipped: Counter[str] = Counter()
+    for part in (part for unit in group for part in unit.cost.get("skipped") or ()):
+        skipped[part["operator"].partition("::")[2]] += part["operations"]
+    # Arithmetic on shapes is traced too, but takes no operation on any image.
+    names = [name for name, operations in skipped.most_common() if operations]
+    if names:
         share = max(u.cost.get("skipped_share") or 0.0 for u in group)
-        names = sorted(skipped)
         listed = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
         text += f"; it does not count {listed} (about {share:.1%} of all operations)"
     yield text + "."
