@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from bench.spec import EnsembleSpec, PretrainSpec, Ref, RunSpec, UnitSpec, digest, to_json
 
-_LONGEST_VALUE = 24  # characters of a parameter's value in a label
+_LONGEST_VALUE = 48  # characters of a parameter's value in a label
 
 
 class Label(NamedTuple):
