@@ -105,7 +105,8 @@ def prepare(
     store = workplace.scratch / "images" / dataset.name / key
     found = {short: _read(store / str(short)) for short in sorted(set(shorts))}
     if not all(found.values()):
-        _build(store, index.samples, workplace.data, list(found), Tell(dataset.name, report))
+        work = Work(dataset.name, report, workplace.threads)
+        _build(store, index.samples, workplace.data, list(found), work)
         found = {short: _read(store / str(short)) for short in found}
     stored = {short: entry for short, entry in found.items() if entry is not None}
     if len(stored) < len(found) or not stored:
@@ -192,13 +193,14 @@ def _source(sample: Sample, root: Path) -> list[str | int]:
 
 
 @dataclass(frozen=True)
-class Tell:
-    """Progress of decoding one data set."""
+class Work:
+    """Decoding of one data set: who hears of it, and in how many threads."""
 
     dataset: str
     report: Report
+    threads: int
 
-    def __call__(self, done: int, total: int) -> None:
+    def tell(self, done: int, total: int) -> None:
         self.report(Progress(unit=self.dataset, stage="decode", done=done, total=total))
 
 
@@ -216,7 +218,7 @@ def _read(folder: Path) -> tuple[tuple[str, ...], View] | None:
     return (tuple(index["sha256"]), view) if len(pixels) == view.offsets[-1] else None
 
 
-def _build(store: Path, samples: Sequence[Sample], root: Path, shorts: Sequence[int], tell: Tell) -> None:
+def _build(store: Path, samples: Sequence[Sample], root: Path, shorts: Sequence[int], work: Work) -> None:
     """Add the short sides that are not there. Concurrent builders of one key take turns."""
     from filelock import FileLock
 
@@ -226,7 +228,7 @@ def _build(store: Path, samples: Sequence[Sample], root: Path, shorts: Sequence[
         with FileLock(store / ".lock"), _removed(building):
             missing = [short for short in shorts if _read(store / str(short)) is None]
             if missing:
-                _write(building, samples, missing, tell)
+                _write(building, samples, missing, work)
                 if _source_key(samples, root) != store.name:
                     raise DataError(f"{root}: files changed while they were read; run the command again")
             for short in missing:
@@ -249,7 +251,7 @@ def _removed(folder: Path) -> Iterator[None]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _write(building: Path, samples: Sequence[Sample], shorts: Sequence[int], tell: Tell) -> None:
+def _write(building: Path, samples: Sequence[Sample], shorts: Sequence[int], work: Work) -> None:
     sha256: list[str] = []
     shapes: dict[int, list[tuple[int, ...]]] = {short: [] for short in shorts}
     with contextlib.ExitStack() as stack:
@@ -257,14 +259,14 @@ def _write(building: Path, samples: Sequence[Sample], shorts: Sequence[int], tel
         for short in shorts:
             (building / str(short)).mkdir(parents=True)
             files[short] = stack.enter_context((building / str(short) / "pixels.u8").open("wb"))
-        tell(0, len(samples))
-        for done, (sha, copies) in enumerate(_decoded(samples, shorts), 1):
+        work.tell(0, len(samples))
+        for done, (sha, copies) in enumerate(_decoded(samples, shorts, work.threads), 1):
             sha256.append(sha)
             for short, copy in zip(shorts, copies, strict=True):
                 files[short].write(copy.data)
                 shapes[short].append(copy.shape)
             if done % 50 == 0 or done == len(samples):
-                tell(done, len(samples))
+                work.tell(done, len(samples))
         for file in files.values():
             file.flush()
             os.fsync(file.fileno())
@@ -288,9 +290,8 @@ def _decode(sample: Sample, shorts: Sequence[int]) -> Decoded:
     return pixel_digest(pixels), [resize(pixels, short) for short in shorts]
 
 
-def _decoded(samples: Sequence[Sample], shorts: Sequence[int]) -> Iterator[Decoded]:
+def _decoded(samples: Sequence[Sample], shorts: Sequence[int], workers: int) -> Iterator[Decoded]:
     """Decode in order, a few images ahead of the writer, so that memory stays flat."""
-    workers = _cores()
     with ThreadPoolExecutor(workers) as pool:
         ahead: deque[Future[Decoded]] = deque()
         try:
@@ -303,10 +304,3 @@ def _decoded(samples: Sequence[Sample], shorts: Sequence[int]) -> Iterator[Decod
         finally:
             for future in ahead:
                 future.cancel()
-
-
-def _cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
