@@ -254,7 +254,7 @@ def test_a_cell_that_cannot_exist_is_shown(tmp_path: Path) -> None:
     arguments = ["run", *PHANTOM, "-s", "egmae,scratch", "-m", "pooled", "-p", "tiny.toml"]
     done = bench(workspace(tmp_path), *arguments, PYTHONPATH=str(tmp_path))
     assert "n/a  pooled.egmae: pooled lacks dense, which egmae needs" in done.stdout
-    assert "1 units: 0 done, 1 to do" in done.stdout
+    assert "1 unit: 0 done, 1 to do" in done.stdout
 
 
 @pytest.fixture(scope="module")

@@ -78,14 +78,14 @@ def run(
         plan = lay_out(asked, workplace, console)
         todo = [unit for unit in plan.units if not exists(results, unit)]
         console.print(
-            f"{len(plan.units)} units: {len(plan.units) - len(todo)} done, {len(todo)} to do "
+            f"{_units(len(plan.units))}: {len(plan.units) - len(todo)} done, {len(todo)} to do "
             f"({workplace.device}, {workplace.threads} threads)"
         )
         _work(worker, todo, workplace, console, outcomes)
     except KeyboardInterrupt:
         done = sum(outcome.status == "done" for outcome in outcomes)
         typer.echo(
-            f"interrupted; {done} units finished in this session are kept. "
+            f"interrupted; {_units(done)} finished in this session, kept. "
             "Run the same command again to go on from the last checkpoint.",
             err=True,
         )
@@ -119,5 +119,9 @@ def _conclude(plan: Plan, workplace: Workplace, outcomes: list[Outcome], console
     print_tables(workplace.results, console, keep=lambda record: record.key in keys)
     bad = [outcome for outcome in outcomes if outcome.status != "done"]
     if bad:
-        typer.echo(f"{len(bad)} units did not finish; run the same command again to retry them.", err=True)
+        typer.echo(f"{_units(len(bad))} did not finish; run the same command again to retry them.", err=True)
         raise typer.Exit(1)
+
+
+def _units(count: int) -> str:
+    return f"{count} unit{'s' * (count != 1)}"
