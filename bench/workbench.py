@@ -48,11 +48,13 @@ class Training:
     epoch_batches: Callable[[int], Iterator[Any]]
     budget: Budget
     stage: str
-    images: int  # training images an epoch
-    validate: Callable[[], float] | None = None
 
 
 def set_up(spec: PretrainSpec | RunSpec, workplace: Workplace) -> Workbench:
+    """Open the images and the split, and build the network on its device, randomly initialised.
+
+    Raises BenchError where the data, the split or the network cannot be had.
+    """
     import torch
 
     from bench.data import splits
@@ -120,6 +122,7 @@ def prepare_data(study: Study, workplace: Workplace, report: Report) -> dict[tup
 
 
 def shorts(spec: PretrainSpec | RunSpec) -> tuple[int, ...]:
+    """Short sides at which a unit needs the images."""
     if isinstance(spec, PretrainSpec):
         return (spec.pretrain.resize,)
     return (spec.finetune.resize, spec.size)
@@ -157,7 +160,7 @@ def pretraining(spec: PretrainSpec, desk: Workbench) -> Training:
             seed=seed,
         )
 
-    return Training(module, epoch, budget, "pretrain", len(indices))
+    return Training(module, epoch, budget, "pretrain")
 
 
 def finetuning(spec: RunSpec, desk: Workbench) -> Training:
@@ -189,7 +192,7 @@ def finetuning(spec: RunSpec, desk: Workbench) -> Training:
         )
 
     module = Classifier(desk.net, desk.context.normalize)
-    return Training(module, epoch, budget, "fine-tune", len(indices))
+    return Training(module, epoch, budget, "fine-tune")
 
 
 def as_encoder(desk: Workbench) -> Encoder:
