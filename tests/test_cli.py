@@ -120,7 +120,7 @@ def test_a_fresh_run_predicts_the_same_bits(finished: Path, tmp_path: Path) -> N
     assert predictions(tmp_path) == predictions(finished)
 
 
-def test_adding_a_strategy_and_a_round_leaves_what_is_there(finished: Path, tmp_path: Path) -> None:
+def test_adding_a_strategy_and_a_round_leaves_what_is_there(finished: Path) -> None:
     before = predictions(finished)
     done = bench(finished, "run", *PHANTOM, "-s", "egmae,scratch,noise", "-p", "tiny.toml", "-r", "2")
     assert "12 units: 3 done, 9 to do" in done.stdout

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from bench import Context, Encoder, Strategy, plugins, store
+from bench.cli.table import tables_of
 from bench.run import execute
 from bench.spec import PretrainSpec, RunSpec
 from bench.study import StudyFile, expand, make_study
@@ -116,6 +117,11 @@ def test_all_images_are_seen_only_if_asked_for_and_the_table_says_so(run: Run, t
     outcomes = run("counted", pretrain={"data": "all"})
     total = sum(n for by in record(tmp_path, outcomes[1])["data"]["counts"].values() for n, _ in by.values())
     assert sum(len(batch) for batch in Counted.seen) == total
+    (table,) = tables_of(tmp_path / "results", [])
+    assert any(line.startswith("Transductive: counted saw the test images") for line in table.footer)
+    Counted.seen.clear()
+    run("counted", pretrain={"data": "train"})
+    assert sum(len(batch) for batch in Counted.seen) < total
 
 
 def test_memory_that_runs_out_starts_again_in_parts_and_says_so(
