@@ -13,6 +13,7 @@ from bench.errors import (
 )
 from bench.hookspecs import hookimpl
 from bench.types import (
+    Archive,
     Context,
     Dataset,
     Encoder,
@@ -40,6 +41,7 @@ from bench.types import (
 __version__ = "0.1.0"
 
 __all__ = [
+    "Archive",
     "BenchError",
     "ConfigError",
     "Context",

@@ -6,7 +6,7 @@ heavy. Whatever needs torch is imported inside the function that needs it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -61,20 +61,44 @@ class Sample:
     label: str
     group: str = ""
     path: Path | None = None
-    array: NDArray[np.uint8] | None = None  # (H, W) or (H, W, 3)
+    array: NDArray[np.uint8] | None = None  # (H, W) or (H, W, 3); may be a row of a memory map
     part: str = ""
+    source: str = ""  # what identifies an array without hashing it, say a file's checksum and the row
 
 
 @dataclass(frozen=True)
 class Index:
     """All samples of a data set. If every sample has a part, that is the split; otherwise one is drawn.
 
-    `version` names which published version this copy is, where versions differ.
+    `version` names which published version this copy is, where versions differ, and `expected` counts the
+    images a class of that version (empty: the offer's own `expected`). `notes` says what a user should know
+    about this copy: files passed over, rows without an image. `bench data verify` shows all three.
     """
 
     classes: tuple[str, ...]
     samples: tuple[Sample, ...]
     version: str = ""
+    expected: Mapping[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Archive:
+    """One file of a data set's official download.
+
+    `urls` are tried in order, the official one first. `checksum` is "sha256:HEX" or "md5:HEX" of the file
+    where somebody states it; where nobody does it is recorded at the first download and compared later.
+    `rebuilt` says that the server builds the file anew for every download, so that only the checksum of
+    its contents can be compared. `unpack` is the folder, below the data set's own, where its members go
+    ("" for that folder itself); None leaves the file packed, under its name.
+    """
+
+    name: str
+    urls: tuple[str, ...]
+    checksum: str = ""
+    size: int = 0  # bytes; 0 if not known
+    rebuilt: bool = False
+    unpack: str | None = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,12 +107,18 @@ class Dataset(Offer):
 
     `index(root, params)` lists them without opening any; it raises `DataNotFound` saying what was looked
     for, where, and how to get it. The core decodes the pixels, once. `expected` counts images a class.
+
+    `bench data fetch` shows licence and citation, asks for consent, and brings what `archives(params)`
+    lists into `root/<name>/`, where `index` must find it. `download(folder, params)` does so for what no
+    plain address has (a client with an account); it raises DataNotFound with the steps by hand.
     """
 
     index: Callable[[Path, Any], Index]
     expected: Mapping[str, int] = field(default_factory=dict)
     home: str = ""
-    fetch: str = ""  # how to get it, in words a user can follow
+    fetch: str = ""  # how to get it by hand, in words a user can follow
+    archives: Callable[[Any], Sequence[Archive]] = lambda params: ()
+    download: Callable[[Path, Any], None] | None = None
 
 
 # --- models and strategies ---------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from types import FrameType
 import typer
 
 from bench.cli.cost import cost
+from bench.cli.data import app as data
 from bench.cli.list import list_offers
 from bench.cli.plan import plan
 from bench.cli.run import run
@@ -33,6 +34,7 @@ app.command("table")(table)
 app.command("list")(list_offers)
 app.command("show")(show)
 app.command("cost")(cost)
+app.add_typer(data, name="data")
 
 
 def _version(show_it: bool) -> None:

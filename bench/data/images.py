@@ -179,7 +179,7 @@ def _source_key(samples: Sequence[Sample], root: Path) -> str:
 
 def _source(sample: Sample, root: Path) -> list[str | int]:
     if sample.array is not None:
-        return [sample.id, pixel_digest(check_array(sample.array, sample.id))]
+        return [sample.id, sample.source or pixel_digest(check_array(sample.array, sample.id))]
     assert sample.path is not None  # check_index saw to it
     path = sample.path
     try:
