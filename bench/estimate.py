@@ -61,7 +61,7 @@ class Estimator:
         from bench.workbench import open_images, pretraining_images, shorts
 
         images = open_images(spec.dataset, self.workplace.data, self.workplace.results, shorts(spec))
-        split = splits.load(self.workplace.results, spec.dataset.name, spec.split, images)
+        split = splits.load(self.workplace.results, images, spec.split)
         if isinstance(spec, PretrainSpec):
             count = len(pretraining_images(split, spec.pretrain.data))
             return spec.pretrain.epochs * steps_per_epoch(count, spec.pretrain.batch)

@@ -40,7 +40,8 @@ def _origin(group: Sequence[Scored]) -> str:
 
 def footer(group: Sequence[Scored], rows: Sequence[Row], sources: Sequence[str]) -> tuple[str, ...]:
     """Lines that say what the numbers are, and what they are not."""
-    lines = [*_rounds(rows), *_images(group), *_missing(group), *_notes(group), *_settings(group)]
+    lines = [*_rounds(rows), *_images(group), *_audit(group), *_missing(group), *_notes(group)]
+    lines += _settings(group)
     lines += _costs(group, rows)
     if sources:
         lines.append(
@@ -69,6 +70,43 @@ def _images(group: Sequence[Scored]) -> Iterator[str]:
     }
     sizes = ", ".join(f"{total / len(by_round):.4g} {part}" for part, total in parts.items())
     yield f"Images a round (mean of {len(by_round)}): {sizes}."
+
+
+def _audit(group: Sequence[Scored]) -> Iterator[str]:
+    """Which audit the splits passed, or what it found to leak."""
+    told = {unit.spec.round: unit.audit for unit in group if unit.counts}
+    if not told:
+        return
+    if bare := {round_ for round_, audit in told.items() if not audit}:
+        yield f"Not audited for leaks: {_listed(bare)} (the split is older than audits)."
+    audits = {round_: audit for round_, audit in sorted(told.items()) if audit}
+    leaking = {r: a for r, a in audits.items() if a["torn_clusters"] or a["torn_groups"]}
+    for hash_ in dict.fromkeys(audit["audit"] for audit in audits.values()):
+        of_it = [audit for audit in audits.values() if audit["audit"] == hash_]
+        settings = of_it[0]["settings"]
+        method = f"perceptual hash within {settings['distance']} bits, detail {settings['similarity']:g} alike"
+        if settings["embed"]:
+            method += f", and nearest neighbours of {settings['embed']}"
+        text = f"Audit {hash_[:8]} ({method}): "
+        if any(audit in leaking.values() for audit in of_it):
+            sizes = {r: _judged(group, r) for r in leaking}
+            exposed = ", ".join(f"{a['exposed']} of {sizes[r]} in round {r}" for r, a in leaking.items())
+            text += f"THE SPLIT LEAKS: validation and test images with a twin on another side: {exposed}."
+        else:
+            text += "no duplicates and no group on two sides of a split."
+        if kept := max(audit["kept_out"] for audit in of_it):
+            text += f" {kept} images whose duplicates carry another label are neither validated nor tested on."
+        if odd := max(audit["contradicted"] for audit in of_it):
+            text += f" Up to {odd} validation and test images have a duplicate of another label."
+        yield text
+        for remark in dict.fromkeys(remark for audit in of_it for remark in audit["remarks"]):
+            yield f"Audit {hash_[:8]}: {remark}."
+
+
+def _judged(group: Sequence[Scored], round_: int) -> int:
+    """Validation and test images of a round."""
+    counts = next(unit.counts for unit in group if unit.spec.round == round_ and unit.counts)
+    return sum(images for part in ("val", "test") for images, *_ in counts.get(part, {}).values())
 
 
 def _missing(group: Sequence[Scored]) -> Iterator[str]:

@@ -194,7 +194,7 @@ def _predict(desk: Workbench, indices: NDArray[np.int64], job: Job) -> Predictio
     return Predictions(
         classes=images.classes,
         ids=tuple(images.ids[i] for i in indices),
-        groups=tuple(images.groups[i] for i in indices),
+        groups=tuple(desk.split.groups[i] for i in indices),
         labels=images.labels[indices],
         probabilities=predict(desk.net, batches, desk.context.normalize, job).numpy(),
     )
@@ -238,6 +238,7 @@ def describe_data(images: Images, split: Split, dataset: Ref) -> dict[str, Any]:
         "version": images.version,
         "split": split.hash,
         "settings": to_json(split.settings),
+        "audit": asdict(split.verdict) if split.verdict else None,
         "counts": {
             part: {name: list(count) for name, count in by_class.items()}
             for part, by_class in split.counts().items()

@@ -45,17 +45,38 @@ class Ref:
 
 
 @dataclass(frozen=True)
+class AuditSettings:
+    """When two images are taken for the same picture (`bench.data.duplicates`).
+
+    Candidates are pairs whose 64-bit perceptual hashes differ in at most `distance` bits; they are
+    duplicates if their aligned detail correlates by at least `similarity`. `embed` names a model whose
+    ImageNet features propose further candidates: each image's nearest neighbours.
+    """
+
+    distance: Annotated[int, Interval(ge=0, le=16)] = 10
+    similarity: Annotated[float, Interval(gt=0, le=1)] = 0.45
+    embed: str = ""
+
+
+@dataclass(frozen=True)
 class SplitSettings:
     """How images are divided. Groups stay whole; classes keep their proportions.
 
     "holdout" draws each round's parts anew from the round's seed. "kfold" makes round r's test part the
     r-th of `folds` disjoint folds; validation is drawn from the rest.
+
+    `groups`: "audited" are the data set's own (patient, lesion) joined where the audit finds duplicates;
+    "given" the data set's own alone; "none" lets every image stand alone, to measure what that leaks.
+    `conflicts`, with audited groups, is where images go whose duplicates carry another label: "train" keeps
+    them out of validation and test, "out" out of all parts, "anywhere" treats them like the rest.
     """
 
     method: Literal["holdout", "kfold"] = "holdout"
     val: Fraction = 0.1
     test: Fraction = 0.2
     folds: Annotated[int, Interval(ge=2, le=20)] = 5
+    groups: Literal["audited", "given", "none"] = "audited"
+    conflicts: Literal["train", "out", "anywhere"] = "train"
 
     def __post_init__(self) -> None:
         if self.method == "holdout" and self.val + self.test >= 1:
@@ -117,6 +138,7 @@ class Protocol:
     seed: Annotated[int, Ge(0)] = 0
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     model: str = "convnext_tiny.fb_in1k"
+    audit: AuditSettings = AuditSettings()
     split: SplitSettings = SplitSettings()
     pretrain: Pretraining = Pretraining()
     finetune: Finetuning = Finetuning()

@@ -164,6 +164,23 @@ def _publish(temporary: Path, target: Path) -> None:
     _sync_directory(target.parent)
 
 
+def replace_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all. Raises StoreError where the disk refuses."""
+    temporary = path.parent / f"{_TEMPORARY}{uuid.uuid4().hex}"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise _refused(path, error) from error
+
+
 def _write_json(path: Path, value: Any) -> None:
     text = json.dumps(_plain(value), indent=1, ensure_ascii=False, allow_nan=False)
     with path.open("w", encoding="utf-8") as file:

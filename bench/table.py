@@ -37,6 +37,7 @@ class Scored:
     scores: Mapping[str, float] = field(default_factory=dict)
     split: str = ""  # how the split was drawn, as text
     counts: Counts = field(default_factory=dict)
+    audit: Mapping[str, Any] = field(default_factory=dict)  # what an audit says of the split
 
 
 @dataclass(frozen=True)

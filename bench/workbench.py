@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import plugins, store
 from bench.errors import ConfigError, StoreError
 from bench.spec import PretrainSpec, Ref, RunSpec, derive_seed, key
-from bench.types import Context, Encoder, Model, Report, Strategy, Workplace
+from bench.types import Context, Encoder, Model, Progress, Report, Strategy, Workplace
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,9 +19,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
+    from bench.data.audit import Audit
     from bench.data.images import Images
     from bench.data.splits import Split
     from bench.engine.loop import Budget
+    from bench.spec import AuditSettings
     from bench.study import Study
 
 ENCODER = "encoder.safetensors"
@@ -63,7 +65,7 @@ def set_up(spec: PretrainSpec | RunSpec, workplace: Workplace) -> Workbench:
     catalog = plugins.catalog()
     device = configure(workplace.device, workplace.threads)
     images = open_images(spec.dataset, workplace.data, workplace.results, shorts(spec))
-    split = splits.load(workplace.results, spec.dataset.name, spec.split, images)
+    split = splits.load(workplace.results, images, spec.split)
     model: Model = catalog.get("models", spec.model.name)
     params = catalog.params("models", spec.model)
     context = Context(images.classes, spec.size, model.normalization(params))
@@ -103,20 +105,87 @@ def fresh_classifier(net: nn.Module, prefixes: tuple[str, ...]) -> None:
                 nn.init.zeros_(module.bias)
 
 
-def prepare_data(study: Study, workplace: Workplace, report: Report) -> dict[tuple[Ref, int], Split]:
-    """Decode every data set of a study, once, and freeze the split of each round."""
-    from bench.data.images import prepare
-    from bench.data.splits import frozen
+def prepare_data(
+    study: Study, workplace: Workplace, report: Report, *, given: Sequence[Path] = (), strict: bool = False
+) -> dict[tuple[Ref, int], Split]:
+    """Decode and audit every data set of a study, once, and freeze the split of each round.
 
-    catalog = plugins.catalog()
+    `given` are manifests made elsewhere: where there are any for a data set, they are its splits. With
+    `strict`, a split that leaks is refused.
+    """
+    from bench.data import splits
+
     protocol = study.protocol
+    manifests = _by_dataset(given, study)
     found = {}
     for ref in study.datasets:
-        offer, params = catalog.get("datasets", ref.name), catalog.params("datasets", ref)
-        images = prepare(offer, params, workplace, study.shorts, report)
+        images, audit = audited(ref, protocol.audit, workplace, report, study.shorts)
+        theirs = manifests.get(ref.name, {})
         for round_ in range(protocol.rounds):
-            found[ref, round_] = frozen(
-                workplace.results, images, ref.name, protocol.split, round_, protocol.seed
+            if theirs:
+                split = splits.adopt(workplace.results, theirs[round_], images, audit)
+            else:
+                split = splits.frozen(workplace.results, images, protocol.split, round_, protocol.seed, audit)
+            if strict:
+                splits.require_sound(split)
+            found[ref, round_] = split
+    return found
+
+
+def audited(
+    ref: Ref, settings: AuditSettings, workplace: Workplace, report: Report, shorts: Sequence[int] = ()
+) -> tuple[Images, Audit]:
+    """The images of a data set and their audit, made now unless it is stored."""
+    from bench.data.audit import audit
+    from bench.data.duplicates import SIDE
+    from bench.data.images import prepare
+
+    catalog = plugins.catalog()
+    offer, params = catalog.get("datasets", ref.name), catalog.params("datasets", ref)
+    images = prepare(offer, params, workplace, (*shorts, SIDE), report)
+    report(Progress(unit=ref.name, stage="audit", total=len(images)))
+    propose = partial(_embedded_neighbours, images, settings, workplace) if settings.embed else None
+    made = audit(workplace.results, images, settings, workplace.threads, propose)
+    report(Progress(unit=ref.name, stage="audit", done=len(images), total=len(images)))
+    return images, made
+
+
+def _embedded_neighbours(images: Images, settings: AuditSettings, workplace: Workplace) -> NDArray[np.int64]:
+    from bench.data.duplicates import SIDE
+    from bench.engine.device import configure
+    from bench.engine.embedding import nearest
+
+    catalog = plugins.catalog()
+    model: Model = catalog.get("models", settings.embed)
+    params = model.params()
+    context = Context(images.classes, SIDE, model.normalization(params))
+    net = model.build(params, context)
+    if model.features is None or model.pretrained is None:
+        raise ConfigError(f"audit.embed {settings.embed}: this model has no dense features or no weights")
+    weights = model.pretrained(net, params, model.pretrained_source(params))
+    net.load_state_dict(dict(weights.state), strict=False)
+    device = configure(workplace.device, workplace.threads)
+    return nearest(images.view(SIDE), partial(model.features, net.to(device)), context, device)
+
+
+def _by_dataset(given: Sequence[Path], study: Study) -> dict[str, dict[int, Path]]:
+    """Manifests by data set and round. Raises ConfigError where a round has none or two, or where one is
+    for a data set that the study does not name."""
+    from bench.data.splits import read
+
+    found: dict[str, dict[int, Path]] = {}
+    for path in given:
+        split = read(path)
+        if split.dataset not in [ref.name for ref in study.datasets]:
+            raise ConfigError(f"--split {path}: is for {split.dataset}, which this study does not name")
+        other = found.setdefault(split.dataset, {}).setdefault(split.round, path)
+        if other != path:
+            raise ConfigError(f"--split {path}: {other} is for round {split.round} too; give one a round")
+    for name, by_round in found.items():
+        if lacking := sorted(set(range(study.protocol.rounds)) - set(by_round)):
+            raise ConfigError(
+                f"--split: no manifest of {name} for round {', '.join(map(str, lacking))}; "
+                f"give one for each round, or lower --rounds (now {study.protocol.rounds})"
             )
     return found
 

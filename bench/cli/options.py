@@ -46,6 +46,13 @@ SetOption = Annotated[
 RoundsOption = Annotated[
     int | None, typer.Option("--rounds", "-r", help="Rounds, each with its own split.", show_default=False)
 ]
+SplitOption = Annotated[
+    list[Path] | None,
+    typer.Option("--split", help="A split manifest to use, one a round (repeat it), instead of drawing."),
+]
+StrictOption = Annotated[
+    bool, typer.Option("--strict", help="Refuse a split that the audit finds to leak.")
+]
 DataOption = Annotated[
     Path | None,
     typer.Option(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,7 +19,9 @@ from bench.cli.options import (
     ResultsOption,
     RoundsOption,
     SetOption,
+    SplitOption,
     StrategiesOption,
+    StrictOption,
     StudyOption,
     ThreadsOption,
     make_console,
@@ -48,6 +50,8 @@ def plan(
     study: StudyOption = None,
     rounds: RoundsOption = None,
     set_: SetOption = None,
+    split: SplitOption = None,
+    strict: StrictOption = False,
     data: DataOption = None,
     results: ResultsOption = Path("results"),
     device: DeviceOption = "",
@@ -72,7 +76,7 @@ def plan(
     asked = read_options(study, names, protocol, rounds, set_)
     workplace = make_workplace(data, results, device, threads, asked)
     console = make_console()
-    laid_out = lay_out(asked, workplace, console)
+    laid_out = lay_out(asked, workplace, console, split or (), strict)
     records, warnings = scan(results)
     for warning in warnings:
         typer.echo(f"warning: {warning}", err=True)
@@ -80,25 +84,31 @@ def plan(
     _print_plan(laid_out, Estimator(records, workplace, probe), failed, workplace, console)
 
 
-def lay_out(study: Study, workplace: Workplace, console: Console) -> Plan:
-    """Decode the images, freeze and show the splits, and expand the study into units."""
+def lay_out(
+    study: Study, workplace: Workplace, console: Console, given: Sequence[Path] = (), strict: bool = False
+) -> Plan:
+    """Decode and audit the images, freeze and show the splits, and expand the study into units.
+
+    `given` are split manifests to use; with `strict`, a split that leaks is refused.
+    """
     from bench.cli.progress import display
     from bench.plugins import catalog
     from bench.study import expand
     from bench.workbench import prepare_data
 
     with display(console, 0) as shown:
-        splits = prepare_data(study, workplace, shown.report)
+        splits = prepare_data(study, workplace, shown.report, given=given, strict=strict)
     for dataset in study.datasets:
-        _print_counts(dataset, splits, console)
+        print_counts(dataset, splits, console)
     laid_out = expand(study, catalog(), lambda ref, round_: splits[ref, round_].hash)
     for cell in laid_out.not_possible:
         console.print(f"n/a  {cell.label}: {cell.reason}", markup=False)
     return laid_out
 
 
-def _print_counts(dataset: Ref, splits: Mapping[tuple[Ref, int], Split], console: Console) -> None:
-    """Images and groups per part and class: round 0 in full, then what is noted about any round."""
+def print_counts(dataset: Ref, splits: Mapping[tuple[Ref, int], Split], console: Console) -> None:
+    """Images and groups per part and class: round 0 in full, then what is noted about any round, and what
+    the audit says."""
     from rich.table import Table
 
     counts = splits[dataset, 0].counts()
@@ -119,6 +129,8 @@ def _print_counts(dataset: Ref, splits: Mapping[tuple[Ref, int], Split], console
         if ref == dataset:
             for note in split.notes:
                 console.print(f"note: {dataset.name} round {round_}: {note}", markup=False)
+            if split.verdict and split.verdict.leaks:
+                console.print(f"LEAK: {dataset.name} round {round_}: {split.verdict.text}", markup=False)
 
 
 def _print_plan(

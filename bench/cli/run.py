@@ -18,7 +18,9 @@ from bench.cli.options import (
     ResultsOption,
     RoundsOption,
     SetOption,
+    SplitOption,
     StrategiesOption,
+    StrictOption,
     StudyOption,
     ThreadsOption,
     make_console,
@@ -47,6 +49,8 @@ def run(
     study: StudyOption = None,
     rounds: RoundsOption = None,
     set_: SetOption = None,
+    split: SplitOption = None,
+    strict: StrictOption = False,
     data: DataOption = None,
     results: ResultsOption = Path("results"),
     device: DeviceOption = "",
@@ -75,7 +79,7 @@ def run(
     console = make_console()
     outcomes: list[Outcome] = []
     try:
-        plan = lay_out(asked, workplace, console)
+        plan = lay_out(asked, workplace, console, split or (), strict)
         todo = [unit for unit in plan.units if not exists(results, unit)]
         console.print(
             f"{_units(len(plan.units))}: {len(plan.units) - len(todo)} done, {len(todo)} to do "

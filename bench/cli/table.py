@@ -130,6 +130,7 @@ def _scored(record: Record, metrics: Iterable[Metric]) -> Scored:
         scores=scores,
         split=_drawn(data.get("settings")),
         counts=data.get("counts") or {},
+        audit=data.get("audit") or {},
     )
 
 
@@ -141,7 +142,10 @@ def _drawn(settings: dict[str, object] | None) -> str:
         return ""
     drawn = parse(SplitSettings, settings, "split")
     how = f"{drawn.folds} folds" if drawn.method == "kfold" else f"{drawn.test:g} test"
-    return f"{drawn.method} {how}, {drawn.val:g} val"
+    groups = {"audited": "", "given": ", groups as given", "none": ", image by image (no groups)"}
+    odd = {"train": "", "out": ", contradicted images out", "anywhere": ", contradicted images anywhere"}
+    more = groups[drawn.groups] + (odd[drawn.conflicts] if drawn.groups == "audited" else "")
+    return f"{drawn.method} {how}, {drawn.val:g} val{more}"
 
 
 def _metrics(catalog: Catalog, names: Sequence[str]) -> list[Metric]:

@@ -2,8 +2,8 @@
 
     results/splits/<data set>/r<round>.<request>.<hash>.json
 
-`request` digests what was asked (content of the data set, settings, seed, round), so that the same request
-finds its manifest again whatever scikit-learn would draw today; `hash` digests what the manifest fixes
+`request` digests what was asked (content of the data set, its audit, settings, seed, round), so that the same
+request finds its manifest again whatever this code would draw today; `hash` digests what the manifest fixes
 (ids, pixels, labels, groups, parts) and is what every record cites.
 """
 
@@ -11,26 +11,27 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from bench.data import deal
+from bench.data.audit import Audit, Verdict, contradictions, joined, judge, refuse, verdict_from_json
 from bench.data.images import PARTS, Images, first_few
-from bench.errors import DataError, DataNotFound, SplitError, StoreError
+from bench.errors import DataError, DataNotFound, SplitError
 from bench.spec import SplitSettings, derive_seed, digest, to_json
+from bench.store import replace_text
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-FORMAT = 1  # of the manifest file
+FORMAT = 2  # of the manifest file; 1 knew no audit
+OUT = "out"  # the part of images that are in none
 
 
 class PartCount(NamedTuple):
@@ -52,8 +53,9 @@ class Split:
     sha256: tuple[str, ...]
     labels: tuple[str, ...]  # class names
     groups: tuple[str, ...]
-    parts: tuple[str, ...]  # "train", "val" or "test"
+    parts: tuple[str, ...]  # "train", "val", "test", or "out" for an image that is left out
     notes: tuple[str, ...] = ()
+    verdict: Verdict | None = None  # what the audit says of it; None for a manifest older than audits
 
     @cached_property
     def hash(self) -> str:
@@ -80,16 +82,22 @@ class Split:
 # --- drawing -----------------------------------------------------------------------------------------
 
 
-def draw(images: Images, settings: SplitSettings, round: int, seed: int) -> Split:
+def draw(images: Images, settings: SplitSettings, round: int, seed: int, audit: Audit | None = None) -> Split:
     """Divide `images`: as the data set itself does, if it does; otherwise by `settings`, `round`, `seed`.
 
-    Raises SplitError if a class would have no training image, a group would be torn apart, or there are
-    too few groups; DataError if only some images have a part.
+    With `audit`, images that show the same picture share a group, as `settings.groups` and
+    `settings.conflicts` say. Raises SplitError if a class would have no training image, a group would be
+    torn apart, or there are too few groups; DataError if only some images have a part.
     """
+    official = any(images.parts)
+    clusters = audit.clusters(images.ids) if audit and settings.groups == "audited" and not official else []
+    groups = images.groups if official else _groups(images, settings, clusters)
     try:
-        parts = _official(images, settings, round, seed) if any(images.parts) else None
-        if parts is None:
-            parts = _drawn(images, settings, round, seed)
+        if official:
+            parts = _official(images, settings, round, seed)
+        else:
+            odd = contradictions(clusters, images.labels.tolist()) if settings.conflicts != "anywhere" else []
+            parts = _drawn(images, groups, odd, settings, round, seed)
     except SplitError as error:
         raise SplitError(f"{images.dataset}: {error}") from None
     split = Split(
@@ -102,24 +110,41 @@ def draw(images: Images, settings: SplitSettings, round: int, seed: int) -> Spli
         ids=images.ids,
         sha256=images.sha256,
         labels=tuple(images.classes[label] for label in images.labels),
-        groups=images.groups,
+        groups=groups,
         parts=tuple(parts),
     )
     _check(split)
-    return dataclasses.replace(split, notes=tuple(_notes(split, any(images.parts))))
+    verdict = judge(audit, images, parts) if audit else None
+    return dataclasses.replace(split, notes=tuple(_notes(split, official)), verdict=verdict)
 
 
-def _drawn(images: Images, settings: SplitSettings, round: int, seed: int) -> list[str]:
-    labelled, order = _labelled(images, range(len(images)))
-    anew = partial(derive_seed, seed, images.dataset, "split", settings.method, round)
+def _groups(images: Images, settings: SplitSettings, clusters: Sequence[Sequence[int]]) -> tuple[str, ...]:
+    return images.ids if settings.groups == "none" else joined(images.groups, clusters)
+
+
+def _drawn(
+    images: Images,
+    groups: Sequence[str],
+    odd: Sequence[int],
+    settings: SplitSettings,
+    round: int,
+    seed: int,
+) -> list[str]:
+    """A part for every image. The groups of `odd` images are not dealt; they train, or are left out."""
+    kept = {groups[i] for i in odd}
+    rows = [i for i in range(len(images)) if groups[i] not in kept]
+    if not rows:
+        raise SplitError("the duplicates of every group carry another label; mend the labels")
+    labelled, order = _labelled(images, groups, rows)
+    anew = derive_seed(seed, images.dataset, "split", settings.method, round)
     if settings.method == "holdout":
         codes = deal.holdout(labelled, settings.val, settings.test, anew)
     elif round < settings.folds:
-        once = partial(derive_seed, seed, images.dataset, "split", settings.method, "folds")
+        once = derive_seed(seed, images.dataset, "split", settings.method, "folds")
         codes = deal.kfold(labelled, settings.val, settings.folds, round, (once, anew))
     else:
         raise SplitError(f"round {round} does not exist with {settings.folds} folds; raise split.folds")
-    parts = [""] * len(images)
+    parts = [OUT if settings.conflicts == "out" else "train"] * len(images)
     for row, code in zip(order, codes, strict=True):
         parts[row] = PARTS[code]
     return parts
@@ -138,23 +163,26 @@ def _official(images: Images, settings: SplitSettings, round: int, seed: int) ->
             "give some images that part, or remove all parts to have a split drawn"
         )
     if "val" not in parts:
-        labelled, order = _labelled(images, np.flatnonzero(np.array(parts) == "train").tolist())
+        rows = np.flatnonzero(np.array(parts) == "train").tolist()
+        labelled, order = _labelled(images, images.groups, rows)
         share = settings.val / (1 - settings.test) if settings.method == "holdout" else settings.val
-        seed_of = partial(derive_seed, seed, images.dataset, "split", "official", round)
-        for row, code in zip(order, deal.validation(labelled, share, seed_of), strict=True):
+        drawn = deal.validation(
+            labelled, share, derive_seed(seed, images.dataset, "split", "official", round)
+        )
+        for row, code in zip(order, drawn, strict=True):
             parts[row] = PARTS[code]
     return parts
 
 
-def _labelled(images: Images, rows: Sequence[int]) -> tuple[deal.Labelled, list[int]]:
+def _labelled(images: Images, groups: Sequence[str], rows: Sequence[int]) -> tuple[deal.Labelled, list[int]]:
     """The images at `rows` sorted by id, so that a split does not hang on the order of the index."""
     order = sorted(rows, key=lambda row: images.ids[row])
-    groups = np.unique([images.groups[row] for row in order], return_inverse=True)[1]
-    return deal.Labelled(images.labels[order], groups.astype(np.int64)), order
+    names, number = np.unique([groups[row] for row in order], return_inverse=True)
+    return deal.Labelled(images.labels[order], number.astype(np.int64), names.tolist()), order
 
 
 def _check(split: Split) -> None:
-    sides = Counter(group for group, _ in set(zip(split.groups, split.parts, strict=True)))
+    sides = Counter(group for group, part in set(zip(split.groups, split.parts, strict=True)))
     if torn := sorted(group for group, count in sides.items() if count > 1):
         raise SplitError(
             f"{split.dataset}: {len(torn)} groups have images on more than one side of the split: "
@@ -177,6 +205,8 @@ def _check(split: Split) -> None:
 def _notes(split: Split, official: bool) -> Iterator[str]:
     if official and split.settings.method == "kfold":
         yield "the data set fixes its own split; split.method kfold was not used"
+    if left := split.parts.count(OUT):
+        yield f"{left} images are in no part, because their duplicates carry another label"
     counts = split.counts()
     for part in ("val", "test"):
         for name in split.classes:
@@ -189,16 +219,20 @@ def _notes(split: Split, official: bool) -> Iterator[str]:
 
 
 def frozen(
-    results: Path, images: Images, dataset_name: str, settings: SplitSettings, round: int, seed: int
+    results: Path,
+    images: Images,
+    settings: SplitSettings,
+    round: int,
+    seed: int,
+    audit: Audit | None = None,
 ) -> Split:
     """The split already frozen for this very request, or else a new one, which is frozen.
 
     Raises what `draw` and `load` raise.
     """
-    folder = results / "splits" / dataset_name
-    request = digest(
-        [images.content, images.parts if any(images.parts) else [], to_json(settings), round, seed]
-    )
+    folder = results / "splits" / images.dataset
+    asked = [images.content, images.parts if any(images.parts) else [], to_json(settings), round, seed]
+    request = digest([*asked, *([audit.hash] if audit else [])])
     found = sorted(folder.glob(f"r{round}.{request[:8]}.*.json"))
     if len(found) > 1:
         raise DataError(
@@ -206,25 +240,49 @@ def frozen(
             "remove all but the one to use"
         )
     if found:
-        return _arranged(_read(found[0]), images, found[0])
-    split = draw(images, settings, round, seed)
-    _write(folder / f"r{round}.{request[:8]}.{split.hash}.json", split)
+        return _arranged(_kept(found[0]), images, found[0])
+    split = draw(images, settings, round, seed, audit)
+    replace_text(folder / f"r{round}.{request[:8]}.{split.hash}.json", _to_text(split))
     return split
 
 
-def load(results: Path, dataset_name: str, hash: str, images: Images) -> Split:
+def adopt(results: Path, path: Path, images: Images, audit: Audit | None = None) -> Split:
+    """Use the manifest at `path`, made elsewhere: check that it fits `images`, and keep a copy in `results`.
+
+    Raises DataError if it cannot be read, was edited, or was frozen for other images.
+    """
+    split = _arranged(read(path), images, path)
+    verdict = judge(audit, images, split.parts) if audit else split.verdict
+    split = dataclasses.replace(split, verdict=verdict)
+    copy = results / "splits" / images.dataset / f"r{split.round}.given.{split.hash}.json"
+    replace_text(copy, _to_text(split))
+    return split
+
+
+def require_sound(split: Split) -> None:
+    """Refuse a split that leaks, by its audit. Raises SplitError, or DataError if it was never audited."""
+    if split.verdict is None:
+        raise DataError(
+            f"{split.dataset} round {split.round}: its split manifest is older than audits, so nobody knows "
+            "whether it leaks; run the study with other results to draw an audited split"
+        )
+    if split.verdict.leaks:
+        raise SplitError(refuse(split.verdict, split.dataset, split.round))
+
+
+def load(results: Path, images: Images, hash: str) -> Split:
     """The frozen split whose hash is `hash`, in the order of `images`.
 
     Raises DataNotFound if there is none, DataError if it was edited or the images are not those it fixes.
     """
-    folder = results / "splits" / dataset_name
+    folder = results / "splits" / images.dataset
     found = sorted(folder.glob(f"*.{hash}.json"))
     if not found:
         raise DataNotFound(
             f"no split manifest {hash} in {folder}; copy it from where the results were made, "
             "or run the study from its start to draw splits anew"
         )
-    return _arranged(_read(found[0]), images, found[0])
+    return _arranged(_kept(found[0]), images, found[0])
 
 
 def _arranged(split: Split, images: Images, path: Path) -> Split:
@@ -250,26 +308,6 @@ def _arranged(split: Split, images: Images, path: Path) -> Split:
     return dataclasses.replace(split, ids=ids, sha256=sha256, labels=names, groups=groups, parts=parts)
 
 
-def _write(path: Path, split: Split) -> None:
-    """All at once: a reader sees the whole manifest or none. Concurrent writers write the same."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
-    except OSError as error:
-        raise StoreError(
-            f"{path}: cannot be written ({error.strerror}); choose another results folder"
-        ) from None
-    try:
-        with open(handle, "w", encoding="utf-8") as file:
-            file.write(_to_text(split))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-
-
 def _to_text(split: Split) -> str:
     """JSON with one image a line, so that differences between manifests can be read."""
     head = {
@@ -282,6 +320,7 @@ def _to_text(split: Split) -> str:
         "content": split.content,
         "classes": split.classes,
         "notes": split.notes,
+        "audit": dataclasses.asdict(split.verdict) if split.verdict else None,
         "counts": {p: {c: n._asdict() for c, n in by.items()} for p, by in split.counts().items()},
         "columns": ["id", "sha256", "label", "group", "part"],
     }
@@ -290,11 +329,12 @@ def _to_text(split: Split) -> str:
     return "{\n" + ",\n".join(lines) + ',\n  "images": [\n' + rows + "\n  ]\n}\n"
 
 
-def _read(path: Path) -> Split:
+def read(path: Path) -> Split:
+    """The manifest at `path`, in its own order. Raises DataError if it cannot be read or was edited."""
     try:
         data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if data["format"] != FORMAT:
-            raise ValueError(f"format {data['format']}, this version reads {FORMAT}")
+        if data["format"] not in range(1, FORMAT + 1):
+            raise ValueError(f"format {data['format']}, this version reads 1 to {FORMAT}")
         split = _from_json(data)
         stated = data["hash"]
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -302,12 +342,24 @@ def _read(path: Path) -> Split:
             f"{path}: is no split manifest that can be read ({type(error).__name__}: {error}); "
             "restore the original"
         ) from None
-    if not split.hash == stated == path.name.split(".")[-2]:
-        raise DataError(
-            f"{path}: its images hash to {split.hash}, not to {stated} as stated: the file was edited; "
-            "restore the original"
-        )
+    if split.hash != stated:
+        raise _edited(path, split.hash, stated)
     return split
+
+
+def _kept(path: Path) -> Split:
+    """The manifest at `path`, which must be the one it is named after."""
+    split = read(path)
+    if split.hash != path.name.split(".")[-2]:
+        raise _edited(path, split.hash, path.name.split(".")[-2])
+    return split
+
+
+def _edited(path: Path, found: str, stated: str) -> DataError:
+    return DataError(
+        f"{path}: its images hash to {found}, not to {stated} as stated: the file was edited; "
+        "restore the original"
+    )
 
 
 def _from_json(data: dict[str, Any]) -> Split:
@@ -325,4 +377,5 @@ def _from_json(data: dict[str, Any]) -> Split:
         groups=groups,
         parts=parts,
         notes=tuple(data["notes"]),
+        verdict=verdict_from_json(data["audit"]) if data.get("audit") else None,
     )
