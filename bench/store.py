@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from bench.durable import write_text
 from bench.errors import StoreError
 from bench.spec import UnitSpec, key, to_json, unit_from_json
 
@@ -166,17 +167,8 @@ def _publish(temporary: Path, target: Path) -> None:
 
 def replace_text(path: Path, text: str) -> None:
     """Write a file whole or not at all. Raises StoreError where the disk refuses."""
-    temporary = path.parent / f"{_TEMPORARY}{uuid.uuid4().hex}"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with temporary.open("w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_text(path, text)
     except OSError as error:
         raise _refused(path, error) from error
 

@@ -107,6 +107,18 @@ def make_study(file: StudyFile, catalog: Catalog, assignments: Sequence[str] = (
     return Study(refs["dataset"], refs["model"], refs["strategy"], refs["ensemble"], protocol, name + changed)
 
 
+def dataset_ref(name: str, catalog: Catalog, assignments: Sequence[str]) -> Ref:
+    """One data set with its parameters, for `bench data`. Raises UnknownName or ConfigError."""
+    overrides: dict[str, Any] = {}
+    parameters: dict[str, dict[str, dict[str, Any]]] = {kind: {} for kind in OFFER_KINDS}
+    for assignment in assignments:
+        _assign(assignment, overrides, parameters)
+    given = parameters["dataset"].pop(name, {})
+    if overrides or any(parameters.values()):
+        raise ConfigError(f"--set: here only dataset.{name}.PARAMETER=value can be set")
+    return catalog.ref("datasets", name, given)
+
+
 def baseline_names(asked: Sequence[str], catalog: Catalog) -> list[str]:
     """The models that `--baselines` means: those named, or with "all" every one that has the trait
     "baseline", once each. Raises UnknownName."""

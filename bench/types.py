@@ -297,14 +297,15 @@ class Progress:
     """One line of news from a unit at work."""
 
     unit: str  # label of the unit
-    stage: str  # "decode", "pretrain", "fine-tune", "predict"
+    stage: str  # "decode", "pretrain", "fine-tune", "predict", "download"
     done: int = 0  # steps done in this stage
-    total: int = 0  # steps of this stage
+    total: int = 0  # steps of this stage; 0 if not known
     epoch: int = 0
     epochs: int = 0
     loss: float | None = None
     images_per_s: float | None = None
     resumed: bool = False
+    in_bytes: bool = False  # `done` and `total` count bytes
 
 
 Report = Callable[[Progress], None]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from bench.plugins import Catalog
     from bench.study import Study
-    from bench.types import Workplace
+    from bench.types import Dataset, Workplace
 
 Names = list[str] | None
 
@@ -52,6 +52,10 @@ SplitOption = Annotated[
 ]
 StrictOption = Annotated[
     bool, typer.Option("--strict", help="Refuse a split that the audit finds to leak.")
+]
+DatasetArgument = Annotated[str, typer.Argument(help="A data set. `bench data list` shows them.")]
+SetDatasetOption = Annotated[
+    Names, typer.Option("--set", help="Change one of its parameters: dataset.NAME.PARAMETER=value.")
 ]
 DataOption = Annotated[
     Path | None,
@@ -98,6 +102,16 @@ def read_options(
         study = replace(study, base=protocol)
     extra = [f"protocol.rounds={rounds}"] if rounds is not None else []
     return make_study(study, catalog(), [*(assignments or ()), *extra])
+
+
+def read_dataset(name: str, assignments: Names) -> tuple[Dataset, Any]:
+    """One data set and its parameters. Raises UnknownName or ConfigError."""
+    from bench.plugins import catalog
+    from bench.study import dataset_ref
+
+    offers = catalog()
+    ref = dataset_ref(name, offers, assignments or ())
+    return offers.get("datasets", ref.name), offers.params("datasets", ref)
 
 
 def make_workplace(

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.filesize import decimal
+from rich.progress import BarColumn, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
+from rich.text import Text
 
 from bench.types import Outcome, Progress
 
@@ -25,12 +27,14 @@ class Display:
         self.last_line = ("", "", 0.0)
 
     def report(self, news: Progress) -> None:
-        """A line when a stage starts or ends an epoch, at most one every PLAIN_INTERVAL seconds."""
+        """A line when a stage starts or ends, and in between every PLAIN_INTERVAL seconds: at the end of an
+        epoch, or anywhere in a stage without epochs."""
         unit, stage, said = self.last_line
         now = time.monotonic()
         started = (unit, stage) != (news.unit, news.stage)
         finished = news.done == news.total and news.epoch == news.epochs
-        if started or finished or (news.done == news.total and now - said >= PLAIN_INTERVAL):
+        whole = news.done == news.total or not news.epochs
+        if started or finished or (whole and now - said >= PLAIN_INTERVAL):
             self.console.print(f"  {describe(news)}", markup=False)
             self.last_line = (news.unit, news.stage, now)
 
@@ -60,10 +64,11 @@ class LiveDisplay(Display):
         if self.shown != (news.unit, news.stage):
             self.shown = (news.unit, news.stage)
             bars.reset(self.unit, description=f"{news.unit}  {news.stage}", visible=news.epochs > 0)
-            bars.reset(self.epoch, description="", visible=True)
+            bars.reset(self.epoch, description="", visible=True, in_bytes=news.in_bytes)
         steps = (news.epoch - 1) * news.total + news.done
         bars.update(self.unit, completed=steps, total=news.epochs * news.total or None)
-        bars.update(self.epoch, completed=news.done, total=news.total, news=_figures(news))
+        total = news.total or None if news.in_bytes else news.total
+        bars.update(self.epoch, completed=news.done, total=total, news=_figures(news))
         bars.update(
             self.epoch, description=f"epoch {news.epoch}/{news.epochs}" if news.epochs else news.stage
         )
@@ -85,7 +90,7 @@ def display(console: Console, total: int) -> Iterator[Display]:
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
-        MofNCompleteColumn(),
+        _Count(),
         TimeRemainingColumn(elapsed_when_finished=True),
         TextColumn("{task.fields[news]}", markup=False),
     )
@@ -93,9 +98,25 @@ def display(console: Console, total: int) -> Iterator[Display]:
         yield LiveDisplay(console, total, bars)
 
 
+class _Count(ProgressColumn):
+    """How much of how much: steps, or bytes and their speed."""
+
+    def render(self, task: Task) -> Text:
+        if not task.fields.get("in_bytes"):
+            return Text(f"{int(task.completed)}/{'?' if task.total is None else int(task.total)}")
+        total = None if task.total is None else int(task.total)
+        speed = f"  {decimal(int(task.speed))}/s" if task.speed else ""
+        return Text(_of(int(task.completed), total or 0) + speed)
+
+
+def _of(done: int, total: int) -> str:
+    return f"{decimal(done)} of {decimal(total)}" if total else decimal(done)
+
+
 def describe(news: Progress) -> str:
     """One line: unit, stage, epoch, figures."""
-    epoch = f" epoch {news.epoch}/{news.epochs}" if news.epochs else f" {news.done}/{news.total}"
+    count = _of(news.done, news.total) if news.in_bytes else f"{news.done}/{news.total}"
+    epoch = f" epoch {news.epoch}/{news.epochs}" if news.epochs else f" {count}"
     resumed = "  (resumed)" if news.resumed else ""
     return f"{news.unit}  {news.stage}{epoch}  {_figures(news)}{resumed}".rstrip()
 

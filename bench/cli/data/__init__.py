@@ -4,4 +4,15 @@ from __future__ import annotations
 
 import typer
 
+from bench.cli.data.audit import audit
+from bench.cli.data.fetch import fetch
+from bench.cli.data.list import list_datasets
+from bench.cli.data.split import split
+from bench.cli.data.verify import verify
+
 app = typer.Typer(no_args_is_help=True, help="Fetch, verify, audit and split data sets.")
+app.command("list")(list_datasets)
+app.command("fetch")(fetch)
+app.command("verify")(verify)
+app.command("audit")(audit)
+app.command("split")(split)
