@@ -84,7 +84,9 @@ def _audit(group: Sequence[Scored]) -> Iterator[str]:
     for hash_ in dict.fromkeys(audit["audit"] for audit in audits.values()):
         of_it = [audit for audit in audits.values() if audit["audit"] == hash_]
         settings = of_it[0]["settings"]
-        method = f"perceptual hash within {settings['distance']} bits, detail {settings['similarity']:g} alike"
+        method = (
+            f"perceptual hash within {settings['distance']} bits, detail {settings['similarity']:g} alike"
+        )
         if settings["embed"]:
             method += f", and nearest neighbours of {settings['embed']}"
         text = f"Audit {hash_[:8]} ({method}): "
@@ -95,7 +97,9 @@ def _audit(group: Sequence[Scored]) -> Iterator[str]:
         else:
             text += "no duplicates and no group on two sides of a split."
         if kept := max(audit["kept_out"] for audit in of_it):
-            text += f" {kept} images whose duplicates carry another label are neither validated nor tested on."
+            text += (
+                f" {kept} images whose duplicates carry another label are neither validated nor tested on."
+            )
         if odd := max(audit["contradicted"] for audit in of_it):
             text += f" Up to {odd} validation and test images have a duplicate of another label."
         yield text

@@ -50,9 +50,7 @@ SplitOption = Annotated[
     list[Path] | None,
     typer.Option("--split", help="A split manifest to use, one a round (repeat it), instead of drawing."),
 ]
-StrictOption = Annotated[
-    bool, typer.Option("--strict", help="Refuse a split that the audit finds to leak.")
-]
+StrictOption = Annotated[bool, typer.Option("--strict", help="Refuse a split that the audit finds to leak.")]
 DatasetArgument = Annotated[str, typer.Argument(help="A data set. `bench data list` shows them.")]
 SetDatasetOption = Annotated[
     Names, typer.Option("--set", help="Change one of its parameters: dataset.NAME.PARAMETER=value.")

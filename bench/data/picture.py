@@ -56,7 +56,9 @@ def draw(couples: Sequence[Couple]) -> Image.Image:
 
 
 def _square(pixels: NDArray[np.uint8]) -> Image.Image:
-    image = Image.fromarray(pixels[0] if pixels.shape[0] == 1 else np.ascontiguousarray(pixels.transpose(1, 2, 0)))
+    image = Image.fromarray(
+        pixels[0] if pixels.shape[0] == 1 else np.ascontiguousarray(pixels.transpose(1, 2, 0))
+    )
     return image.convert("RGB").resize((SIDE - 2, SIDE - 2), Image.Resampling.BILINEAR)
 
 

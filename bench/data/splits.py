@@ -259,6 +259,11 @@ def adopt(results: Path, path: Path, images: Images, audit: Audit | None = None)
     return split
 
 
+def path_of(results: Path, split: Split) -> Path:
+    """Where a frozen split is kept."""
+    return sorted((results / "splits" / split.dataset).glob(f"r{split.round}.*.{split.hash}.json"))[0]
+
+
 def require_sound(split: Split) -> None:
     """Refuse a split that leaks, by its audit. Raises SplitError, or DataError if it was never audited."""
     if split.verdict is None:

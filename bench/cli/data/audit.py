@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
 from bench.cli.options import (
     DataOption,
+    DatasetArgument,
     DeviceOption,
     ResultsOption,
-    SetOption,
+    SetDatasetOption,
     ThreadsOption,
     make_console,
     make_workplace,
@@ -19,8 +21,6 @@ from bench.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from rich.console import Console
 
     from bench.data.audit import Audit, Duplicate
@@ -28,23 +28,29 @@ if TYPE_CHECKING:
 
 LISTED = 12  # pairs in the terminal
 PICTURED = 24  # pairs in the picture
+SHORT = 160  # short side of the pictured images, pixels
 
 
 def audit(
-    name: Annotated[str, typer.Argument(help="A data set. `bench data list`.")],
+    name: DatasetArgument,
     distance: Annotated[
-        int | None, typer.Option(min=0, max=16, help="Bits of 64 in which hashes of candidates may differ [10].")
+        int | None,
+        typer.Option(
+            help="Candidates differ in at most so many of 64 hash bits [default: 10].", min=0, max=16
+        ),
     ] = None,
     similarity: Annotated[
-        float | None, typer.Option(help="Correlation of aligned detail that confirms a candidate [0.45].")
+        float | None,
+        typer.Option(help="Correlation of aligned detail that confirms a candidate [default: 0.45]."),
     ] = None,
     embed: Annotated[
         str, typer.Option(help="A model whose ImageNet features propose further candidates.")
     ] = "",
     picture: Annotated[
-        Path | None, typer.Option(help="Where the picture of the worst pairs goes [default: beside the JSON].")
+        Path | None,
+        typer.Option(help="Where to draw the worst pairs (.png) [default: beside the audit]."),
     ] = None,
-    set_: SetOption = None,
+    set_: SetDatasetOption = None,
     data: DataOption = None,
     results: ResultsOption = Path("results"),
     device: DeviceOption = "",
@@ -52,39 +58,126 @@ def audit(
 ) -> None:
     """Look for duplicates, duplicates of another label, torn groups, and borders that give the class away.
 
-    Example: bench data audit busi --similarity 0.6
+    `bench run` does the same with the protocol's settings; its default split keeps duplicates together.
+
+    Example: bench data audit busi --picture pairs.png
     """
-    from bench.cli.data import dataset_of
     from bench.cli.progress import display
     from bench.data.audit import path_of
     from bench.plugins import catalog
     from bench.spec import AuditSettings, parse
+    from bench.study import dataset_ref
     from bench.workbench import audited
 
     warn_of_problems(catalog())
-    ref = dataset_of(name, set_)
     given = {"distance": distance, "similarity": similarity, "embed": embed or None}
     settings = parse(AuditSettings, {k: v for k, v in given.items() if v is not None}, "audit")
     workplace = make_workplace(data, results, device, threads)
     console = make_console()
     with display(console, 0) as shown:
-        images, made = audited(ref, settings, workplace, shown.report, (PICTURE_SHORT,))
+        ref = dataset_ref(name, catalog(), set_ or ())
+        images, made = audited(ref, settings, workplace, shown.report, (SHORT,))
+    pairs = _ranked(made, images)
+    _print_counts(made, images, console)
+    _print_parts(made, images, console)
+    _print_pairs(pairs, images, console)
     path = path_of(results, made)
-    _print(made, images, console)
-    worst = sorted(made.duplicates, key=lambda d: _severity(d, images))
-    _print_pairs(worst[:LISTED], made, images, console)
-    console.print(f"written: {path}", markup=False)
-    if worst:
+    console.print(f"written: {path}", markup=False, soft_wrap=True)
+    if pairs:
         target = picture or path.with_suffix(".png")
-        _draw(worst[:PICTURED], images, target)
-        console.print(f"written: {target}", markup=False)
+        _draw(pairs[:PICTURED], images, target)
+        console.print(f"written: {target}", markup=False, soft_wrap=True)
 
 
-PICTURE_SHORT = 160  # short side at which the pictured images are kept
+class _Pair(NamedTuple):
+    """A duplicate with the positions of its images."""
+
+    first: int
+    second: int
+    found: Duplicate
 
 
-def _severity(duplicate: Duplicate, images: Images) -> tuple[bool, bool, float, str]:
+def _ranked(made: Audit, images: Images) -> list[_Pair]:
     """Across classes first, then across groups, then the most alike."""
-    a, b = images.ids.index(duplicate.first), images.ids.index(duplicate.second)
-    same_class = bool(images.labels[a] == images.labels[b])
-    return same_class, images.groups[a] == images.groups[b], -duplicate.similarity, duplicate.first
+    place = {name: i for i, name in enumerate(images.ids)}
+    pairs = [_Pair(place[d.first], place[d.second], d) for d in made.duplicates]
+
+    def rank(pair: _Pair) -> tuple[bool, bool, float, str]:
+        same_class = bool(images.labels[pair.first] == images.labels[pair.second])
+        same_group = images.groups[pair.first] == images.groups[pair.second]
+        return same_class, same_group, -pair.found.similarity, pair.found.first
+
+    return sorted(pairs, key=rank)
+
+
+def _print_counts(made: Audit, images: Images, console: Console) -> None:
+    from rich.table import Table
+
+    from bench.data.audit import counts
+
+    table = Table(title=f"{made.dataset}: audit {made.hash[:8]}", title_justify="left", box=None)
+    table.show_header = False
+    table.add_column()
+    table.add_column(justify="right")
+    for what, count in counts(made, images).items():
+        table.add_row(what, str(count))
+    console.print(table)
+    for probe in made.probes:
+        text = f"{probe.text}; balanced {probe.balanced:.3f}, {probe.images} images"
+        console.print(text, markup=False, style="bold red" if probe.beats else None)
+    for note in made.notes:
+        console.print(f"note: {note}", markup=False)
+
+
+def _print_parts(made: Audit, images: Images, console: Console) -> None:
+    """What the split that comes with the data set leaks, if it has one."""
+    from bench.data.audit import judge
+
+    if all(images.parts):
+        verdict = judge(made, images, images.parts)
+        console.print(
+            f"the split that comes with it: {verdict.text}",
+            markup=False,
+            style="bold red" if verdict.leaks else None,
+        )
+        for example in verdict.examples:
+            console.print(f"  {example}", markup=False)
+
+
+def _print_pairs(pairs: Sequence[_Pair], images: Images, console: Console) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    if not pairs:
+        return
+    left = f" (and {len(pairs) - LISTED} more)" if len(pairs) > LISTED else ""
+    table = Table(title=f"worst pairs{left}", title_justify="left")
+    for head in ("image", "label", "is also", "label", "alike", "bits"):
+        table.add_column(head, justify="right" if head in ("alike", "bits") else "left", overflow="fold")
+    for pair in pairs[:LISTED]:
+        labels = [images.classes[images.labels[i]] for i in pair[:2]]
+        style = "" if labels[0] == labels[1] else "red"
+        alike = "equal" if pair.found.exact else f"{pair.found.similarity:.2f}"
+        cells = (pair.found.first, labels[0], pair.found.second, labels[1], alike, str(pair.found.bits))
+        table.add_row(*map(Text, cells), style=style)
+    console.print(table)
+
+
+def _draw(pairs: Sequence[_Pair], images: Images, target: Path) -> None:
+    from bench.data.picture import Couple, Side, draw
+    from bench.errors import StoreError
+
+    view = images.view(SHORT)
+
+    def side(i: int) -> Side:
+        return Side(view[i], images.ids[i], images.classes[images.labels[i]])
+
+    couples = [
+        Couple(side(a), side(b), f"alike {d.similarity:.2f}, {d.bits} bits" + (", equal" * d.exact))
+        for a, b, d in pairs
+    ]
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        draw(couples).save(target)
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{target}: cannot be written ({error}); give a .png file with --picture") from None

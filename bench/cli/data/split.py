@@ -1,0 +1,72 @@
+"""`bench data split`: freeze the splits of a data set as manifests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.cli.options import (
+    DataOption,
+    DatasetArgument,
+    ProtocolOption,
+    ResultsOption,
+    RoundsOption,
+    SetOption,
+    SplitOption,
+    StrictOption,
+    ThreadsOption,
+    make_console,
+    make_workplace,
+    warn_of_problems,
+)
+
+if TYPE_CHECKING:
+    from bench.study import Study
+
+
+def split(
+    name: DatasetArgument,
+    rounds: RoundsOption = None,
+    protocol: ProtocolOption = "",
+    set_: SetOption = None,
+    split: SplitOption = None,
+    strict: StrictOption = False,
+    data: DataOption = None,
+    results: ResultsOption = Path("results"),
+    threads: ThreadsOption = 0,
+) -> None:
+    """Audit a data set and freeze the split of each round: the same that `bench run` would draw.
+
+    Take the manifests to another machine and give them to `bench run --split FILE`. With --split here, they
+    are checked against the images and audited.
+
+    Example: bench data split busi --rounds 5 --set protocol.split.method=kfold
+    """
+    from bench.cli.plan import print_counts
+    from bench.cli.progress import display
+    from bench.data.splits import path_of
+    from bench.plugins import catalog
+    from bench.workbench import prepare_data
+
+    warn_of_problems(catalog())
+    study = _study(name, protocol, rounds, set_)
+    workplace = make_workplace(data, results, "cpu", threads)
+    console = make_console()
+    with display(console, 0) as shown:
+        found = prepare_data(study, workplace, shown.report, given=split or (), strict=strict)
+    print_counts(study.datasets[0], found, console)
+    for made in found.values():
+        verdict = f"{made.verdict.text} (audit {made.verdict.audit[:8]})" if made.verdict else "not audited"
+        console.print(f"round {made.round}  {verdict}", markup=False, soft_wrap=True)
+        console.print(f"  written: {path_of(results, made)}", markup=False, soft_wrap=True)
+
+
+def _study(name: str, protocol: str, rounds: int | None, assignments: list[str] | None) -> Study:
+    """A study of this data set alone; what it would train does not matter here."""
+    from bench.plugins import catalog
+    from bench.study import StudyFile, make_study
+
+    strategies = tuple(catalog().names("strategies")[:1])
+    file = StudyFile(datasets=(name,), strategies=strategies, base=protocol or "paper")
+    extra = [f"protocol.rounds={rounds}"] if rounds is not None else []
+    return make_study(file, catalog(), [*(assignments or ()), *extra])
