@@ -11,11 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bench import BenchError, DataError, DataNotFound
-from bench.data.deal import fold_counts
+from bench.data.audit import Audit, Duplicate, judge
 from bench.data.images import Images
-from bench.data.splits import Split, draw, frozen, load
+from bench.data.splits import Split, adopt, draw, frozen, load, require_sound
 from bench.errors import SplitError
-from bench.spec import SplitSettings
+from bench.spec import AuditSettings, SplitSettings
 
 HOLDOUT, KFOLD = SplitSettings(), SplitSettings(method="kfold")
 
@@ -160,16 +160,144 @@ def test_tiny_data_is_split_soundly_or_refused(sizes: list[list[int]], seed: int
         assert_sound(split, images)
 
 
-@given(st.floats(0.001, 0.999), st.integers(2, 400))
-def test_fold_counts_are_usable(share: float, limit: int) -> None:
-    n, m = fold_counts(share, limit)
-    assert 1 <= m < n <= limit
+@quick
+@given(st.lists(some_groups, min_size=2, max_size=4), st.integers(1, 3), seeds)
+def test_one_more_group_moves_few_others(sizes: list[list[int]], size: int, seed: int) -> None:
+    """Groups are small, so at most three make room in a part, and for each boundary."""
+    before, after = make(sizes), make([[*sizes[0], size], *sizes[1:]])
+    for how in (HOLDOUT, KFOLD):
+        old, new = draw(before, how, 1, seed), draw(after, how, 1, seed)
+        then, now = (dict(zip(s.groups, s.parts, strict=True)) for s in (old, new))
+        assert sum(now[group] != part for group, part in then.items()) <= 8
 
 
-def test_fold_counts_of_usual_shares() -> None:
-    usual = {0.2: (5, 1), 0.1: (10, 1), 0.125: (8, 1), 0.25: (4, 1), 0.3: (10, 3), 0.15: (20, 3)}
-    assert {share: fold_counts(share, 100) for share in usual} == usual
-    assert fold_counts(0.01, 1000) == (100, 1)
+def test_scikit_learn_would_move_far_more() -> None:
+    """Why groups are not dealt by StratifiedGroupKFold: an image more, and most of them change sides."""
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    def tested(images: Images) -> set[str]:
+        splitter = StratifiedGroupKFold(5, shuffle=True, random_state=0)
+        _, rows = next(iter(splitter.split(images.labels, images.labels, images.groups)))
+        return {images.groups[i] for i in rows}
+
+    before, after = make([[1] * 100, [2] * 60]), make([[1] * 101, [2] * 60])
+    assert len(tested(before) & tested(after)) < 0.5 * len(tested(before))
+    ours = [groups_of(draw(images, HOLDOUT, 0, 0), "test") for images in (before, after)]
+    assert len(ours[0] & ours[1]) >= len(ours[0]) - 1
+
+
+@quick
+@given(st.lists(st.lists(st.integers(1, 30), min_size=12, max_size=40), min_size=2, max_size=4), seeds)
+def test_shares_are_as_even_as_scikit_learns(sizes: list[list[int]], seed: int) -> None:
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    images = make(sizes)
+    splitter = StratifiedGroupKFold(5, shuffle=True, random_state=seed)
+    _, theirs = next(iter(splitter.split(images.labels, images.labels, images.groups)))
+    ours = draw(images, HOLDOUT, 0, seed).indices("test")
+    totals = np.bincount(images.labels)
+
+    def miss(rows: np.ndarray) -> float:
+        return float(np.abs(np.bincount(images.labels[rows], minlength=len(totals)) / totals - 0.2).max())
+
+    largest = max(max(groups) / sum(groups) for groups in sizes)
+    assert miss(ours) <= max(miss(theirs), largest / 2) + 1e-9
+
+
+# --- what an audit changes -----------------------------------------------------------------------------
+
+
+def audit_of(images: Images, *pairs: tuple[int, int]) -> Audit:
+    """An audit that found these duplicates."""
+    found = tuple(Duplicate(images.ids[a], images.ids[b], 1, 0.9, False) for a, b in pairs)
+    return Audit(images.dataset, images.content, AuditSettings(), len(images), len(pairs), found)
+
+
+@quick
+@given(some_groups, some_groups, st.data())
+def test_duplicates_share_a_side(first: list[int], second: list[int], data: st.DataObject) -> None:
+    images = make([first, second])
+    rows = st.sampled_from(np.flatnonzero(images.labels == 0).tolist())
+    pairs = data.draw(st.lists(st.tuples(rows, rows).filter(lambda p: p[0] < p[1]), max_size=4))
+    for how in (HOLDOUT, SplitSettings(val=0.2, test=0.3)):
+        try:
+            split = draw(images, how, 0, 0, audit_of(images, *pairs))
+        except SplitError:  # everything may hang together
+            continue
+        assert all(split.parts[a] == split.parts[b] for a, b in pairs)
+        assert_sound(split, images)
+        assert split.verdict is not None
+        assert not split.verdict.leaks
+
+
+def test_an_audit_that_finds_nothing_changes_nothing() -> None:
+    assert draw(IMAGES, HOLDOUT, 0, 0).hash == draw(IMAGES, HOLDOUT, 0, 0, audit_of(IMAGES)).hash
+
+
+CONTRADICTED = ((0, 40), (2, 42))  # of the first two groups of class 0 with those of class 1
+
+
+@pytest.mark.parametrize(("conflicts", "where"), [("train", {"train"}), ("out", {"out"})])
+def test_duplicates_of_another_label_are_never_tested_on(conflicts: str, where: set[str]) -> None:
+    images = make([[2] * 20, [2] * 20])
+    audit = audit_of(images, *CONTRADICTED)
+    for method in ("holdout", "kfold"):
+        for round_ in range(5):
+            settings = SplitSettings(method=method, conflicts=conflicts)  # type: ignore[arg-type]
+            split = draw(images, settings, round_, 0, audit)
+            assert {split.parts[i] for pair in CONTRADICTED for i in pair} == where
+            assert split.verdict is not None
+            assert (split.verdict.kept_out, split.verdict.contradicted) == (4, 0)
+    kept = [row for row in split.rows() if row[-1] != "out"]
+    assert sum(n.images for by in split.counts().values() for n in by.values()) == len(kept)
+    assert any("8 images are in no part" in note for note in split.notes) == (conflicts == "out")
+
+
+def test_contradicted_images_may_go_anywhere_if_asked_for() -> None:
+    images = make([[2] * 20, [2] * 20])
+    settings = SplitSettings(conflicts="anywhere")
+    parts = {
+        draw(images, settings, round_, 0, audit_of(images, *CONTRADICTED)).parts[0] for round_ in range(20)
+    }
+    assert parts == {"train", "val", "test"}
+
+
+def test_an_image_level_split_leaks_and_is_refused_if_strict() -> None:
+    images = make([[1] * 40, [4] * 10])
+    settings = SplitSettings(groups="none")
+    split = draw(images, settings, 0, 0, audit_of(images, (0, 1), (2, 3), (4, 5), (6, 7), (8, 9)))
+    assert len(set(split.groups)) == len(images)
+    assert split.verdict is not None
+    assert split.verdict.torn_groups > 0
+    assert split.verdict.exposed > 0
+    with pytest.raises(
+        SplitError, match=r"toy round 0: audit [0-9a-f]{8} finds that .* on more than one side"
+    ):
+        require_sound(split)
+    require_sound(draw(images, HOLDOUT, 0, 0, audit_of(images, (0, 1))))
+    with pytest.raises(DataError, match="older than audits"):
+        require_sound(draw(images, HOLDOUT, 0, 0))
+
+
+def test_groups_as_given_ignore_the_audit() -> None:
+    images = make([[1] * 40, [4] * 10])
+    audit = audit_of(images, *((i, i + 1) for i in range(0, 38, 2)))
+    split = draw(images, SplitSettings(groups="given"), 0, 0, audit)
+    assert split.groups == images.groups
+    assert split.verdict is not None
+    assert split.verdict.torn_clusters > 0
+    assert split.verdict.torn_groups == 0
+
+
+def test_an_official_split_is_kept_and_judged() -> None:
+    parts = (["train"] * 14 + ["val"] * 2 + ["test"] * 4) * 2
+    images = make([[1] * 20, [1] * 20], parts=parts)
+    split = draw(images, HOLDOUT, 0, 0, audit_of(images, (0, 19), (1, 2)))
+    assert list(split.parts) == parts
+    assert split.verdict is not None
+    assert split.verdict.torn_clusters == 1
+    assert split.verdict.exposed == 1
+    assert split.verdict.examples == ("i0000 (train) = i0019 (test)",)
 
 
 # --- the data set's own split ------------------------------------------------------------------------
@@ -218,13 +346,13 @@ def manifests(results: Path) -> list[Path]:
 
 
 def test_a_frozen_split_is_read_back_not_drawn_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    split = frozen(tmp_path, IMAGES, "toy", HOLDOUT, 0, 5)
+    split = frozen(tmp_path, IMAGES, HOLDOUT, 0, 5)
     (path,) = manifests(tmp_path)
     assert path.name.startswith("r0.")
     assert path.name.endswith(f".{split.hash}.json")
     monkeypatch.setattr("bench.data.splits.draw", lambda *a: pytest.fail("drawn again"))
-    assert frozen(tmp_path, IMAGES, "toy", HOLDOUT, 0, 5) == split
-    assert load(tmp_path, "toy", split.hash, IMAGES) == split
+    assert frozen(tmp_path, IMAGES, HOLDOUT, 0, 5) == split
+    assert load(tmp_path, IMAGES, split.hash) == split
 
 
 def test_every_request_has_its_manifest(tmp_path: Path) -> None:
@@ -237,27 +365,27 @@ def test_every_request_has_its_manifest(tmp_path: Path) -> None:
         (IMAGES, SplitSettings(val=0.2), 0, 0),
         (other, HOLDOUT, 0, 0),
     ]:
-        frozen(tmp_path, images, "toy", how, round_, seed)
+        frozen(tmp_path, images, how, round_, seed)
     assert len(manifests(tmp_path)) == 6
 
 
 def test_a_loaded_split_follows_the_order_of_the_images(tmp_path: Path) -> None:
-    split = frozen(tmp_path, IMAGES, "toy", HOLDOUT, 0, 0)
+    split = frozen(tmp_path, IMAGES, HOLDOUT, 0, 0)
     back = {f: getattr(IMAGES, f)[::-1] for f in ("ids", "labels", "groups", "parts", "sha256")}
-    loaded = load(tmp_path, "toy", split.hash, dataclasses.replace(IMAGES, **back))
+    loaded = load(tmp_path, dataclasses.replace(IMAGES, **back), split.hash)
     assert loaded.parts == split.parts[::-1]
     assert loaded.hash == split.hash
 
 
 def test_a_manifest_of_other_images_is_refused_with_the_differences(tmp_path: Path) -> None:
-    split = frozen(tmp_path, IMAGES, "toy", HOLDOUT, 0, 0)
+    split = frozen(tmp_path, IMAGES, HOLDOUT, 0, 0)
     labels = IMAGES.labels.copy()
     labels[2] = 1
     changed = dataclasses.replace(
         IMAGES, ids=("new", *IMAGES.ids[1:]), sha256=("0" * 64, "f" * 64, *IMAGES.sha256[2:]), labels=labels
     )
     with pytest.raises(DataError) as caught:
-        load(tmp_path, "toy", split.hash, changed)
+        load(tmp_path, changed, split.hash)
     said = str(caught.value)
     assert "1 missing (i0000)" in said
     assert "1 extra (new)" in said
@@ -267,45 +395,81 @@ def test_a_manifest_of_other_images_is_refused_with_the_differences(tmp_path: Pa
 
 
 def test_an_edited_manifest_is_refused(tmp_path: Path) -> None:
-    split = frozen(tmp_path, IMAGES, "toy", HOLDOUT, 0, 0)
+    split = frozen(tmp_path, IMAGES, HOLDOUT, 0, 0)
     (path,) = manifests(tmp_path)
     path.write_text(path.read_text().replace('"test"]', '"train"]', 1))
     for read in (
-        lambda: load(tmp_path, "toy", split.hash, IMAGES),
-        lambda: frozen(tmp_path, IMAGES, "toy", HOLDOUT, 0, 0),
+        lambda: load(tmp_path, IMAGES, split.hash),
+        lambda: frozen(tmp_path, IMAGES, HOLDOUT, 0, 0),
     ):
         with pytest.raises(DataError, match="was edited"):
             read()
 
 
+def test_another_audit_is_another_request(tmp_path: Path) -> None:
+    one, two = audit_of(IMAGES, (0, 1)), audit_of(IMAGES, (0, 3))
+    splits = {frozen(tmp_path, IMAGES, HOLDOUT, 0, 0, audit).hash for audit in (one, two, None)}
+    assert len(manifests(tmp_path)) == 3
+    assert frozen(tmp_path, IMAGES, HOLDOUT, 0, 0, one).verdict == judge(
+        one, IMAGES, draw(IMAGES, HOLDOUT, 0, 0, one).parts
+    )
+    assert len(splits) == 3
+
+
+def test_a_manifest_of_before_audits_is_read(tmp_path: Path) -> None:
+    split = frozen(tmp_path, IMAGES, HOLDOUT, 0, 0)
+    (path,) = manifests(tmp_path)
+    data = json.loads(path.read_text())
+    del data["audit"], data["settings"]["groups"], data["settings"]["conflicts"]
+    path.write_text(json.dumps({**data, "format": 1}))
+    assert load(tmp_path, IMAGES, split.hash) == split
+
+
+def test_a_manifest_made_elsewhere_is_checked_and_kept(tmp_path: Path) -> None:
+    split = frozen(tmp_path / "there", IMAGES, HOLDOUT, 2, 0)
+    (path,) = manifests(tmp_path / "there")
+    carried = tmp_path / "carried.json"
+    carried.write_bytes(path.read_bytes())
+    audit = audit_of(IMAGES, (0, 1))
+    adopted = adopt(tmp_path / "here", carried, IMAGES, audit)
+    assert adopted.hash == split.hash
+    assert adopted.verdict == judge(audit, IMAGES, split.parts)
+    assert load(tmp_path / "here", IMAGES, split.hash) == adopted
+    fewer = make([[1, 2] * 10, [2] * 9])
+    with pytest.raises(DataError, match=r"carried\.json: the images of toy are not those .* 2 missing"):
+        adopt(tmp_path / "here", carried, fewer)
+    with pytest.raises(DataError, match="no split manifest that can be read"):
+        adopt(tmp_path / "here", tmp_path / "none.json", IMAGES)
+
+
 @pytest.mark.parametrize("text", ["", "{}", '{"format": 99}', "[1]"])
 def test_a_broken_manifest_is_named(tmp_path: Path, text: str) -> None:
-    split = frozen(tmp_path, IMAGES, "toy", HOLDOUT, 0, 0)
+    split = frozen(tmp_path, IMAGES, HOLDOUT, 0, 0)
     (path,) = manifests(tmp_path)
     path.write_text(text)
     with pytest.raises(DataError, match=path.name):
-        load(tmp_path, "toy", split.hash, IMAGES)
+        load(tmp_path, IMAGES, split.hash)
 
 
 def test_a_missing_manifest_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataNotFound, match="no split manifest 0123456789abcdef"):
-        load(tmp_path, "toy", "0123456789abcdef", IMAGES)
+        load(tmp_path, IMAGES, "0123456789abcdef")
 
 
 def test_two_answers_to_one_request_are_refused(tmp_path: Path) -> None:
-    frozen(tmp_path, IMAGES, "toy", HOLDOUT, 0, 0)
+    frozen(tmp_path, IMAGES, HOLDOUT, 0, 0)
     (path,) = manifests(tmp_path)
     stem = path.name.split(".")
     path.with_name(f"{stem[0]}.{stem[1]}.{'0' * 16}.json").write_text(path.read_text())
     with pytest.raises(DataError, match="the same request"):
-        frozen(tmp_path, IMAGES, "toy", HOLDOUT, 0, 0)
+        frozen(tmp_path, IMAGES, HOLDOUT, 0, 0)
 
 
 def test_a_manifest_is_json_with_one_image_a_line(tmp_path: Path) -> None:
-    split = frozen(tmp_path, IMAGES, "toy", HOLDOUT, 0, 0)
+    split = frozen(tmp_path, IMAGES, HOLDOUT, 0, 0)
     (path,) = manifests(tmp_path)
     data = json.loads(path.read_text())
-    assert data["settings"] == {"method": "holdout", "val": 0.1, "test": 0.2, "folds": 5}
+    assert data["settings"] == dataclasses.asdict(HOLDOUT)
     assert data["counts"]["train"]["c0"] == split.counts()["train"]["c0"]._asdict()
     assert len(data["images"]) == len(IMAGES)
     assert sum(line.strip().startswith('["i0') for line in path.read_text().splitlines()) == len(IMAGES)

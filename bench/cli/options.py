@@ -48,7 +48,7 @@ RoundsOption = Annotated[
 ]
 SplitOption = Annotated[
     list[Path] | None,
-    typer.Option("--split", help="A split manifest to use, one a round (repeat it), instead of drawing."),
+    typer.Option("--split", help="Split manifests to use: a file, one a round (repeat it), or their folder."),
 ]
 StrictOption = Annotated[bool, typer.Option("--strict", help="Refuse a split that the audit finds to leak.")]
 DatasetArgument = Annotated[str, typer.Argument(help="A data set. `bench data list` shows them.")]
@@ -75,6 +75,21 @@ ThreadsOption = Annotated[
 def split_names(values: Iterable[str] | None) -> tuple[str, ...]:
     """Names given comma-separated, repeated, or both."""
     return tuple(name.strip() for value in values or () for name in value.split(",") if name.strip())
+
+
+def manifests(given: Iterable[Path] | None) -> list[Path]:
+    """The files that `--split` means. Raises ConfigError for a folder without any."""
+    from bench.errors import ConfigError
+
+    found = []
+    for path in given or ():
+        inside = sorted(path.glob("*.json")) if path.is_dir() else [path]
+        if not inside:
+            raise ConfigError(
+                f"--split {path}: no manifest (*.json) in this folder; `bench data split` makes them"
+            )
+        found += inside
+    return found
 
 
 def read_options(

@@ -26,6 +26,7 @@ from bench.cli.options import (
     ThreadsOption,
     make_console,
     make_workplace,
+    manifests,
     read_options,
     warn_of_problems,
 )
@@ -76,7 +77,7 @@ def plan(
     asked = read_options(study, names, protocol, rounds, set_)
     workplace = make_workplace(data, results, device, threads, asked)
     console = make_console()
-    laid_out = lay_out(asked, workplace, console, split or (), strict)
+    laid_out = lay_out(asked, workplace, console, manifests(split), strict)
     records, warnings = scan(results)
     for warning in warnings:
         typer.echo(f"warning: {warning}", err=True)

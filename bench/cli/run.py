@@ -25,6 +25,7 @@ from bench.cli.options import (
     ThreadsOption,
     make_console,
     make_workplace,
+    manifests,
     read_options,
     warn_of_problems,
 )
@@ -79,7 +80,7 @@ def run(
     console = make_console()
     outcomes: list[Outcome] = []
     try:
-        plan = lay_out(asked, workplace, console, split or (), strict)
+        plan = lay_out(asked, workplace, console, manifests(split), strict)
         todo = [unit for unit in plan.units if not exists(results, unit)]
         console.print(
             f"{_units(len(plan.units))}: {len(plan.units) - len(todo)} done, {len(todo)} to do "

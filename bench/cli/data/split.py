@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from bench.cli.options import (
     DataOption,
@@ -17,6 +19,7 @@ from bench.cli.options import (
     ThreadsOption,
     make_console,
     make_workplace,
+    manifests,
     warn_of_problems,
 )
 
@@ -31,16 +34,19 @@ def split(
     set_: SetOption = None,
     split: SplitOption = None,
     strict: StrictOption = False,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="A folder for copies to take elsewhere.")
+    ] = None,
     data: DataOption = None,
     results: ResultsOption = Path("results"),
     threads: ThreadsOption = 0,
 ) -> None:
     """Audit a data set and freeze the split of each round: the same that `bench run` would draw.
 
-    Take the manifests to another machine and give them to `bench run --split FILE`. With --split here, they
-    are checked against the images and audited.
+    Take the manifests (-o FOLDER) to another machine and give them to `bench run --split FOLDER`. With
+    --split here, they are checked against the images and audited.
 
-    Example: bench data split busi --rounds 5 --set protocol.split.method=kfold
+    Example: bench data split busi --rounds 5 -o busi_splits
     """
     from bench.cli.plan import print_counts
     from bench.cli.progress import display
@@ -53,12 +59,22 @@ def split(
     workplace = make_workplace(data, results, "cpu", threads)
     console = make_console()
     with display(console, 0) as shown:
-        found = prepare_data(study, workplace, shown.report, given=split or (), strict=strict)
+        found = prepare_data(study, workplace, shown.report, given=manifests(split), strict=strict)
     print_counts(study.datasets[0], found, console)
     for made in found.values():
         verdict = f"{made.verdict.text} (audit {made.verdict.audit[:8]})" if made.verdict else "not audited"
         console.print(f"round {made.round}  {verdict}", markup=False, soft_wrap=True)
-        console.print(f"  written: {path_of(results, made)}", markup=False, soft_wrap=True)
+        path = path_of(results, made)
+        if output is not None:
+            path = _copy(path, output / f"{name}.r{made.round}.json")
+        console.print(f"  written: {path}", markup=False, soft_wrap=True)
+
+
+def _copy(path: Path, target: Path) -> Path:
+    from bench.store import replace_text
+
+    replace_text(target, path.read_text(encoding="utf-8"))
+    return target
 
 
 def _study(name: str, protocol: str, rounds: int | None, assignments: list[str] | None) -> Study:
