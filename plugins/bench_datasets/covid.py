@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from bench import DataError, DataNotFound, Dataset, Index, NoParams, Sample
-from bench_datasets.listing import find_home, first_few, folders_in, native_images, still_packed
+from bench_datasets.listing import find_home, first_few, folders_in, native_images, still_packed, strangers
 
 RELEASES: Mapping[str, Mapping[str, int]] = {
     "second update": {"COVID": 3616, "Normal": 10192, "Lung_Opacity": 6012, "Viral Pneumonia": 1345},
@@ -115,7 +115,9 @@ def _notes(home: Path, extra: list[str]) -> list[str]:
             f"spreadsheets, which name sources but neither patients nor labels, not read: {first_few(sheets)}"
         )
     if extra:
-        notes.append(f"{len(extra)} images that are none of the download's, passed over: {first_few(extra)}")
+        notes.append(f"images that are none of the download's, passed over: {first_few(extra)}")
+    for name in strangers(home, _classes(home).values()):
+        notes.append(f"folder {name} is no class of the database and was passed over")
     return notes
 
 
@@ -165,7 +167,8 @@ DATASET = Dataset(
         "Chowdhury MEH, Rahman T, Khandakar A et al. Can AI help in screening viral and COVID-19 pneumonia? "
         "IEEE Access 8:132665-132676, 2020. doi:10.1109/ACCESS.2020.3010287; Rahman T, Khandakar A, Qiblawey "
         "Y et al. Exploring the effect of image enhancement techniques on COVID-19 detection using chest "
-        "X-ray images. Computers in Biology and Medicine 132:104319, 2021. doi:10.1016/j.compbiomed.2021.104319"
+        "X-ray images. Computers in Biology and Medicine 132:104319, 2021. "
+        "doi:10.1016/j.compbiomed.2021.104319"
     ),
     licence="no licence is stated by the authors' README, which asks for citation of both papers",
 )

@@ -138,7 +138,7 @@ def _samples(
         f"rows of {labels.path.name} without an image in {where}": bare,
         f"other images in {where}, passed over": [path.name for path in extra],
     }
-    return samples, [f"{len(names)} {what}: {first_few(names)}" for what, names in notes.items() if names]
+    return samples, [f"{what}: {first_few(names)}" for what, names in notes.items() if names]
 
 
 def _by_id(folders: list[Path]) -> tuple[dict[str, Path], list[Path]]:

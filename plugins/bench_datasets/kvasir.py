@@ -11,7 +11,7 @@ from collections import Counter
 from pathlib import Path
 
 from bench import Archive, DataNotFound, Dataset, Index, NoParams, Sample
-from bench_datasets.listing import find_home, first_few, folders_in, is_image, native_images, still_packed
+from bench_datasets.listing import find_home, first_few, native_images, still_packed, strangers
 
 CLASSES = (
     "dyed-lifted-polyps",
@@ -80,10 +80,9 @@ def _version(counts: Counter[str]) -> tuple[str, dict[str, int]]:
 def _notes(home: Path, extra: list[str]) -> list[str]:
     notes = ["no patient or video is named, so the index has no groups; frames of one video look alike"]
     if extra:
-        notes.append(f"{len(extra)} images that are none of the download's, passed over: {first_few(extra)}")
-    for folder in folders_in(home):
-        if folder.name not in CLASSES and any(is_image(path) for path in folder.rglob("*")):
-            notes.append(f"folder {folder.name} is no class of Kvasir and was passed over")
+        notes.append(f"images that are none of the download's, passed over: {first_few(extra)}")
+    for name in strangers(home, [home / name for name in CLASSES]):
+        notes.append(f"folder {name} is no class of Kvasir and was passed over")
     return notes
 
 

@@ -43,6 +43,12 @@ def native_images(folder: Path, suffix: str) -> tuple[list[Path], list[Path]]:
     return [p for p in found if p in own], [p for p in found if p not in own]
 
 
+def strangers(home: Path, classes: Iterable[Path]) -> list[str]:
+    """Names of folders in `home` that hold images and are none of `classes`."""
+    known = set(classes)
+    return [f.name for f in folders_in(home) if f not in known and any(is_image(p) for p in f.rglob("*"))]
+
+
 def first_few(names: Iterable[object], limit: int = 5) -> str:
     """A list for a message, cut short."""
     listed = [str(name) for name in names]

@@ -42,6 +42,4 @@ def refuse(path: Path, faults: Sequence[str], remedy: str = "correct these lines
 def refuse_lacking(names: Sequence[str], folder: Path, what: str, table: Path, remedy: str) -> None:
     """Raise DataError if any image of `folder` lacks `what`, which `table` should give."""
     if names:
-        raise DataError(
-            f"{folder}: {len(names)} images have no {what} in {table}: {first_few(names)}; {remedy}"
-        )
+        raise DataError(f"{folder}: no {what} in {table} for {first_few(names)}; {remedy}")
