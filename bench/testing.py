@@ -43,8 +43,8 @@ def check_dataset(offer: Dataset, root: Path, params: Any = None) -> None:
     check_index(first, offer.name)
     told = [(s.id, s.label, s.group, s.part) for s in first.samples]
     assert told == [(s.id, s.label, s.group, s.part) for s in again.samples], "the index must not change"
-    if offer.expected:
-        assert set(offer.expected) == set(first.classes), "`expected` must count the classes of the index"
+    if expected := first.expected or offer.expected:
+        assert set(expected) == set(first.classes), "`expected` must count the classes of the index"
 
 
 def check_model(offer: Model, params: Any = None, context: Context = CONTEXT) -> None:

@@ -25,7 +25,7 @@ def put(root: Path, *names: str) -> Path:
 
 def test_every_offer_describes_itself() -> None:
     offers = bench_datasets.register_datasets()
-    assert [o.name for o in offers] == ["busi", "folder", "phantom"]
+    assert [o.name for o in offers] == ["busi", "covid", "folder", "isic2018", "kvasir", "phantom"]
     assert all(o.about and o.fetch for o in offers)
 
 

@@ -7,8 +7,8 @@ Masks are left out. No patient is named, so every image stands alone.
 
 from pathlib import Path
 
-from bench import DataNotFound, Dataset, Index, NoParams, Sample
-from bench_datasets.listing import in_order
+from bench import Archive, DataNotFound, Dataset, Index, NoParams, Sample
+from bench_datasets.listing import find_home, in_order, still_packed
 
 FOLDER = "Dataset_BUSI_with_GT"
 CLASSES = ("benign", "malignant", "normal")
@@ -28,7 +28,10 @@ def index(root: Path, params: NoParams) -> Index:
         for path in in_order((p for p in (home / name).glob("*.png") if _is_image(p)), home)
     )
     if empty := [name for name in CLASSES if not any(s.label == name for s in samples)]:
-        raise DataNotFound(f"{home}: no images (*.png) in {', '.join(empty)}; the copy is not whole: {FETCH}")
+        packed = still_packed([home, *(home / name for name in empty)])
+        raise DataNotFound(
+            f"{home}: no images (*.png) in {', '.join(empty)}; the copy is not whole: {packed}{FETCH}"
+        )
     return Index(CLASSES, samples)
 
 
@@ -37,20 +40,13 @@ def _is_image(path: Path) -> bool:
 
 
 def _find(root: Path) -> Path:
-    places = [
-        root,
-        root / FOLDER,
-        root / "busi" / FOLDER,
-        root / "BUSI" / FOLDER,
-        root / "busi",
-        root / "BUSI",
-    ]
-    for place in places:
-        if all((place / name).is_dir() for name in CLASSES):
-            return place
-    raise DataNotFound(
-        f"busi: no folder with {', '.join(CLASSES)} at {' or '.join(map(str, places[:3]))}; {FETCH}, "
-        "or give the data root with --data"
+    named = [root / FOLDER, root / "busi" / FOLDER, root / "BUSI" / FOLDER]
+    return find_home(
+        f"busi: no folder with {', '.join(CLASSES)}",
+        [root, *named, root / "busi", root / "BUSI"],
+        lambda place: all((place / name).is_dir() for name in CLASSES),
+        ("*busi*.zip",),
+        FETCH,
     )
 
 
@@ -61,6 +57,8 @@ DATASET = Dataset(
     expected={"benign": 437, "malignant": 210, "normal": 133},
     home=HOME,
     fetch=FETCH,
+    # Nobody publishes a checksum of it; the first download records one.
+    archives=lambda params: (Archive("Dataset_BUSI.zip", ("https://scholar.cu.edu.eg/Dataset_BUSI.zip",)),),
     citation=(
         "Al-Dhabyani W, Gomaa M, Khaled H, Fahmy A. Dataset of breast ultrasound images. "
         "Data in Brief 28:104863, 2020. doi:10.1016/j.dib.2019.104863"

@@ -7,8 +7,6 @@
 Paths in a csv are relative to it; other columns are ignored.
 """
 
-import csv
-import io
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -16,6 +14,7 @@ from pathlib import Path
 
 from bench import DataError, DataNotFound, Dataset, Index, Sample
 from bench_datasets.listing import folders_in, images_below, is_image, natural
+from bench_datasets.tables import read_rows, refuse
 
 PARTS = ("train", "val", "test")
 LAYOUTS = (
@@ -128,31 +127,17 @@ def _refuse_loose(root: Path) -> None:
 
 
 def _from_csv(path: Path, group_of: GroupOf) -> Index:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read ({error}); save it as a UTF-8 csv file") from None
-    reader = csv.DictReader(io.StringIO(text, newline=""), skipinitialspace=True)
-    columns = [name.strip() for name in reader.fieldnames or []]
-    if missing := [name for name in ("path", "label") if name not in columns]:
-        raise DataError(
-            f"{path} line 1: no column {' and no column '.join(missing)} "
-            f"(found: {', '.join(columns) or 'none'}); the first line must be path,label[,group][,split]"
-        )
-    reader.fieldnames = columns
     samples: list[Sample] = []
     faults: list[str] = []
     lines: dict[str, int] = {}
-    for row in reader:
-        values = {key: (value or "").strip() for key, value in row.items() if isinstance(key, str)}
+    remedy = "the first line must be path,label[,group][,split]"
+    for line, values in read_rows(path, ("path", "label"), remedy):
         if fault := _fault(path.parent, values, lines):
-            faults.append(f"line {reader.line_num}: {fault}")
+            faults.append(f"line {line}: {fault}")
             continue
-        lines[values["path"]] = reader.line_num
+        lines[values["path"]] = line
         samples.append(_sample(path.parent, values, group_of))
-    if faults:
-        more = f"; and {len(faults) - 5} more" if len(faults) > 5 else ""
-        raise DataError(f"{path}: {'; '.join(faults[:5])}{more}; correct these lines")
+    refuse(path, faults)
     return Index(tuple(sorted({s.label for s in samples}, key=natural)), tuple(samples))
 
 

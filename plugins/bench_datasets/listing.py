@@ -1,8 +1,11 @@
-"""Which files of a folder are images, in the order a person would list them."""
+"""Where a data set lies, and which files there are images, in the order a person would list them."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from fnmatch import fnmatch
 from pathlib import Path
+
+from bench import DataNotFound
 
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 
@@ -31,3 +34,47 @@ def images_below(folder: Path) -> list[Path]:
 
 def in_order(paths: Iterable[Path], root: Path) -> list[Path]:
     return sorted(paths, key=lambda p: natural(p.relative_to(root).as_posix()))
+
+
+def native_images(folder: Path, suffix: str) -> tuple[list[Path], list[Path]]:
+    """Images directly in `folder` with the suffix of the download, and all others in or below it."""
+    found = images_below(folder)
+    own = {p for p in found if p.parent == folder and p.suffix.lower() == suffix}
+    return [p for p in found if p in own], [p for p in found if p not in own]
+
+
+def strangers(home: Path, classes: Iterable[Path]) -> list[str]:
+    """Names of folders in `home` that hold images and are none of `classes`."""
+    known = set(classes)
+    return [f.name for f in folders_in(home) if f not in known and any(is_image(p) for p in f.rglob("*"))]
+
+
+def first_few(names: Iterable[object], limit: int = 5) -> str:
+    """A list for a message, cut short."""
+    listed = [str(name) for name in names]
+    return ", ".join(listed[:limit]) + (f" and {len(listed) - limit} more" if len(listed) > limit else "")
+
+
+def still_packed(folders: Iterable[Path], patterns: Sequence[str] = ("*.zip",)) -> str:
+    """What to do about archives that lie in `folders`, a clause for a message; "" if there are none."""
+    found = [
+        path
+        for folder in folders
+        if folder.is_dir()
+        for path in in_order(folder.iterdir(), folder)
+        if path.is_file() and any(fnmatch(path.name.lower(), pattern) for pattern in patterns)
+    ]
+    return f"{first_few(found)} is still packed: unpack it where it lies; " if found else ""
+
+
+def find_home(
+    wanted: str, places: Sequence[Path], fits: Callable[[Path], bool], packed: Sequence[str], fetch: str
+) -> Path:
+    """The first of `places` that `fits`. Raises DataNotFound, which names archives not yet unpacked."""
+    for place in places:
+        if place.is_dir() and fits(place):
+            return place
+    raise DataNotFound(
+        f"{wanted} at {' or '.join(map(str, places[:3]))}; {still_packed(places, packed)}{fetch}, "
+        "or give the data root with --data"
+    )
