@@ -15,7 +15,7 @@ def write_json(path: Path, value: Any) -> None:
     beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         with beside.open("w", encoding="utf-8") as file:
-            file.write(json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+            file.write(json.dumps(value, indent=1) + "\n")
             file.flush()
             os.fsync(file.fileno())
         beside.replace(path)
