@@ -11,7 +11,7 @@ from typing import Any
 
 def write_json(path: Path, value: Any) -> None:
     """Replace `path` in one step; a reader sees the old content or the new. Raises OSError."""
-    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+    write_text(path, json.dumps(value, indent=1) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:

@@ -64,7 +64,7 @@ class LiveDisplay(Display):
         if self.shown != (news.unit, news.stage):
             self.shown = (news.unit, news.stage)
             bars.reset(self.unit, description=f"{news.unit}  {news.stage}", visible=news.epochs > 0)
-            bars.reset(self.epoch, description="", visible=True, in_bytes=news.in_bytes)
+            bars.reset(self.epoch, description="", visible=True, news="", in_bytes=news.in_bytes)
         steps = (news.epoch - 1) * news.total + news.done
         bars.update(self.unit, completed=steps, total=news.epochs * news.total or None)
         total = news.total or None if news.in_bytes else news.total

@@ -135,7 +135,7 @@ def _extract(archive: Path, folder: Path, tell: Tell, limits: Limits) -> Extract
 def _digest(digests: Mapping[str, str]) -> str:
     sha = hashlib.sha256()
     for name in sorted(digests):
-        sha.update(f"{name}\0{digests[name]}\n".encode())
+        sha.update(f"{name}\0{digests[name]}\n".encode(errors="surrogateescape"))
     return f"sha256:{sha.hexdigest()}"
 
 
@@ -160,7 +160,7 @@ def safe_name(name: str, archive: Path) -> str:
     shown = name.encode("unicode_escape").decode()[:100]
     if plain.startswith("/") or re.match(r"[A-Za-z]:", plain) or ".." in parts:
         raise DataError(f"{archive}: the member {shown} leads outside of the archive; nothing was unpacked")
-    if any(ord(letter) < 32 or ord(letter) == 127 for letter in plain):
+    if any(ord(letter) < 32 or 127 <= ord(letter) < 160 for letter in plain):
         raise DataError(f"{archive}: the member {shown} has control characters in its name")
     if parts and parts[0].casefold() == PRIVATE:
         raise DataError(f"{archive}: the member {shown} is named as bench's own folder {PRIVATE}")
@@ -197,9 +197,10 @@ def _members(archive: Path) -> Iterator[Iterator[_Member]]:
         else:
             with tarfile.open(archive) as opened:
                 yield _of_tar(opened, archive)
-    except tarfile.ReadError as error:
+    except tarfile.ReadError:
         raise DataError(
-            f"{archive}: is no zip or tar archive, or a damaged one ({error}); delete it and fetch it again"
+            f"{archive}: is no zip or tar archive, or only a piece of one; delete it and run the same "
+            "command again"
         ) from None
     except zipfile.BadZipFile as error:
         raise _damaged(archive, error) from None

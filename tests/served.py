@@ -1,0 +1,94 @@
+"""A web server on 127.0.0.1 that can be told to misbehave."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import NamedTuple
+
+
+class Request(NamedTuple):
+    path: str
+    range: str  # the Range header, or ""
+    sent: int  # bytes of the file that were sent
+
+
+class Server:
+    """`files` by path ("/a.zip"); `cut` says after how many bytes the next answer for a path breaks off."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+        self.types: dict[str, str] = {}
+        self.cut: dict[str, list[int]] = {}
+        self.codes: dict[str, list[int]] = {}  # answered in this order, then the file
+        self.ranges = True
+        self.marks = True  # whether it sends ETags
+        self.requests: list[Request] = []
+        self.address = ""
+
+    def url(self, path: str) -> str:
+        return self.address + path
+
+
+@contextmanager
+def serving() -> Iterator[Server]:
+    server = Server()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+        def do_GET(self) -> None:
+            self.close_connection = True
+            asked = self.headers.get("Range", "")
+            content = server.files.get(self.path)
+            codes = server.codes.get(self.path, [])
+            code = codes.pop(0) if codes else 200 if content is not None else 404
+            if code != 200:
+                server.requests.append(Request(self.path, asked, 0))
+                self.send_error(code)
+                return
+            assert content is not None
+            mark = f'"{hashlib.sha256(content).hexdigest()[:16]}"'
+            start = self.start_of(asked, mark)
+            if start and start >= len(content):
+                server.requests.append(Request(self.path, asked, 0))
+                self.send_response(416)
+                self.send_header("Content-Range", f"bytes */{len(content)}")
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
+            self.send_response(206 if start else 200)
+            if start:
+                self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+            if server.marks:
+                self.send_header("ETag", mark)
+            self.send_header("Content-Type", server.types.get(self.path, "application/octet-stream"))
+            self.send_header("Content-Length", str(len(content) - start))
+            self.end_headers()
+            cuts = server.cut.get(self.path, [])
+            body = content[start:][: cuts.pop(0) if cuts else None]
+            server.requests.append(Request(self.path, asked, len(body)))
+            self.wfile.write(body)
+
+        def start_of(self, asked: str, mark: str) -> int:
+            condition = self.headers.get("If-Range", "")
+            if not asked or not server.ranges or (condition and condition != mark):
+                return 0
+            return int(asked.removeprefix("bytes=").removesuffix("-"))
+
+    httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.address = f"http://127.0.0.1:{httpd.server_address[1]}"
+    thread = threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield server
+    finally:
+        httpd.shutdown()
+        thread.join()
+        httpd.server_close()
