@@ -54,7 +54,7 @@ class AuditSettings:
     """
 
     distance: Annotated[int, Interval(ge=0, le=16)] = 10
-    similarity: Annotated[float, Interval(gt=0, le=1)] = 0.45
+    similarity: Annotated[float, Interval(gt=0, le=1)] = 0.55
     embed: str = ""
 
 

@@ -30,7 +30,7 @@ def small(image: np.ndarray) -> np.ndarray:
     return np.asarray(Image.fromarray(image).resize((SIDE, SIDE), Image.Resampling.BILINEAR))
 
 
-def found(images: list[np.ndarray], distance: int = 10, similarity: float = 0.45) -> set[tuple[int, int]]:
+def found(images: list[np.ndarray], distance: int = 10, similarity: float = 0.55) -> set[tuple[int, int]]:
     pairs = find(
         np.stack([small(i) for i in images]), [str(i) for i in range(len(images))], distance, similarity
     )
@@ -66,19 +66,19 @@ def test_images_that_share_a_shape_alone_are_not_duplicates() -> None:
     """Hashes propose them all; pixels decide."""
     coarse = gaussian_filter(np.random.default_rng(1).normal(size=(256, 256)), 16)
     images = [with_shape(seed, 128 + 35 * coarse / coarse.std()) for seed in range(20)]
-    pairs = find(np.stack([small(i) for i in images]), [str(i) for i in range(20)], 16, 0.45)
+    pairs = find(np.stack([small(i) for i in images]), [str(i) for i in range(20)], 16, 0.55)
     assert pairs.candidates > 100
     assert len(pairs) == 0
 
 
 def test_equal_pixels_are_duplicates_even_if_flat() -> None:
     flat = np.full((3, SIDE, SIDE), 90, dtype=np.uint8)
-    pairs = find(flat, ["a", "b", "a"], 10, 0.45)
+    pairs = find(flat, ["a", "b", "a"], 10, 0.55)
     assert list(zip(pairs.first, pairs.second, pairs.similarity, strict=True)) == [(0, 2, 1.0)]
 
 
 def test_no_pair_at_all() -> None:
-    pairs = find(np.stack([small(texture(s)) for s in range(3)]), ["a", "b", "c"], 0, 0.45)
+    pairs = find(np.stack([small(texture(s)) for s in range(3)]), ["a", "b", "c"], 0, 0.55)
     assert (len(pairs), pairs.candidates) == (0, 0)
 
 
@@ -86,8 +86,8 @@ def test_further_candidates_are_confirmed_like_others() -> None:
     image = texture(0)
     shifted = np.roll(image, (18, 20), (0, 1))
     copies = np.stack([small(image), small(shifted), small(texture(1))])
-    assert not len(find(copies, "abc", 2, 0.45))
-    pairs = find(copies, "abc", 2, 0.45, np.array([[0, 1], [0, 2]]))
+    assert not len(find(copies, "abc", 2, 0.55))
+    pairs = find(copies, "abc", 2, 0.55, np.array([[0, 1], [0, 2]]))
     assert list(zip(pairs.first, pairs.second, strict=True)) == [(0, 1)]
 
 

@@ -41,7 +41,7 @@ def audit(
     ] = None,
     similarity: Annotated[
         float | None,
-        typer.Option(help="Correlation of aligned detail that confirms a candidate [default: 0.45]."),
+        typer.Option(help="Correlation of aligned detail that confirms a candidate [default: 0.55]."),
     ] = None,
     embed: Annotated[
         str, typer.Option(help="A model whose ImageNet features propose further candidates.")
