@@ -199,6 +199,11 @@ def test_without_labels_nothing_is_indexed(tmp_path: Path) -> None:
     (tmp_path / "ISIC2018_Task3_Training_GroundTruth.csv").unlink()
     with pytest.raises(DataNotFound, match=r"neither ISIC2018_Task3_Training_GroundTruth\.csv nor HAM10000"):
         read(tmp_path)
+    write(tmp_path / "ISIC2018_Task3_Training_GroundTruth.zip", "")
+    with pytest.raises(
+        DataNotFound, match=r"Training_GroundTruth\.zip is still packed: unpack it where it lies"
+    ):
+        read(tmp_path)
 
 
 def test_rows_without_an_image_and_other_images_are_noted(tmp_path: Path) -> None:
