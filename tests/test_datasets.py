@@ -73,6 +73,16 @@ def test_busi_says_where_it_looked_and_how_to_get_it(tmp_path: Path) -> None:
         busi.index(tmp_path, busi.DATASET.params())
 
 
+def test_busi_left_packed_is_named(tmp_path: Path) -> None:
+    (tmp_path / "busi").mkdir()
+    (archive,) = busi.DATASET.archives(busi.DATASET.params())
+    (tmp_path / "busi" / archive.name).touch()
+    with pytest.raises(
+        DataNotFound, match=r"busi/Dataset_BUSI\.zip is still packed: unpack it where it lies"
+    ):
+        busi.index(tmp_path, busi.DATASET.params())
+
+
 # --- folder ------------------------------------------------------------------------------------------
 
 

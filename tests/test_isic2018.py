@@ -199,12 +199,18 @@ def test_without_labels_nothing_is_indexed(tmp_path: Path) -> None:
     (tmp_path / "ISIC2018_Task3_Training_GroundTruth.csv").unlink()
     with pytest.raises(DataNotFound, match=r"neither ISIC2018_Task3_Training_GroundTruth\.csv nor HAM10000"):
         read(tmp_path)
+    write(tmp_path / "ISIC2018_Task3_Training_GroundTruth.zip", "")
+    with pytest.raises(
+        DataNotFound, match=r"Training_GroundTruth\.zip is still packed: unpack it where it lies"
+    ):
+        read(tmp_path)
 
 
 def test_rows_without_an_image_and_other_images_are_noted(tmp_path: Path) -> None:
     inputs = official(tmp_path) / "ISIC2018_Task3_Training_Input"
     (inputs / "ISIC_0024306.jpg").unlink()
     put(inputs, "ISIC_0024307_superpixels.png", "._ISIC_0024308.jpg", "thumbnail.jpg")
+    put(inputs, ".cache/ISIC_0024309.jpg", "__MACOSX/ISIC_0024310.jpg")
     found = read(tmp_path)
     assert "ISIC_0024306" not in told(found)
     assert len(found.samples) == 13
@@ -256,6 +262,7 @@ FIRST = row("ISIC_0024306", "MEL")
             HEADER.strip() + ",SCC,UNK\nISIC_0024307,0,1,0,0,0,0,0,0,0\n",
             "line 1: SCC, UNK: no class of ISIC 2018",
         ),
+        (HEADER + '"' + FIRST * 5000, r"line \d+: field larger than field limit"),
         ("image,MEL,NV\n", "line 1: no column BCC and no column AKIEC"),
         ("", "line 1: no column image"),
         (HEADER + "x,0,0,0,0,0,0,0\n" * 9, r"line 6: .*; and 4 more; correct"),

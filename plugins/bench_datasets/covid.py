@@ -25,6 +25,7 @@ RELEASES: Mapping[str, Mapping[str, int]] = {
 LATEST = RELEASES["second update"]
 FOLDERS = {"covid-19": "COVID"} | {name.lower(): name for name in LATEST}
 HANDLE = "tawsifurrahman/covid19-radiography-database"
+DOWNLOADED = HANDLE.rpartition("/")[2]  # kagglehub wants a folder of its own
 HOME = f"https://www.kaggle.com/datasets/{HANDLE}"
 FETCH = f"download it from {HOME} (an account is needed), and unpack it in the folder covid of the data root"
 
@@ -121,33 +122,26 @@ def _notes(home: Path, extra: list[str]) -> list[str]:
     return notes
 
 
-DOWNLOADED = HANDLE.rpartition("/")[2]  # kagglehub fills a folder of its own, or none
-
-
 def download(folder: Path, params: NoParams) -> None:
     """Bring the latest release into `folder` by kagglehub (extra "kaggle"); raises DataNotFound."""
-    steps = f"{FETCH}, or give that folder with --data"
     try:
         import kagglehub
-        from kagglehub.exceptions import UnauthenticatedError
     except ImportError:
         raise DataNotFound(
-            f"covid: kagglehub is not installed: pip install 'bench[kaggle]', or {steps}"
+            f"covid: kagglehub is not installed: pip install 'bench[kaggle]', or {FETCH}"
         ) from None
-    target = folder / DOWNLOADED
+    target = str(folder / DOWNLOADED)
     try:
         try:
-            got = Path(kagglehub.dataset_download(HANDLE, output_dir=str(target)))
+            got = Path(kagglehub.dataset_download(HANDLE, output_dir=target))
         except FileExistsError:  # what an interrupted download left
-            got = Path(kagglehub.dataset_download(HANDLE, output_dir=str(target), force_download=True))
-    except UnauthenticatedError as error:
+            got = Path(kagglehub.dataset_download(HANDLE, output_dir=target, force_download=True))
+    except Exception as error:  # the client has many kinds, no base class; the way by hand helps with all
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise DataNotFound(
-            f"covid: Kaggle wants an account ({error}): run kagglehub.login(), or {steps}"
-        ) from None
-    except (OSError, ValueError) as error:  # requests' errors are OSErrors: no network, 403, no space
-        raise DataNotFound(
-            f"covid: Kaggle could not be used ({error or type(error).__name__}); {steps}"
-        ) from None
+            f"covid: kagglehub failed ({reason}); if it wants an account, call kagglehub.login() in Python "
+            f"first; or {FETCH}"
+        ) from error
     if not got.is_relative_to(folder):  # Colab and Kaggle notebooks keep it elsewhere
         raise DataNotFound(
             f"covid: kagglehub keeps the images at {got}; give that as the data root with --data"

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Literal
 
 from bench import Archive, DataError, DataNotFound, Dataset, Index, Sample
-from bench_datasets.listing import find_home, first_few, images_below, natural
+from bench_datasets.listing import find_home, first_few, images_below, natural, still_packed
 from bench_datasets.tables import read_rows, refuse, refuse_lacking
 
 CLASSES = ("MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC")
@@ -166,7 +166,8 @@ def _training_labels(home: Path) -> Table:
     if path := _metadata(home):
         return _read(path, "image_id", ("dx",), _diagnosis)
     raise DataNotFound(
-        f"{home}: neither ISIC2018_Task3_Training_GroundTruth.csv nor HAM10000_metadata.csv; {FETCH}"
+        f"{home}: neither ISIC2018_Task3_Training_GroundTruth.csv nor HAM10000_metadata.csv; "
+        f"{still_packed([home])}{FETCH}"
     )
 
 
@@ -188,9 +189,9 @@ def _held_out(home: Path, part: str) -> tuple[Path, Table]:
     if not inputs.is_dir() or table is None:
         lacking = inputs.name if table else f"ISIC2018_Task3_{title}_GroundTruth.csv"
         raise DataNotFound(
-            f"{home}: no {lacking}, which split=official needs; unpack ISIC2018_Task3_{title}_Input.zip and "
-            f"ISIC2018_Task3_{title}_GroundTruth.zip from {HOME} there, or take split=grouped, "
-            "which needs the training images only"
+            f"{home}: no {lacking}, which split=official needs; {still_packed([home])}"
+            f"unpack ISIC2018_Task3_{title}_Input.zip and ISIC2018_Task3_{title}_GroundTruth.zip from {HOME} "
+            "there, or take split=grouped, which needs the training images only"
         )
     return inputs, _one_hot(table)
 

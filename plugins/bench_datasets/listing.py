@@ -9,6 +9,8 @@ from bench import DataNotFound
 
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 
+HIDDEN = (".", "__MACOSX")
+
 
 def natural(text: str) -> tuple[list[tuple[int, int, str]], str]:
     """Sort key that puts "benign (2)" before "benign (10)"; the text itself decides between equals."""
@@ -23,13 +25,15 @@ def is_image(path: Path) -> bool:
 
 def folders_in(root: Path) -> list[Path]:
     """The folders directly in `root`, without hidden ones and the remains of macOS archives."""
-    found = (p for p in root.iterdir() if p.is_dir() and not p.name.startswith((".", "__MACOSX")))
+    found = (p for p in root.iterdir() if p.is_dir() and not p.name.startswith(HIDDEN))
     return in_order(found, root)
 
 
 def images_below(folder: Path) -> list[Path]:
-    """All images in `folder` and its subfolders."""
-    return in_order((p for p in folder.rglob("*") if is_image(p)), folder)
+    """All images in `folder` and its subfolders, without hidden ones."""
+    found = (p for p in folder.rglob("*") if is_image(p))
+    shown = (p for p in found if not any(n.startswith(HIDDEN) for n in p.relative_to(folder).parts))
+    return in_order(shown, folder)
 
 
 def in_order(paths: Iterable[Path], root: Path) -> list[Path]:

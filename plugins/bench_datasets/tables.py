@@ -28,15 +28,18 @@ def read_rows(path: Path, needed: Sequence[str], remedy: str) -> Iterator[tuple[
             f"(found: {', '.join(columns) or 'none'}); {remedy}"
         )
     reader.fieldnames = columns
-    for row in reader:
-        yield reader.line_num, {k: (v or "").strip() for k, v in row.items() if isinstance(k, str)}
+    try:
+        for row in reader:
+            yield reader.line_num, {k: (v or "").strip() for k, v in row.items() if isinstance(k, str)}
+    except csv.Error as error:  # a quote that is never closed, say
+        raise DataError(f"{path} line {reader.line_num}: {error}; correct this line") from None
 
 
-def refuse(path: Path, faults: Sequence[str], remedy: str = "correct these lines") -> None:
+def refuse(path: Path, faults: Sequence[str]) -> None:
     """Raise DataError with the first few of `faults`, if there are any."""
     if faults:
         more = f"; and {len(faults) - 5} more" if len(faults) > 5 else ""
-        raise DataError(f"{path}: {'; '.join(faults[:5])}{more}; {remedy}")
+        raise DataError(f"{path}: {'; '.join(faults[:5])}{more}; correct these lines")
 
 
 def refuse_lacking(names: Sequence[str], folder: Path, what: str, table: Path, remedy: str) -> None:
