@@ -77,7 +77,6 @@ class Images:
     sha256: tuple[str, ...]  # of the decoded pixels at full resolution
     version: str
     views: Mapping[int, View]
-    originals: tuple[tuple[int, int, int, int], ...] = ()
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -123,7 +122,6 @@ def prepare(
         sha256=next(iter(stored.values()))[0],
         version=index.version,
         views={short: view for short, (_, view) in stored.items()},
-        originals=tuple((8, 8, 1, 1) for s in index.samples),
     )
 
 
