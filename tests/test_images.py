@@ -2,6 +2,8 @@
 
 import dataclasses
 import hashlib
+import json
+import multiprocessing
 import os
 import shutil
 import threading
@@ -10,11 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from PIL import Image
 
 from bench import DataError, Dataset, Index, NoParams, Progress, Sample, Workplace
-from bench.data.images import Images, prepare, read_image
-from bench.data.pixels import pixel_digest, resize
+from bench.data.images import Images, Original, prepare, read_image
+from bench.data.pixels import Decoded, decode, pixel_digest, resize
 
 COLOUR = np.random.default_rng(0).integers(0, 256, (30, 41, 3), dtype=np.uint8)
 GREY = COLOUR[..., 0]
@@ -55,6 +58,28 @@ def test_16_bits_use_the_whole_range_of_the_format(tmp_path: Path, suffix: str) 
     wide = np.array([[0, 128, 129, 257, 4095, 32896, 65535]], dtype=np.uint16)
     Image.fromarray(wide).save(tmp_path / f"w.{suffix}")
     np.testing.assert_array_equal(read_image(tmp_path / f"w.{suffix}"), [[0, 0, 1, 1, 16, 128, 255]])
+
+
+def test_16_bits_that_count_from_white_are_turned_over(tmp_path: Path) -> None:
+    wide = np.array([[0, 257, 65535]], dtype=np.uint16)
+    Image.fromarray(wide).save(tmp_path / "w.tif", tiffinfo={262: 0})
+    np.testing.assert_array_equal(read_image(tmp_path / "w.tif"), [[255, 254, 0]])
+
+
+@pytest.mark.parametrize(
+    ("mode", "suffix", "channels"),
+    [
+        *(("L", "png", 1), ("1", "png", 1), ("P", "png", 1), ("I;16", "png", 1), ("LA", "png", 2)),
+        *(("RGB", "png", 3), ("RGB", "jpg", 3), ("RGBA", "png", 4), ("CMYK", "jpg", 4)),
+    ],
+)
+def test_channels_are_counted_as_the_file_stores_them(
+    tmp_path: Path, mode: str, suffix: str, channels: int
+) -> None:
+    Image.new(mode, (5, 4)).save(tmp_path / f"a.{suffix}")
+    decoded = decode(tmp_path / f"a.{suffix}")
+    assert decoded.channels == channels
+    assert decoded.pixels.shape[:2] == (4, 5)
 
 
 def test_alpha_is_composited_on_black(tmp_path: Path) -> None:
@@ -150,7 +175,7 @@ def get(place: Workplace, *shorts: int, dataset: Dataset | None = None) -> Image
 
 
 def stores(place: Workplace) -> list[Path]:
-    return sorted((place.scratch / "images" / "toy").iterdir())
+    return sorted((place.scratch / "images" / "toy").glob("[!.]*"))
 
 
 def test_views_hold_every_image_resized(place: Workplace) -> None:
@@ -177,7 +202,7 @@ def test_the_digest_covers_shape_and_bytes() -> None:
 
 def test_stored_images_are_not_decoded_again(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
     get(place, 8)
-    monkeypatch.setattr("bench.data.images.read_image", lambda path: pytest.fail("decoded again"))
+    monkeypatch.setattr("bench.data.pixelstore.decode", lambda path: pytest.fail("decoded again"))
     get(place, 8)
 
 
@@ -202,6 +227,40 @@ def test_a_changed_file_is_noticed(place: Workplace) -> None:
     np.testing.assert_array_equal(new.view(8)[3], resize(COLOUR, 8))
 
 
+def test_originals_say_what_each_image_was(place: Workplace) -> None:
+    save(place.data / "04.png", np.dstack([COLOUR, GREY]))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    save(place.data / "05.png", GREY, exif=exif)
+    for _ in range(2):  # decoded, then from the store
+        found = get(place, 8).originals
+        files = sorted(place.data.glob("*.png"))
+        assert [o.bytes for o in found] == [p.stat().st_size for p in files]
+        assert found[0] == Original(20, 25, 1, files[0].stat().st_size)
+        assert found[1][:3] == (21, 25, 3)
+        assert found[4][:3] == (30, 41, 4)
+        assert found[5][:3] == (41, 30, 1), "as a viewer shows it"
+
+
+def test_a_copy_or_a_touched_file_is_not_decoded_again(
+    place: Workplace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = get(place, 8)
+    shutil.copytree(place.data, tmp_path / "copy")
+    os.utime(place.data / "03.png", (1, 1))
+    monkeypatch.setattr("bench.data.pixelstore.decode", lambda path: pytest.fail("decoded again"))
+    for data in (place.data, tmp_path / "copy"):
+        new = get(dataclasses.replace(place, data=data), 8)
+        assert (new.sha256, new.originals) == (old.sha256, old.originals)
+    assert len(stores(place)) == 1
+
+
+def test_unchanged_files_are_not_even_read(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    get(place, 8)
+    monkeypatch.setattr("bench.data.pixelstore._content", lambda sample: pytest.fail("read again"))
+    get(place, 8)
+
+
 def test_content_says_what_the_images_are_not_where(place: Workplace, tmp_path: Path) -> None:
     old = get(place, 8)
     shutil.copytree(place.data, tmp_path / "copy")
@@ -217,15 +276,15 @@ def test_content_says_what_the_images_are_not_where(place: Workplace, tmp_path: 
 
 
 def test_a_killed_build_is_ignored_and_removed(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
-    real, calls = read_image, []
+    real, calls = decode, []
 
-    def dies(path: Path) -> np.ndarray:
+    def dies(path: Path) -> Decoded:
         calls.append(path)
         if len(calls) == 6:
             raise KeyboardInterrupt
         return real(path)
 
-    monkeypatch.setattr("bench.data.images.read_image", dies)
+    monkeypatch.setattr("bench.data.pixelstore.decode", dies)
     with pytest.raises(KeyboardInterrupt):
         get(place, 8)
     (store,) = stores(place)
@@ -233,25 +292,54 @@ def test_a_killed_build_is_ignored_and_removed(place: Workplace, monkeypatch: py
     # what a kill -9 leaves: half a build, which nothing cleans up behind
     (store / ".building" / "8").mkdir(parents=True)
     (store / ".building" / "8" / "pixels.u8").write_bytes(b"half")
-    monkeypatch.setattr("bench.data.images.read_image", real)
+    monkeypatch.setattr("bench.data.pixelstore.decode", real)
     assert len(get(place, 8).view(8)) == 12
     assert sorted(p.name for p in store.iterdir() if p.is_dir()) == ["8"]
 
 
-@pytest.mark.parametrize("damage", ["cut", "no index"])
+def _build_and_die(place: Workplace) -> None:
+    """Decode half of it, and die as by kill -9."""
+    from bench.data import pixelstore
+
+    count = iter(range(100))
+    pixelstore.decode = lambda path: os._exit(9) if next(count) == 6 else decode(path)
+    get(place, 8, 16)
+
+
+def test_a_process_killed_half_way_leaves_nothing_that_looks_whole(place: Workplace) -> None:
+    process = multiprocessing.get_context("spawn").Process(target=_build_and_die, args=(place,))
+    process.start()
+    process.join(60)
+    assert process.exitcode == 9
+    (store,) = stores(place)
+    assert (store / ".building" / "16" / "pixels.u8").exists()
+    assert not list(store.glob("[!.]*"))
+    images = get(place, 8, 16)
+    for i, path in enumerate(sorted(place.data.glob("*.png"))):
+        np.testing.assert_array_equal(images.view(16)[i], resize(read_image(path), 16))
+    assert sorted(p.name for p in store.iterdir() if p.is_dir()) == ["16", "8"]
+
+
+@pytest.mark.parametrize("damage", ["cut", "no index", "of an older bench"])
 def test_a_damaged_store_is_built_again(place: Workplace, damage: str) -> None:
     whole = np.array(get(place, 8).view(8).pixels)
     (store,) = stores(place)
-    if damage == "cut":
+    if damage == "of an older bench":
+        index = json.loads((store / "8" / "index.json").read_text())
+        del index["originals"]
+        (store / "8" / "index.json").write_text(json.dumps(index))
+    elif damage == "cut":
         (store / "8" / "pixels.u8").write_bytes(whole[:-1].tobytes())
     else:
         (store / "8" / "index.json").write_text("{")
-    np.testing.assert_array_equal(get(place, 8).view(8).pixels, whole)
+    again = get(place, 8)
+    np.testing.assert_array_equal(again.view(8).pixels, whole)
+    assert len(again.originals) == 12
 
 
 def test_concurrent_builders_decode_once(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
-    real, calls, results = read_image, [], []
-    monkeypatch.setattr("bench.data.images.read_image", lambda path: (calls.append(path), real(path))[1])
+    real, calls, results = decode, [], []
+    monkeypatch.setattr("bench.data.pixelstore.decode", lambda path: (calls.append(path), real(path))[1])
     start = threading.Barrier(4)
 
     def build() -> None:
@@ -269,16 +357,30 @@ def test_concurrent_builders_decode_once(place: Workplace, monkeypatch: pytest.M
     assert len(results) == 4
 
 
+def test_who_waits_for_another_run_is_told(place: Workplace) -> None:
+    get(place, 8)
+    (store,) = stores(place)
+    news: list[str] = []
+    with FileLock(store / ".lock") as lock:
+
+        def hear(progress: Progress) -> None:
+            news.append(progress.stage)
+            lock.release()  # the other run has ended
+
+        prepare(make_dataset(index_of), NoParams(), place, (16,), hear)
+    assert list(dict.fromkeys(news)) == ["wait for another run to decode", "decode"]
+
+
 def test_a_file_that_changes_while_it_is_read_is_refused(
     place: Workplace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = read_image
+    real = decode
 
-    def overtaken(path: Path) -> np.ndarray:
+    def overtaken(path: Path) -> Decoded:
         os.utime(place.data / "00.png", (5, 5))
         return real(path)
 
-    monkeypatch.setattr("bench.data.images.read_image", overtaken)
+    monkeypatch.setattr("bench.data.pixelstore.decode", overtaken)
     with pytest.raises(DataError, match="changed while they were read"):
         get(place, 8)
     (store,) = stores(place)
@@ -296,9 +398,12 @@ def test_an_unreadable_image_leaves_no_store(place: Workplace) -> None:
 def test_progress_counts_to_the_end(place: Workplace) -> None:
     news: list[Progress] = []
     prepare(make_dataset(index_of), NoParams(), place, (8,), news.append)
-    assert {(p.unit, p.stage, p.total) for p in news} == {("toy", "decode", 12)}
-    assert [p.done for p in news] == sorted(p.done for p in news)
-    assert news[-1].done == 12
+    assert {(p.unit, p.total) for p in news} == {("toy", 12)}
+    assert list(dict.fromkeys(p.stage for p in news)) == ["read", "decode"]
+    for stage in ("read", "decode"):
+        done = [p.done for p in news if p.stage == stage]
+        assert done == sorted(done)
+        assert done[-1] == 12
 
 
 def test_arrays_need_no_file(place: Workplace) -> None:

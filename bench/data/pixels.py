@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -14,10 +14,25 @@ from bench.errors import DataError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-REVISION = 1  # raise when the same file would now give other pixels
+REVISION = 2  # raise when the same file would now give other pixels
+
+
+_WHITE_IS_ZERO = (262, 0)  # TIFF's PhotometricInterpretation
+
+
+class Decoded(NamedTuple):
+    """A file's pixels, and how many channels it stores: 1 grey or palette, 2 with alpha, 3, 4."""
+
+    pixels: NDArray[np.uint8]  # (H, W) or (H, W, 3), as `read_image` gives them
+    channels: int
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
+    """The pixels of a file, as `decode` gives them. Raises DataError."""
+    return decode(path).pixels
+
+
+def decode(path: Path) -> Decoded:
     """Decode a file to uint8 (H, W) if it is grey, else (H, W, 3); rows and columns as a viewer shows them.
 
     - EXIF orientation is applied; of several frames the first is read.
@@ -30,7 +45,10 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     """
     try:
         with Image.open(path) as opened:
-            pixels = _to_array(ImageOps.exif_transpose(opened))
+            channels = len(opened.getbands())
+            white_is_zero = getattr(opened, "tag_v2", {}).get(_WHITE_IS_ZERO[0]) == _WHITE_IS_ZERO[1]
+            ImageOps.exif_transpose(opened, in_place=True)
+            pixels = _to_array(opened, white_is_zero)
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
     except FileNotFoundError:
@@ -40,17 +58,19 @@ def read_image(path: Path) -> NDArray[np.uint8]:
             f"{path}: cannot be read as an image ({type(error).__name__}: {error}); "
             "replace the file with an intact copy, or remove it from the data set"
         ) from None
-    return _grey_if_equal(pixels)
+    return Decoded(_grey_if_equal(pixels), channels)
 
 
-def _to_array(image: Image.Image) -> NDArray[np.uint8]:
+def _to_array(image: Image.Image, white_is_zero: bool) -> NDArray[np.uint8]:
     if image.mode.startswith("I"):
-        return _from_16_bit(np.asarray(image))
+        grey = _from_16_bit(np.asarray(image))
+        return 255 - grey if white_is_zero else grey  # Pillow turns over 8 bits itself, and not 16
     if image.mode == "F":
         raise DataError("holds floating-point pixels, whose range is unknown; save it with 8 or 16 bits")
     if image.has_transparency_data:
         return _on_black(np.asarray(image.convert("RGBA")))
-    return np.array(image.convert("L" if image.mode in ("1", "L") else "RGB"))
+    wanted = "L" if image.mode in ("1", "L") else "RGB"
+    return np.asarray(image if image.mode == wanted else image.convert(wanted))
 
 
 def _from_16_bit(values: NDArray[np.generic]) -> NDArray[np.uint8]:
