@@ -151,21 +151,27 @@ def audited(
 
 
 def _embedded_neighbours(images: Images, settings: AuditSettings, workplace: Workplace) -> NDArray[np.int64]:
+    """Pairs that the model `settings.embed`, with its own ImageNet weights, finds alike."""
     from bench.data.duplicates import SIDE
     from bench.engine.device import configure
-    from bench.engine.embedding import nearest
+    from bench.engine.embedding import INPUT, nearest
 
-    catalog = plugins.catalog()
-    model: Model = catalog.get("models", settings.embed)
+    model: Model = plugins.catalog().get("models", settings.embed)
     params = model.params()
-    context = Context(images.classes, SIDE, model.normalization(params))
+    source = model.pretrained_source(params)
+    if model.features is None or model.pretrained is None or not source:
+        raise ConfigError(
+            f"audit.embed {settings.embed}: this model has no dense features or no ImageNet weights on this "
+            "machine; name another one"
+        )
+    context = Context(images.classes, INPUT, model.normalization(params))
     net = model.build(params, context)
-    if model.features is None or model.pretrained is None:
-        raise ConfigError(f"audit.embed {settings.embed}: this model has no dense features or no weights")
-    weights = model.pretrained(net, params, model.pretrained_source(params))
-    net.load_state_dict(dict(weights.state), strict=False)
+    fresh = model.classifier(net)
+    state = model.translate(net, model.pretrained(net, params, source).state)
+    net.load_state_dict({name: v for name, v in state.items() if not within(name, fresh)}, strict=False)
     device = configure(workplace.device, workplace.threads)
-    return nearest(images.view(SIDE), partial(model.features, net.to(device)), context, device)
+    net.to(device).eval()
+    return nearest(images.view(SIDE), partial(model.features, net), context, device)
 
 
 def _by_dataset(given: Sequence[Path], study: Study) -> dict[str, dict[int, Path]]:

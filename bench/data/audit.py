@@ -142,10 +142,10 @@ def squares(view: View) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
 
 
 def _metadata(images: Images) -> NDArray[np.float32]:
-    """(N, 4) height, width, aspect and channels of the original images."""
-    sizes = np.array(images.originals, dtype=np.float32)
-    height, width, channels = sizes[:, 0], sizes[:, 1], sizes[:, 2]
-    return np.stack([height, width, width / height, channels], axis=1)
+    """(N, 4) height, width, aspect and channels of the original images. Not their bytes: how well an image
+    compresses is its texture, which may be told from."""
+    rows = [(o.height, o.width, o.width / o.height, o.channels) for o in images.originals]
+    return np.array(rows, dtype=np.float32)
 
 
 def joined(groups: Sequence[str], clusters: Iterable[Sequence[int]]) -> tuple[str, ...]:
