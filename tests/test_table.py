@@ -172,6 +172,46 @@ def test_undefined_rounds_are_left_out_of_the_mean_and_said() -> None:
     assert row.note == "Accuracy is not defined in 1 of 2 rounds"
 
 
+COUNTS = {"train": {"a": [8, 8]}, "val": {"a": [2, 2]}, "test": {"a": [5, 4]}}
+PASSED = {
+    "audit": "abcdef0123456789",
+    "settings": {"distance": 10, "similarity": 0.55, "embed": ""},
+    **dict.fromkeys(("torn_clusters", "torn_groups", "exposed", "contradicted", "kept_out"), 0),
+    "remarks": [],
+}
+
+
+def footer_of(*audits: dict[str, Any] | None) -> str:
+    """The footer of a table whose rounds have these audits."""
+    units = [scored(run_spec(round_=r), counts=COUNTS, audit=a or {}) for r, a in enumerate(audits)]
+    return "\n".join(only(build(units, COLUMNS)).footer)
+
+
+def test_the_footer_names_the_audit_its_split_passed() -> None:
+    said = footer_of(PASSED, PASSED)
+    assert "Audit abcdef01 (perceptual hash within 10 bits, detail 0.55 alike): no duplicates and no" in said
+    assert "LEAKS" not in said
+
+
+def test_the_footer_says_in_which_rounds_a_split_leaks() -> None:
+    said = footer_of(PASSED, {**PASSED, "torn_clusters": 3, "exposed": 4})
+    assert "THE SPLIT LEAKS" in said
+    assert "4 of 7 in round 1." in said
+    assert "round 0" not in said
+
+
+def test_the_footer_tells_contradicted_images_and_what_gives_the_class_away() -> None:
+    odd = {**PASSED, "kept_out": 18, "contradicted": 2, "remarks": ["border pixels alone beat the majority"]}
+    said = footer_of(odd, PASSED)
+    assert "18 images whose duplicates carry another label are neither validated nor tested on." in said
+    assert "Up to 2 validation and test images have a duplicate of another label." in said
+    assert "Audit abcdef01: border pixels alone beat the majority." in said
+
+
+def test_the_footer_says_what_was_never_audited() -> None:
+    assert "Not audited for leaks: round 1 (the split is older than audits)." in footer_of(PASSED, None)
+
+
 def test_the_footer_says_what_was_measured_on_what() -> None:
     counts = {"train": {"a": [40, 30], "b": [10, 9]}, "test": {"a": [12, 9], "b": [0, 0]}}
     units = [scored(run_spec(round_=r), counts=counts, notes=("low light",) * (r == 1)) for r in range(2)]
