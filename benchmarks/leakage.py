@@ -1,10 +1,10 @@
-"""What an image-level split is worth: `python -m benchmarks.leakage --data DIR`, from the source tree's root.
+"""What an image-level split adds: `python -m benchmarks.leakage --data DIR`, from the source tree's root.
 
-The same protocol on the same images under two splits: the default one, which keeps duplicates on one side, and
-the naive one, image by image. `bench run` does the work (so it can be interrupted and repeated); this adds
-the scores up, over all test images and over those that have a duplicate somewhere in the data set, and writes
-results/<hardware>/<data set>-leakage.md. Images whose duplicates carry another label are left out of the scores
-of both, because the default split never tests on them.
+The same protocol on the same images under two splits: the default one, which keeps duplicates on one side,
+and the naive one, image by image. `bench run` does the work (so it can be interrupted and repeated); this
+adds the scores up, over all test images and over those that have a duplicate somewhere in the data set, and
+writes results/<hardware>/<data set>-leakage.md. Images whose duplicates carry another label are left out of
+the scores of both, because the default split never tests on them.
 """
 
 from __future__ import annotations

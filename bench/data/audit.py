@@ -259,6 +259,12 @@ def counts(made: Audit, images: Images) -> dict[str, int]:
         "images in the largest": max(map(len, clusters), default=0),
         "images whose duplicates carry another label": len(contradictions(clusters, images.labels.tolist())),
         "groups of several images": sum(n > 1 for n in Counter(images.groups).values()),
+        "groups of several labels": sum(
+            n > 1
+            for n in Counter(
+                g for g, _ in set(zip(images.groups, images.labels.tolist(), strict=True))
+            ).values()
+        ),
     }
 
 
