@@ -28,6 +28,18 @@ class NoParams:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LocalWeights:
+    """To be inherited by the parameters of a model whose ImageNet weights may come from a local file.
+
+    `weights` is that file, for strategies that start from ImageNet weights: `--set model.NAME.weights=FILE`.
+    Such a strategy puts the file's checksum into its own parameters (`Strategy.freeze`): the path is in no
+    key, and runs of strategies that do not load the file are the same with and without it.
+    """
+
+    weights: str = field(default="", metadata={"identity": False})
+
+
+@dataclass(frozen=True, kw_only=True)
 class Offer:
     """What every offer has.
 
@@ -167,6 +179,8 @@ class Model(Offer):
 
     - `build(params, context)`: a randomly initialised network; forward maps normalised images
       (B, 3, S, S) to logits (B, classes).
+    - `check_size(params, size)`: raises SizeError for a size that `build` would refuse, without building, so
+      that a plan can show the cell as n/a.
     - `features(net, images)`: dense features (B, C, h, w), differentiable; needed if "dense" is a trait.
     - `classifier(net)`: names of the modules of the final classifier, which pretraining never sets.
     - `normalization(params)`: what the network's pretrained configuration names.
@@ -181,6 +195,7 @@ class Model(Offer):
     """
 
     build: Callable[[Any, Context], nn.Module]
+    check_size: Callable[[Any, int], None] = lambda params, size: None
     features: Callable[[nn.Module, Tensor], Tensor] | None = None
     classifier: Callable[[nn.Module], tuple[str, ...]]
     normalization: Callable[[Any], Normalization] = lambda params: Normalization()
