@@ -46,7 +46,8 @@ class Offer:
     `params` is a frozen dataclass whose fields all have defaults; its annotations (with `annotated_types`
     bounds) validate what a user sets. A field with `metadata={"identity": False}` cannot alter predictions
     (a path, say) and stays out of the key. `revision` is raised when the same inputs would now give
-    something else, so that old results are not taken for new ones.
+    something else, so that old results are not taken for new ones. A `stand_in` is meant to be replaced (a
+    reconstruction, until the authors publish): it gives way to an offer of the same name from elsewhere.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Offer:
     params: type[Any] = NoParams
     citation: str = ""
     licence: str = ""
+    stand_in: bool = False
 
 
 # --- data sets ---------------------------------------------------------------------------------------

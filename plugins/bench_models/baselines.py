@@ -160,6 +160,8 @@ CPVT = _own(
     build=_build_cpvt,
     classifier=lambda net: ("periphery.head.",),
     caution="a reconstruction from its description, not the authors' network",
+    stand_in=True,
+    revision=0,  # a plugin with the authors' network begins at 1: its results have other keys than these
     traits=TRAITS | {"reconstruction"},
 )
 
