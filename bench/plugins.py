@@ -201,7 +201,8 @@ def _catalog(collected: dict[str, dict[str, list[Entry]]], problems: list[str]) 
     conflicts: dict[tuple[str, str], str] = {}
     for kind, by_name in collected.items():
         entries[kind] = {}
-        for name, claims in by_name.items():
+        for name, all_claims in by_name.items():
+            claims = [claim for claim in all_claims if not claim.offer.stand_in] or all_claims
             if len(claims) == 1:
                 entries[kind][name] = claims[0]
                 continue

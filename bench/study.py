@@ -11,7 +11,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bench.errors import ConfigError, UnknownName
+from bench.errors import ConfigError, SizeError, UnknownName
 from bench.plugins import SINGULAR, Catalog, make_ref
 from bench.spec import EnsembleSpec, PretrainSpec, Protocol, Ref, RunSpec, UnitSpec, parse, read_toml
 from bench.types import Model, Strategy
@@ -208,7 +208,8 @@ def _unique(names: Sequence[str], kind: str) -> Sequence[str]:
 def expand(study: Study, catalog: Catalog, split_of: Callable[[Ref, int], str]) -> Plan:
     """All units of a study in dependency order, round by round so that whole rounds come early.
 
-    `split_of(dataset, round)` is the hash of the frozen split manifest.
+    `split_of(dataset, round)` is the hash of the frozen split manifest. Raises ConfigError where no cell
+    can exist.
     """
     units: list[UnitSpec] = []
     cells = {model.name: _cells(study, catalog, model) for model in study.models}
@@ -222,7 +223,11 @@ def expand(study: Study, catalog: Catalog, split_of: Callable[[Ref, int], str]) 
                     units.extend([*run.needs, run])
                 if len(runs) > 1:
                     units.extend(EnsembleSpec(e, tuple(runs)) for e in study.ensembles)
-    return Plan(units, [NotPossible(*n) for _, impossible in cells.values() for n in impossible])
+    not_possible = [NotPossible(*n) for _, impossible in cells.values() for n in impossible]
+    if not_possible and not units:
+        reasons = "; ".join(dict.fromkeys(cell.reason for cell in not_possible))
+        raise ConfigError(f"no model of this study can be run: {reasons}")
+    return Plan(units, not_possible)
 
 
 class _Cell(NamedTuple):
@@ -234,6 +239,10 @@ def _cells(study: Study, catalog: Catalog, model: Ref) -> tuple[list[_Cell], lis
     """The strategies that this model can be trained with, frozen, and those it cannot, with the reason."""
     network: Model = catalog.get("models", model.name)
     model_params = catalog.params("models", model)
+    try:
+        network.check_size(model_params, study.protocol.size)
+    except SizeError as error:
+        return [], [(f"{model.name}.{ref.name}", str(error)) for ref in study.strategies]
     possible: list[_Cell] = []
     impossible: list[tuple[str, str]] = []
     for ref in study.strategies:

@@ -53,6 +53,7 @@ def check_model(offer: Model, params: Any = None, context: Context = CONTEXT) ->
 
     check_offer(offer)
     params = offer.params() if params is None else params
+    offer.check_size(params, context.size)  # must not refuse what `build` takes
     net, other = (offer.build(params, dataclasses.replace(context, classes=("x",) * k)) for k in (3, 5))
     images = torch.randn(2, 3, context.size, context.size)
     logits = net(images)

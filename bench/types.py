@@ -28,13 +28,26 @@ class NoParams:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LocalWeights:
+    """To be inherited by the parameters of a model whose ImageNet weights may come from a local file.
+
+    `weights` is that file, for strategies that start from ImageNet weights: `--set model.NAME.weights=FILE`.
+    Such a strategy puts the file's checksum into its own parameters (`Strategy.freeze`): the path is in no
+    key, and runs of strategies that do not load the file are the same with and without it.
+    """
+
+    weights: str = field(default="", metadata={"identity": False})
+
+
+@dataclass(frozen=True, kw_only=True)
 class Offer:
     """What every offer has.
 
     `params` is a frozen dataclass whose fields all have defaults; its annotations (with `annotated_types`
     bounds) validate what a user sets. A field with `metadata={"identity": False}` cannot alter predictions
     (a path, say) and stays out of the key. `revision` is raised when the same inputs would now give
-    something else, so that old results are not taken for new ones.
+    something else, so that old results are not taken for new ones. A `stand_in` is meant to be replaced (a
+    reconstruction, until the authors publish): it gives way to an offer of the same name from elsewhere.
     """
 
     name: str
@@ -44,6 +57,7 @@ class Offer:
     params: type[Any] = NoParams
     citation: str = ""
     licence: str = ""
+    stand_in: bool = False
 
 
 # --- data sets ---------------------------------------------------------------------------------------
@@ -167,6 +181,8 @@ class Model(Offer):
 
     - `build(params, context)`: a randomly initialised network; forward maps normalised images
       (B, 3, S, S) to logits (B, classes).
+    - `check_size(params, size)`: raises SizeError for a size that `build` would refuse, without building, so
+      that a plan can show the cell as n/a.
     - `features(net, images)`: dense features (B, C, h, w), differentiable; needed if "dense" is a trait.
     - `classifier(net)`: names of the modules of the final classifier, which pretraining never sets.
     - `normalization(params)`: what the network's pretrained configuration names.
@@ -181,6 +197,7 @@ class Model(Offer):
     """
 
     build: Callable[[Any, Context], nn.Module]
+    check_size: Callable[[Any, int], None] = lambda params, size: None
     features: Callable[[nn.Module, Tensor], Tensor] | None = None
     classifier: Callable[[nn.Module], tuple[str, ...]]
     normalization: Callable[[Any], Normalization] = lambda params: Normalization()

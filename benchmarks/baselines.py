@@ -15,11 +15,14 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from bench.errors import BenchError
+
+if TYPE_CHECKING:
+    import torch
 
 ROOT = Path(__file__).resolve().parent.parent
 SHOWN = {"latency_s": "ms at batch 1", "params": "M params", "macs": "GMACs"}
@@ -37,24 +40,34 @@ def main(
     results: Annotated[Path, typer.Option(help="Where results are kept.")] = ROOT / "results",
 ) -> None:
     """Time all baselines and write results/<hardware>/baselines.csv and .md."""
-    from bench import provenance
     from bench.datasheet import Asked, make
-    from bench.engine.device import configure, default_device, uses_bf16
     from bench.plugins import catalog
     from bench.study import baseline_names
 
-    threads = threads or provenance.usable_cores()
-    place = configure(device or default_device(), threads)
-    asked = Asked(3, size, _batches(batch), train=True, device=str(place), seconds=seconds)
     offers = catalog()
     names = baseline_names(["all"], offers)
-    made = provenance.describe({offers.entry("models", n).source for n in names}, str(place), threads)
-    about = facts(made, "bf16 autocast" if uses_bf16("auto", place) else "fp32", datetime.now(UTC))
-    rows = [make(offers.get("models", n), asked, (), partial(_tell, n)).flat for n in names]
-    folder = results / folder_name(made["hardware"])
+    place, about, folder = prepare(device, threads, names, results)
+    asked = Asked(3, size, batches(batch), train=True, device=str(place), seconds=seconds)
+    rows = [make(offers.get("models", n), asked, (), partial(tell, n)).flat for n in names]
     folder.mkdir(parents=True, exist_ok=True)
     write(folder / "baselines.csv", as_csv(rows, about))
     write(folder / "baselines.md", as_markdown(rows, about))
+
+
+def prepare(
+    device: str, threads: int, names: Sequence[str], results: Path
+) -> tuple[torch.device, dict[str, str], Path]:
+    """The device, set up as for a run; what is measured on and with; the folder for the figures."""
+    from bench import provenance
+    from bench.engine.device import configure, default_device, uses_bf16
+    from bench.plugins import catalog
+
+    threads = threads or provenance.usable_cores()
+    place = configure(device or default_device(), threads)
+    sources = {catalog().entry("models", name).source for name in names}
+    made = provenance.describe(sources, str(place), threads)
+    about = facts(made, "bf16 autocast" if uses_bf16("auto", place) else "fp32", datetime.now(UTC))
+    return place, about, results / folder_name(made["hardware"])
 
 
 def facts(made: Mapping[str, Any], precision: str, now: datetime) -> dict[str, str]:
@@ -97,24 +110,27 @@ def as_markdown(rows: Sequence[Mapping[str, Any]], about: Mapping[str, str]) -> 
         f"| --- |{' ---: |' * (len(titles) + 1)}",
     ]
     for row in rows:
-        cells = [_cell(row[name], SCALES[name]) for name in SHOWN]
-        cells += [_cell(row[name], 1) for name in speeds] + [_cell(row[name], 2**-20) for name in peaks]
+        cells = [cell(row[name], SCALES[name]) for name in SHOWN]
+        cells += [cell(row[name], 1) for name in speeds] + [cell(row[name], 2**-20) for name in peaks]
         lines.append(f"| {row['model']} | {row['size']} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
-def _cell(value: float | None, scale: float) -> str:
+def cell(value: float | None, scale: float = 1) -> str:
+    """Four digits, or a dash."""
     return "-" if value is None else f"{value * scale:.4g}"
 
 
-def _batches(text: str) -> tuple[int, ...]:
+def batches(text: str) -> tuple[int, ...]:
+    """Numbers of images, comma-separated. Raises BadParameter."""
     parts = text.split(",")
     if not all(part.isdecimal() and int(part) > 1 for part in parts):
         raise typer.BadParameter(f"{text!r} must be numbers of 2 or more like 16,64")
     return tuple(map(int, parts))
 
 
-def _tell(model: str, what: str) -> None:
+def tell(model: str, what: str) -> None:
+    """Say on stderr what is being done."""
     print(f"{model}: {what}", file=sys.stderr)
 
 

@@ -26,12 +26,12 @@ from timm.layers import DropPath
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench import ConfigError, Context, Model, WeightsError
+from bench import ConfigError, Context, Model, SizeError, WeightsError
 from bench.cost import measure
 from bench_models import baselines
 from bench_models.cmt import CMT, fit_tables
 from bench_models.cpvt import CPVT
-from bench_models.layers import attend, check_size, drop_rates
+from bench_models.layers import attend, drop_rates
 from bench_models.pervit import PerViT
 from bench_models.sgformer import (
     GuidedAttention,
@@ -41,6 +41,7 @@ from bench_models.sgformer import (
     sine_positions,
     to_windows,
 )
+from bench_models.sizes import Sizes
 from bench_models.smt import SMT
 from bench_models.spa import SPANet, keep_centre
 
@@ -242,10 +243,22 @@ def test_features_and_classifier(name: str) -> None:
     ],
 )
 def test_impossible_size_is_one_clear_error(name: str, size: int, nearest: int) -> None:
-    with pytest.raises(ConfigError, match=rf"size {size}: model '{name}'.*{nearest} is the nearest"):
-        built(OFFERS[name], size=size)
+    offer, message = OFFERS[name], rf"size {size}: model '{name}'.*{nearest} is the nearest"
+    for refuse in (lambda: built(offer, size=size), lambda: offer.check_size(offer.params(), size)):
+        with pytest.raises(SizeError, match=message) as caught:
+            refuse()
+        assert caught.value.nearest == nearest
+    offer.check_size(offer.params(), nearest)
     with torch.device("meta"):
-        built(OFFERS[name], size=nearest)
+        built(offer, size=nearest)
+
+
+def test_impossible_size_of_a_timm_network_is_known_without_building() -> None:
+    offer = OFFERS["convnext_small"]
+    with pytest.raises(SizeError, match="cannot take images of 31x31 pixels") as caught:
+        offer.check_size(offer.params(), 31)
+    assert caught.value.nearest == 32
+    offer.check_size(offer.params(), 32)
 
 
 @pytest.mark.parametrize("name", ["cmt", "pervit", "sgformer", "cpvt"])
@@ -264,7 +277,7 @@ def test_odd_sizes(name: str, size: int) -> None:
 @pytest.mark.parametrize("size", [0, 31, 48])
 def test_size_message(size: int) -> None:
     with pytest.raises(ConfigError, match="needs a side that is a multiple of 32"):
-        check_size("x", size, multiple=32)
+        Sizes("x", multiple=32).check(size)
 
 
 # --- training ----------------------------------------------------------------------------------------

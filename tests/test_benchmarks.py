@@ -90,4 +90,4 @@ def test_writing_replaces_the_file_and_leaves_nothing_beside_it(
 @pytest.mark.parametrize("batch", ["1", "16,", "many", ""])
 def test_batches_that_cannot_be_trained_are_refused(baselines: ModuleType, batch: str) -> None:
     with pytest.raises(typer.BadParameter, match="2 or more"):
-        baselines._batches(batch)
+        baselines.batches(batch)

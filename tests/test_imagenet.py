@@ -1,6 +1,7 @@
 """The strategies imagenet and scratch: every tensor but the classifier comes from where they say, or none."""
 
 import copy
+import dataclasses
 import hashlib
 import pickle
 from pathlib import Path
@@ -11,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from bench import ConfigError, Model, NoParams, Weights, WeightsError
+from bench import ConfigError, LocalWeights, Model, NoParams, Weights, WeightsError
 from bench.plugins import make_ref
 from bench_strategies import imagenet, scratch
 from bench_strategies.imagenet import ImagenetParams
@@ -187,6 +188,9 @@ def test_settings_that_cannot_be_meant_are_refused(
     save_file(checkpoint, str(path))
     with pytest.raises(ConfigError, match="has sha256"):
         imagenet.freeze(ImagenetParams(weights=str(path), weights_sha256="ab"), MODEL, NoParams())
+    named = dataclasses.make_dataclass("Named", [], bases=(LocalWeights,), frozen=True)(weights=str(path))
+    with pytest.raises(ConfigError, match=r"model\.tiny\.weights = .* has sha256"):
+        imagenet.freeze(ImagenetParams(weights_sha256="ab"), MODEL, named)
     with pytest.raises(ConfigError, match="name the file too"):
         imagenet.freeze(ImagenetParams(weights_sha256="ab"), MODEL, NoParams())
 

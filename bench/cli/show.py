@@ -96,9 +96,13 @@ def _dataset(offer: Dataset) -> Iterator[tuple[str, str]]:
 
 
 def _model(offer: Model) -> Iterator[tuple[str, str]]:
+    from bench.types import LocalWeights
+
     normalization = offer.normalization(offer.params())
     yield "traits", ", ".join(sorted(offer.traits))
-    yield "weights", offer.pretrained_source(offer.params()) or "no pretrained weights on this machine"
+    own = offer.pretrained_source(offer.params()) or "no pretrained weights on this machine"
+    file = f"; a local file: --set model.{offer.name}.weights=FILE"
+    yield "weights", own + (file if issubclass(offer.params, LocalWeights) else "")
     yield "pixels", f"mean {normalization.mean}, standard deviation {normalization.std}"
 
 

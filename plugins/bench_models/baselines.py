@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from annotated_types import Interval
 
-from bench import Context, Model
-from bench_models import timm_family
+from bench import Context, LocalWeights, Model
+from bench_models import sizes, timm_family
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -23,7 +23,7 @@ TRAITS = frozenset({"dense", "baseline"})
 
 
 @dataclass(frozen=True)
-class BaselineParams:
+class BaselineParams(LocalWeights):
     """`drop_path` is the stochastic depth rate of the last block in training; None is the rate the authors
     trained this network with."""
 
@@ -91,58 +91,65 @@ def _features(net: Any, images: Tensor) -> Tensor:
     return found
 
 
-_own = partial(
-    Model,
-    params=BaselineParams,
-    features=_features,
-    classifier=lambda net: ("head.",),
-    traits=TRAITS,
-)
+def _own(allowed: sizes.Sizes, **about: Any) -> Model:
+    """A network written here, for images of the allowed sizes."""
+    common: dict[str, Any] = {"classifier": lambda net: ("head.",), "traits": TRAITS}
+    return Model(
+        name=allowed.model,
+        params=BaselineParams,
+        features=_features,
+        check_size=lambda params, size: allowed.check(size),
+        **(common | about),
+    )
+
 
 CMT = _own(
-    name="cmt",
+    sizes.CMT,
     published_as="CMT",
     about="CMT-S: convolution and attention in every block",
     citation="J. Guo et al., CVPR 2022, arXiv:2107.06263",
-    licence="checkpoint: github.com/ggjy/CMT.pytorch release-v1 cmt_small.pth (MIT by its README alone)",
+    licence=(
+        "checkpoint: https://github.com/ggjy/CMT.pytorch/releases/download/release-v1/cmt_small.pth "
+        "(MIT by its README alone)"
+    ),
     build=_build_cmt,
     translate=_fit_cmt,
 )
 SMT = _own(
-    name="smt",
+    sizes.SMT,
     published_as="SMT",
     about="SMT-S: scale-aware modulation early, attention late",
     citation="W. Lin et al., ICCV 2023, arXiv:2307.08579",
-    licence="checkpoint: github.com/AFeng-x/SMT release v1.0.0 smt_small.pth (MIT)",
+    licence="checkpoint: https://github.com/AFeng-x/SMT/releases/download/v1.0.0/smt_small.pth (MIT)",
     build=_build_smt,
 )
 PERVIT = _own(
-    name="pervit",
+    sizes.PERVIT,
     published_as="PerViT",
     about="PerViT-S: attention weighed by learnt peripheral regions",
     citation="J. Min et al., NeurIPS 2022, arXiv:2206.06801",
-    licence="checkpoint: linked from github.com/juhongm999/pervit (Apache-2.0)",
+    licence="checkpoint: linked from https://github.com/juhongm999/pervit (Apache-2.0)",
     build=_build_pervit,
 )
 SGFORMER = _own(
-    name="sgformer",
+    sizes.SGFORMER,
     published_as="SG-Former",
     about="SG-Former-S: attention guided by token significance; sizes are multiples of 112",
     citation="S. Ren et al., ICCV 2023, arXiv:2308.12216",
-    licence="checkpoint: linked from github.com/OliverRensu/SG-Former (no licence stated)",
+    licence="checkpoint: linked from https://github.com/OliverRensu/SG-Former (no licence stated)",
     build=_build_sgformer,
     translate=_fit_sgformer,
 )
 SPA = _own(
-    name="spa",
+    sizes.SPA,
     published_as="SPA",
     about="SPA-Net small: self-peripheral attention by dilated convolutions",
     citation="X. Huo et al., Expert Systems with Applications 245 (2024) 123053",
-    licence="no checkpoint is published; the authors' code, github.com/huoxiangzuo/SPA, is MIT",
+    licence="no checkpoint is published; the authors' code, https://github.com/huoxiangzuo/SPA, is MIT",
     build=_build_spa,
 )
 CPVT = _own(
-    name="cpvt",
+    sizes.CPVT,
     published_as="CPVT",
     about=(
         "RECONSTRUCTION of a central-peripheral vision transformer: its code and text are not public; "
@@ -153,6 +160,8 @@ CPVT = _own(
     build=_build_cpvt,
     classifier=lambda net: ("periphery.head.",),
     caution="a reconstruction from its description, not the authors' network",
+    stand_in=True,
+    revision=0,  # a plugin with the authors' network begins at 1: its results have other keys than these
     traits=TRAITS | {"reconstruction"},
 )
 
@@ -179,6 +188,7 @@ def _timm(timm_name: str, module: str, drop_path: float, **about: Any) -> Model:
     return Model(
         params=BaselineParams,
         build=partial(_build_timm, timm_name, drop_path),
+        check_size=lambda params, size: timm_family.check_size(timm_name, size),
         features=timm_family.features,
         classifier=timm_family.classifier,
         normalization=lambda params: timm_family.normalization(timm_name),
@@ -198,7 +208,10 @@ SWIN = _timm(
     published_as="SWIN",
     about="Swin-B with 4x4 patches and 7x7 windows",
     citation="Z. Liu et al., ICCV 2021, arXiv:2103.14030",
-    licence="timm: Apache-2.0; weights: MIT (github.com/microsoft/Swin-Transformer)",
+    licence=(
+        "timm: Apache-2.0; authors' checkpoint (MIT): https://github.com/SwinTransformer/storage/releases/"
+        "download/v1.0.0/swin_base_patch4_window7_224.pth"
+    ),
 )
 CONVNEXT = _timm(
     "convnext_small.fb_in1k",
@@ -208,7 +221,10 @@ CONVNEXT = _timm(
     published_as="ConvNeXt",
     about="ConvNeXt-S, with the authors' ImageNet-1k weights",
     citation="Z. Liu et al., CVPR 2022, arXiv:2201.03545",
-    licence="timm: Apache-2.0; weights: MIT (github.com/facebookresearch/ConvNeXt)",
+    licence=(
+        "timm: Apache-2.0; authors' checkpoint (MIT): "
+        "https://dl.fbaipublicfiles.com/convnext/convnext_small_1k_224_ema.pth"
+    ),
 )
 FOCALNET = _timm(
     "focalnet_small_srf.ms_in1k",
@@ -218,7 +234,10 @@ FOCALNET = _timm(
     published_as="FocalNet",
     about="FocalNet-S with small receptive field",
     citation="J. Yang et al., NeurIPS 2022, arXiv:2203.11926",
-    licence="timm: Apache-2.0; weights: MIT (github.com/microsoft/FocalNet)",
+    licence=(
+        "timm: Apache-2.0; authors' checkpoint (MIT): "
+        "https://github.com/microsoft/FocalNet/releases/download/v1.0.0/focalnet_small_srf.pth"
+    ),
 )
 
 OFFERS = (SWIN, CONVNEXT, CMT, SMT, FOCALNET, PERVIT, SGFORMER, SPA, CPVT)

@@ -14,10 +14,10 @@ from timm.layers import DropPath, use_fused_attn
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bench_models import sizes
 from bench_models.layers import (
     attend,
     check_images,
-    check_size,
     drop_rates,
     init_linear,
     merge_heads,
@@ -121,7 +121,7 @@ class CMT(nn.Module):
         self, classes: int, size: int = 224, drop_path: float = 0.1, depths: tuple[int, ...] = DEPTHS
     ) -> None:
         super().__init__()
-        check_size("cmt", size, multiple=32)
+        sizes.CMT.check(size)
         self.size = size
         for i, width_in in enumerate((3, 32, 32), start=1):
             stride = 2 if i == 1 else 1

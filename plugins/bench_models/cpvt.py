@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench_models.layers import check_images, check_size
+from bench_models import sizes
+from bench_models.layers import check_images
 from bench_models.pervit import STEM, WIDTHS, PerViT
 
 CELL = 16  # pixels a side of a peripheral token
@@ -51,7 +52,7 @@ class CPVT(nn.Module):
         self, classes: int, size: int = 224, drop_path: float = 0.1, widths: tuple[int, ...] = WIDTHS
     ) -> None:
         super().__init__()
-        check_size("cpvt", size, multiple=CELL)
+        sizes.CPVT.check(size)
         self.size, side = size, size // CELL
         self.margin = side // 4  # cells on either side of the centre
         width = STEM[-1]

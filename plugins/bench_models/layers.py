@@ -11,7 +11,7 @@ from timm.layers import trunc_normal_
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench import ConfigError, SizeError
+from bench import ConfigError
 
 
 def to_map(tokens: Tensor, height: int, width: int) -> Tensor:
@@ -86,17 +86,6 @@ def drop_rates(highest: float, depths: tuple[int, ...]) -> list[list[float]]:
     last = max(sum(depths) - 1, 1)
     rates = iter([highest * k / last for k in range(sum(depths))])
     return [[next(rates) for _ in range(depth)] for depth in depths]
-
-
-def check_size(model: str, size: int, multiple: int = 1, least: int = 32) -> None:
-    """Raise SizeError unless `model` can be built for `size` x `size` images."""
-    if size >= least and size % multiple == 0:
-        return
-    allowed = f"a multiple of {multiple}" if multiple > 1 else f"{least} or more"
-    nearest = max(least, round(size / multiple) * multiple)
-    raise SizeError(
-        f"size {size}: model {model!r} needs a side that is {allowed}; {nearest} is the nearest", nearest
-    )
 
 
 def check_images(model: str, images: Tensor, size: int) -> None:

@@ -13,9 +13,9 @@ from timm.layers import DropPath, Mlp, use_fused_attn
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bench_models import sizes
 from bench_models.layers import (
     check_images,
-    check_size,
     drop_rates,
     init_linear,
     merge_heads,
@@ -129,7 +129,7 @@ class PerViT(nn.Module):
         self, classes: int, size: int = 224, drop_path: float = 0.1, widths: tuple[int, ...] = WIDTHS
     ) -> None:
         super().__init__()
-        check_size("pervit", size)
+        sizes.PERVIT.check(size)
         self.size, self.side = size, -(-size // 16)
         self.conv_layers = Stem()
         self.rpe_proj = nn.Linear(1, POSITION_WIDTH)

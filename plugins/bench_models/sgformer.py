@@ -15,11 +15,11 @@ from timm.layers import DropPath, resample_abs_pos_embed, use_fused_attn
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bench_models import sizes
 from bench_models.layers import (
     DepthwiseMlp,
     attend,
     check_images,
-    check_size,
     drop_rates,
     init_conv_fan_out,
     init_linear,
@@ -251,7 +251,7 @@ class SGFormer(nn.Module):
         self, classes: int, size: int = 224, drop_path: float = 0.1, depths: tuple[int, ...] = DEPTHS
     ) -> None:
         super().__init__()
-        check_size("sgformer", size, multiple=112, least=112)
+        sizes.SGFORMER.check(size)
         self.size = size
         self.pos_embed = nn.Parameter(sine_positions(size // 4, WIDTHS[0]))
         rates = drop_rates(drop_path, depths)

@@ -10,10 +10,10 @@ import torch
 from timm.layers import DropPath, use_fused_attn
 from torch import Tensor, nn
 
+from bench_models import sizes
 from bench_models.layers import (
     DepthwiseMlp,
     attend,
-    check_size,
     drop_rates,
     init_conv_fan_out,
     init_linear,
@@ -131,7 +131,7 @@ class SMT(nn.Module):
         self, classes: int, size: int = 224, drop_path: float = 0.2, depths: tuple[int, ...] = DEPTHS
     ) -> None:
         super().__init__()
-        check_size("smt", size)
+        sizes.SMT.check(size)
         rates = drop_rates(drop_path, depths)
         for i, width in enumerate(WIDTHS):
             embed = PatchEmbed(WIDTHS[i - 1], width) if i else Stem(width)

@@ -12,7 +12,8 @@ from timm.layers import DropPath, LayerNorm2d, Mlp
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench_models.layers import check_size, drop_rates, init_linear
+from bench_models import sizes
+from bench_models.layers import drop_rates, init_linear
 
 WIDTHS = (96, 192, 384, 768)
 DEPTHS = (2, 2, 6, 2)
@@ -123,7 +124,7 @@ class SPANet(nn.Module):
         self, classes: int, size: int = 224, drop_path: float = 0.1, depths: tuple[int, ...] = DEPTHS
     ) -> None:
         super().__init__()
-        check_size("spa", size)
+        sizes.SPA.check(size)
         self.patch_embed = PatchEmbed(3, WIDTHS[0], 4)
         self.layers = nn.Sequential(
             *(Stage(i, rates) for i, rates in enumerate(drop_rates(drop_path, depths)))

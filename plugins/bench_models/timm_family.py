@@ -15,7 +15,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from annotated_types import Interval
 
-from bench import ConfigError, Context, Model, ModelFamily, Normalization, SizeError, Weights, WeightsError
+from bench import (
+    ConfigError,
+    Context,
+    LocalWeights,
+    Model,
+    ModelFamily,
+    Normalization,
+    SizeError,
+    Weights,
+    WeightsError,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -25,7 +35,7 @@ LICENCE = "timm: Apache-2.0; pretrained weights carry their own licences"
 
 
 @dataclass(frozen=True)
-class TimmParams:
+class TimmParams(LocalWeights):
     """`drop_path` is the stochastic depth rate in training; None is the architecture's own default."""
 
     drop_path: Annotated[float, Interval(ge=0, lt=1)] | None = None
@@ -55,6 +65,7 @@ def find(name: str) -> Model | None:
         licence=LICENCE,
         params=TimmParams,
         build=partial(build, name),
+        check_size=lambda params, size: check_size(name, size),
         features=features,
         classifier=classifier,
         normalization=lambda params: normalization(name),
@@ -116,6 +127,12 @@ def create(name: str, size: int, **arguments: Any) -> nn.Module:
     overlay = {"input_size": (3, size, size)} | arguments.pop("overlay", {})
     net: nn.Module = timm.create_model(name, pretrained_cfg_overlay=overlay, **arguments)
     return net
+
+
+def check_size(name: str, size: int) -> None:
+    """Raise SizeError for a size the network cannot take. timm's networks do not say which they take, so one
+    is tried out, without memory or arithmetic; `build` needs that too, and does not repeat it."""
+    probe(name, size)
 
 
 @cache
@@ -266,7 +283,7 @@ def pretrained(name: str, net: nn.Module, params: TimmParams, source: str) -> We
         return hub.load(what, net)
     raise WeightsError(
         f"{name} has no ImageNet weights called {source!r}; "
-        f"it has {pretrained_source(name) or 'none: give --set strategy.imagenet.weights=FILE'}"
+        f"it has {pretrained_source(name) or 'none: give a file with --set model.NAME.weights=FILE'}"
     )
 
 

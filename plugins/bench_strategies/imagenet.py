@@ -1,6 +1,7 @@
 """Fine-tuning from ImageNet weights: branch A of the paper (section 3.1).
 
-The weights are the model's own (timm's hub, or a package), or a local file. Every tensor but the classifier
+The weights are the model's own (timm's hub, or a package), or a local file: `model.NAME.weights`, or
+`strategy.imagenet.weights` for every model that names none of its own. Every tensor but the classifier
 must fit by name and shape, so that no part of the network stays silently random.
 """
 
@@ -13,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import ConfigError, Model, Strategy, Weights, WeightsError
+from bench import ConfigError, LocalWeights, Model, Strategy, Weights, WeightsError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -28,8 +29,8 @@ WRAPPERS = (
 
 @dataclass(frozen=True)
 class ImagenetParams:
-    """`weights` is a file to use instead of the model's own weights. The other two identify what is used;
-    they are filled in when a study is planned."""
+    """`weights` is a file to use instead of the model's own weights, unless the model's parameters name
+    another. The other two identify what is used; they are filled in when a study is planned."""
 
     weights: str = field(default="", metadata={"identity": False})
     weights_sha256: str = ""
@@ -38,45 +39,52 @@ class ImagenetParams:
 
 def freeze(params: ImagenetParams, model: Model, model_params: Any) -> ImagenetParams:
     """Fix which weights are meant, by the file's checksum or the name of the model's own. ConfigError."""
-    if not params.weights:
+    setting, file = _named_file(params, model, model_params)
+    if not file:
         if params.weights_sha256:
-            raise ConfigError(
-                "strategy.imagenet.weights_sha256 is set without strategy.imagenet.weights; name the file too"
-            )
+            raise ConfigError(f"strategy.imagenet.weights_sha256 is set without {setting}; name the file too")
         return dataclasses.replace(params, source=params.source or model.pretrained_source(model_params))
-    path = Path(params.weights).expanduser().absolute()
+    path = Path(file).expanduser().absolute()
     if not path.is_file():
-        raise ConfigError(f"strategy.imagenet.weights = {params.weights!r}: no such file; give its path")
+        raise ConfigError(f"{setting} = {file!r}: no such file; give its path")
     found = _sha256(path)
     if params.weights_sha256 not in ("", found):
         raise ConfigError(
-            f"strategy.imagenet.weights = {params.weights!r} has sha256 {found}, "
+            f"{setting} = {file!r} has sha256 {found}, "
             f"not {params.weights_sha256} as strategy.imagenet.weights_sha256 says; correct one of them"
         )
     return ImagenetParams(weights=str(path), weights_sha256=found)
 
 
+def _named_file(params: ImagenetParams, model: Model, model_params: Any) -> tuple[str, str]:
+    """The parameter that names this model's file, or could, and the file ("" if none is named)."""
+    if isinstance(model_params, LocalWeights) and (model_params.weights or not params.weights):
+        return f"model.{model.name}.weights", model_params.weights
+    return "strategy.imagenet.weights", params.weights
+
+
 def initialize(net: nn.Module, model: Model, model_params: Any, params: ImagenetParams) -> str:
     """Load the weights into `net`, which keeps its own classifier. Raises WeightsError."""
+    setting, _ = _named_file(ImagenetParams(), model, model_params)
     if params.weights_sha256 or params.weights:
-        weights = _from_file(params)
+        weights = _from_file(params, setting)
     elif params.source and model.pretrained:
         weights = model.pretrained(net, model_params, params.source)
     else:
         raise WeightsError(
             f"{model.name} has no ImageNet weights of its own; give a file with "
-            "--set strategy.imagenet.weights=FILE, or leave out the strategy imagenet"
+            f"--set {setting}=FILE, or leave out the strategy imagenet"
         )
     _load(net, model, weights)
     return f"{weights.source}, new classifier"
 
 
-def _from_file(params: ImagenetParams) -> Weights:
+def _from_file(params: ImagenetParams, setting: str) -> Weights:
     path = Path(params.weights)
     if not params.weights or not path.is_file():
         raise WeightsError(
             f"the weights file {params.weights or ''} with sha256 {params.weights_sha256} is not there; "
-            "give its path with --set strategy.imagenet.weights=FILE"
+            f"give its path with --set {setting}=FILE"
         )
     found = _sha256(path)
     if found != params.weights_sha256:
