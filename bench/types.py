@@ -314,7 +314,7 @@ class Progress:
     """One line of news from a unit at work."""
 
     unit: str  # label of the unit
-    stage: str  # "decode", "pretrain", "fine-tune", "predict", "download"
+    stage: str  # "decode", "audit", "pretrain", "fine-tune", "predict", "download"
     done: int = 0  # steps done in this stage
     total: int = 0  # steps of this stage; 0 if not known
     epoch: int = 0

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from bench import plugins, store
 from bench.errors import ConfigError, StoreError
 from bench.spec import PretrainSpec, Ref, RunSpec, derive_seed, key
-from bench.types import Context, Encoder, Model, Progress, Report, Strategy, Workplace
+from bench.types import Context, Encoder, Model, Report, Strategy, Workplace
 
 if TYPE_CHECKING:
     import numpy as np
@@ -143,11 +143,8 @@ def audited(
     catalog = plugins.catalog()
     offer, params = catalog.get("datasets", ref.name), catalog.params("datasets", ref)
     images = prepare(offer, params, workplace, (*shorts, SIDE), report)
-    report(Progress(unit=ref.name, stage="audit", total=len(images)))
     propose = partial(_embedded_neighbours, images, settings, workplace) if settings.embed else None
-    made = audit(workplace.results, images, settings, workplace.threads, propose)
-    report(Progress(unit=ref.name, stage="audit", done=len(images), total=len(images)))
-    return images, made
+    return images, audit(workplace.results, images, settings, workplace.threads, propose, report)
 
 
 def _embedded_neighbours(images: Images, settings: AuditSettings, workplace: Workplace) -> NDArray[np.int64]:

@@ -26,6 +26,7 @@ from bench.data.probes import Probe
 from bench.errors import DataError
 from bench.spec import AuditSettings, digest, to_json
 from bench.store import replace_text
+from bench.types import Progress, Report
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -80,19 +81,22 @@ def audit(
     settings: AuditSettings,
     threads: int = 1,
     propose: Propose | None = None,
+    report: Report = lambda progress: None,
 ) -> Audit:
     """The audit already stored for these images and settings, or a new one, which is stored.
 
-    `images` must have a view at short side `duplicates.SIDE`.
+    `images` must have a view at short side `duplicates.SIDE`; `report` hears of an audit that is made.
     """
     folder = results / "audits" / images.dataset
     request = digest([REVISION, images.content, to_json(settings)])[:8]
     found = sorted(folder.glob(f"{request}.*.json"))
     if found:
         return _read(found[0])
-    done = run(images, settings, threads, propose)
-    replace_text(folder / f"{request}.{done.hash}.json", _to_text(done, images))
-    return done
+    report(Progress(unit=images.dataset, stage="audit", total=len(images)))
+    made = run(images, settings, threads, propose)
+    replace_text(folder / f"{request}.{made.hash}.json", _to_text(made, images))
+    report(Progress(unit=images.dataset, stage="audit", done=len(images), total=len(images)))
+    return made
 
 
 def path_of(results: Path, made: Audit) -> Path:
