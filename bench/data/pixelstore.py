@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from bench.data.parallel import in_order
-from bench.data.pixels import REVISION, check_array, decode, pixel_digest, resize
+from bench.data.pixels import REVISION, check_array, decode, pixel_digest, resize_each
 from bench.durable import read_json, sync_directory, write_json
 from bench.errors import DataError
 from bench.spec import digest
@@ -274,7 +274,7 @@ def _write(building: Path, shorts: Sequence[int], work: _Work) -> None:
             (building / str(short)).mkdir(parents=True)
             files[short] = stack.enter_context((building / str(short) / "pixels.u8").open("wb"))
         work.tell("decode", 0)
-        decoded = in_order(partial(_decoded, shorts=shorts), work.samples, work.threads)
+        decoded = in_order(partial(decode_sample, shorts=shorts), work.samples, work.threads)
         for done, (sha, original, copies) in enumerate(decoded, 1):
             sha256.append(sha)
             originals.append(original)
@@ -295,13 +295,16 @@ def _write(building: Path, shorts: Sequence[int], work: _Work) -> None:
         sync_directory(building / str(short))
 
 
-class _Decoded(NamedTuple):
+class DecodedSample(NamedTuple):
+    """One image, ready to be stored."""
+
     sha256: str
     original: Original
     copies: list[NDArray[np.uint8]]  # (C, h, w) a short side
 
 
-def _decoded(sample: Sample, shorts: Sequence[int]) -> _Decoded:
+def decode_sample(sample: Sample, shorts: Sequence[int]) -> DecodedSample:
+    """Decode an image and resize it to every short side. Raises DataError."""
     if sample.array is not None:
         pixels, size = check_array(sample.array, sample.id), 0
         channels = 1 if sample.array.ndim == 2 else 3
@@ -309,4 +312,4 @@ def _decoded(sample: Sample, shorts: Sequence[int]) -> _Decoded:
         pixels, channels = decode(_path(sample))
         size = _path(sample).stat().st_size
     original = Original(pixels.shape[0], pixels.shape[1], channels, size)
-    return _Decoded(pixel_digest(pixels), original, [resize(pixels, short) for short in shorts])
+    return DecodedSample(pixel_digest(pixels), original, resize_each(pixels, shorts))
