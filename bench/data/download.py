@@ -55,6 +55,11 @@ def file_digest(path: Path, algorithm: str = "sha256", tell: Tell = lambda done,
     return f"{algorithm}:{sha.hexdigest()}"
 
 
+def is_web(url: str) -> bool:
+    """Whether an address is one that `download` takes."""
+    return url.startswith(("http://", "https://"))
+
+
 def part_of(target: Path) -> Path:
     """Where a download of `target` grows."""
     return target.with_name(target.name + ".part")
@@ -143,7 +148,7 @@ def _open(url: str, part: Path, start: int, mark: str) -> http.client.HTTPRespon
     """The server's answer; None if it says that nothing is left to send."""
     from bench import __version__
 
-    if not url.startswith(("http://", "https://")):
+    if not is_web(url):
         raise _Refused("is no http or https address")
     headers = {"User-Agent": f"bench/{__version__}", "Accept-Encoding": "identity"}
     if start:

@@ -4,11 +4,11 @@
                                                  index.json   ids, sha256 of the original pixels, shapes
                               .sources/<key>.json             which files, unchanged since, have which content
 
-`key` names the content: ids and sha256 of the files. Files are hashed when their path, size or time of change
-is new; so a changed file means another folder, and a copied or touched one does not. Every short side has a
-folder of its own: one more is added without touching the others. A build holds the lock of its key, writes
-to `.building` and renames when all is on disk; whatever stands in `.building` while the lock is free was left
-by a killed build and goes.
+`key` names the content: ids and sha256 of the files. Files are hashed when their path, size or a time of
+change is new; so a changed file means another folder, and a copied or touched one does not. Every short side
+has a folder of its own: one more is added without touching the others. A build holds the lock of its key,
+writes to `.building` and renames when all is on disk; whatever stands in `.building` while the lock is free
+was left by a killed build and goes.
 
 Decoding runs in threads: Pillow leaves the interpreter lock while it decodes and resizes, which on real
 images was faster than processes (1.9 against 1.5 times one thread on two cores) and needs no second import.
@@ -134,7 +134,8 @@ def _source(sample: Sample, root: Path) -> list[str | int]:
     except OSError as error:
         raise _unreadable(path, error) from None
     inside = path.relative_to(root) if path.is_relative_to(root) else path
-    return [sample.id, inside.as_posix(), status.st_size, status.st_mtime_ns]
+    # The time of change of the inode too: rsync and unzip give a new file the old one's date.
+    return [sample.id, inside.as_posix(), status.st_size, status.st_mtime_ns, status.st_ctime_ns]
 
 
 def _content_key(work: _Work, known: Path) -> str:
