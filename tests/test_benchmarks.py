@@ -1,13 +1,10 @@
-"""The pure parts of benchmarks/: names, csv and Markdown; and the store's benchmark on a few files."""
+"""The pure parts of benchmarks/baselines.py: names, csv and Markdown."""
 
 from __future__ import annotations
 
 import csv
 import importlib.util
 import io
-import os
-import subprocess
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
@@ -94,32 +91,3 @@ def test_writing_replaces_the_file_and_leaves_nothing_beside_it(
 def test_batches_that_cannot_be_trained_are_refused(baselines: ModuleType, batch: str) -> None:
     with pytest.raises(typer.BadParameter, match="2 or more"):
         baselines._batches(batch)
-
-
-# --- the image store ---------------------------------------------------------------------------------
-
-
-def test_the_stores_benchmark_measures_what_it_says(tmp_path: Path) -> None:
-    root = SOURCE.parent.parent
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "benchmarks.store", "--images", "16", "--side", "48"),
-            *("--repeats", "2", "--threads", "1", "--results", str(tmp_path)),
-        ],
-        cwd=root,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(root), str(root / "plugins")])},
-    )
-    assert done.returncode == 0, done.stderr
-    (table,) = tmp_path.glob("*/store.csv")
-    lines = {line["way"]: line for line in csv.DictReader(io.StringIO(table.read_text()))}
-    assert set(lines) == {"plain loop", "store", "processes"}
-    assert float(lines["plain loop"]["share_of_plain"]) == 1
-    for line in lines.values():
-        assert float(line["images_per_s"]) == pytest.approx(16 / float(line["seconds"]))
-        assert (line["images"], line["repeats"], line["threads"]) == ("16", "2", "1")
-    if sys.platform == "linux":
-        assert int(lines["store"]["peak_bytes"]) > 2**20
-    assert "| store | " in table.with_suffix(".md").read_text()
