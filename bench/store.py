@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from bench.durable import write_text
+from bench.durable import sync_directory, write_text
 from bench.errors import StoreError
 from bench.spec import UnitSpec, key, to_json, unit_from_json
 
@@ -162,7 +162,7 @@ def _publish(temporary: Path, target: Path) -> None:
         if not (target / RECORD).is_file():
             raise
         return  # another writer was first
-    _sync_directory(target.parent)
+    sync_directory(target.parent)
 
 
 def replace_text(path: Path, text: str) -> None:
@@ -199,17 +199,7 @@ def _sync(directory: Path) -> None:
         if path.is_file():
             with path.open("rb+") as file:
                 os.fsync(file.fileno())
-    _sync_directory(directory)
-
-
-def _sync_directory(directory: Path) -> None:
-    if os.name == "nt":  # Windows cannot open a directory; its rename is durable without
-        return
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_directory(directory)
 
 
 def _refused(target: Path, error: OSError) -> StoreError:

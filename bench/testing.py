@@ -34,13 +34,16 @@ def check_offer(offer: Offer) -> None:
 
 
 def check_dataset(offer: Dataset, root: Path, params: Any = None) -> None:
-    """The index is consistent and the same each time it is made."""
+    """The index is consistent and the same each time it is made; archives can be fetched as described."""
+    from bench.data.fetch import check_archive
     from bench.data.images import check_index
 
     check_offer(offer)
     params = offer.params() if params is None else params
     first, again = offer.index(root, params), offer.index(root, params)
     check_index(first, offer.name)
+    for archive in offer.archives(params):
+        check_archive(archive, offer.name)
     told = [(s.id, s.label, s.group, s.part) for s in first.samples]
     assert told == [(s.id, s.label, s.group, s.part) for s in again.samples], "the index must not change"
     if expected := first.expected or offer.expected:

@@ -33,6 +33,7 @@ from bench import (
 )
 from bench.data.download import DownloadError, download
 from bench.data.fetch import Job, carry_out, has_consent, plan, record_consent
+from bench.testing import check_dataset
 
 CONTENT = np.random.default_rng(0).bytes(3_000_000)
 
@@ -427,16 +428,29 @@ def test_a_client_that_fails_is_not_recorded(tmp_path: Path) -> None:
 
 
 def test_what_nobody_can_fetch_says_so(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="nothing that bench can fetch; ask the toymaker"):
+    with pytest.raises(ConfigError, match="toy has no download; ask the toymaker"):
         plan(make(), NoParams(), tmp_path)
 
 
+ONE = Index(("a",), (Sample("1", "a", array=np.zeros((3, 3), np.uint8)),))
+HERE = ("https://example.org/x",)
+
+
 @pytest.mark.parametrize(
-    "archive", [Archive("../x.zip", ()), Archive("a/b.zip", ()), Archive("..", ()), Archive("x", (), "crc:1")]
+    "archive",
+    [
+        *(Archive(name, HERE) for name in ("../x.zip", "a/b.zip", "..", "")),
+        *(Archive("x.zip", HERE, checksum) for checksum in ("crc:1", "sha256:12", "md5:" + 32 * "x")),
+        Archive("x.zip", ()),
+        Archive("x.zip", ("file:///etc/passwd",)),
+        Archive("x.zip", HERE, unpack="../elsewhere"),
+    ],
 )
 def test_a_plugins_mistake_is_the_plugins(archive: Archive, tmp_path: Path) -> None:
     with pytest.raises(PluginError):
         plan(make(archive), NoParams(), tmp_path)
+    with pytest.raises(PluginError):
+        check_dataset(make(archive, index=lambda root, params: ONE, expected={}), tmp_path)
 
 
 def test_consent_holds_for_one_licence_text(one: Dataset, tmp_path: Path) -> None:

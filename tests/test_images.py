@@ -227,6 +227,19 @@ def test_a_changed_file_is_noticed(place: Workplace) -> None:
     np.testing.assert_array_equal(new.view(8)[3], resize(COLOUR, 8))
 
 
+def test_a_change_that_keeps_size_and_date_is_noticed(place: Workplace) -> None:
+    path = place.data / "12.png"  # uncompressed, so that all pixels take the same room
+    Image.fromarray(COLOUR).save(path, "bmp")
+    before = path.stat()
+    old = get(place, 8)
+    Image.fromarray(COLOUR[::-1]).save(path, "bmp")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    after = path.stat()
+    assert (after.st_size, after.st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+    assert pixel_digest(COLOUR) in old.sha256
+    assert pixel_digest(COLOUR[::-1]) in get(place, 8).sha256
+
+
 def test_originals_say_what_each_image_was(place: Workplace) -> None:
     save(place.data / "04.png", np.dstack([COLOUR, GREY]))
     exif = Image.Exif()

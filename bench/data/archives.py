@@ -82,14 +82,14 @@ def contents(archive: Path, tell: Tell) -> str:
     """The checksum that `Extracted.contents` gives, without writing anything. Raises DataError."""
     digests: dict[str, str] = {}
     done = 0
-    with _members(archive) as members:
+    with _members(archive) as (members, total):
         for member in members:
             if not member.folder:
                 sha = hashlib.sha256()
                 for chunk in _chunks(member, archive):
                     sha.update(chunk)
                     done += len(chunk)
-                    tell(done, 0)
+                    tell(done, total)
                 digests[safe_name(member.name, archive)] = sha.hexdigest()
     return _digest(digests)
 
@@ -102,7 +102,7 @@ def _extract(archive: Path, folder: Path, tell: Tell, limits: Limits) -> Extract
     digests: dict[str, str] = {}
     folded: dict[str, str] = {}
     done = 0
-    with _members(archive) as members:
+    with _members(archive) as (members, total):
         for count, member in enumerate(members, 1):
             if count > limits.files:
                 raise DataError(f"{archive}: holds more than {limits.files} files; nothing was unpacked")
@@ -124,7 +124,7 @@ def _extract(archive: Path, folder: Path, tell: Tell, limits: Limits) -> Extract
                         raise _bomb(archive, packed, most)
                     sha.update(chunk)
                     write(chunk)
-                    tell(done + size, 0)
+                    tell(done + size, total)
             if not member.folder:  # of two members with one name the last counts, as in every tool
                 done += size
                 files[name], digests[name] = size, sha.hexdigest()
@@ -188,15 +188,16 @@ def _ignores_case(folder: Path) -> bool:
 
 
 @contextmanager
-def _members(archive: Path) -> Iterator[Iterator[_Member]]:
-    """The members of an archive, in its order, refusing all that is neither file nor folder."""
+def _members(archive: Path) -> Iterator[tuple[Iterator[_Member], int]]:
+    """The members of an archive, in its order, and their bytes together (0 where only reading it all would
+    tell). Refuses all that is neither file nor folder."""
     try:
         if _is_zip(archive):
             with zipfile.ZipFile(archive) as opened:
-                yield _of_zip(opened, archive)
+                yield _of_zip(opened, archive), sum(info.file_size for info in opened.infolist())
         else:
             with tarfile.open(archive) as opened:
-                yield _of_tar(opened, archive)
+                yield _of_tar(opened, archive), 0
     except tarfile.ReadError:
         raise DataError(
             f"{archive}: is no zip or tar archive, or only a piece of one; delete it and run the same "

@@ -55,6 +55,11 @@ def file_digest(path: Path, algorithm: str = "sha256", tell: Tell = lambda done,
     return f"{algorithm}:{sha.hexdigest()}"
 
 
+def is_web(url: str) -> bool:
+    """Whether an address is one that `download` takes."""
+    return url.startswith(("http://", "https://"))
+
+
 def part_of(target: Path) -> Path:
     """Where a download of `target` grows."""
     return target.with_name(target.name + ".part")
@@ -95,8 +100,8 @@ def _whole(url: str, part: Path, checksum: str, tell: Tell, pause: float) -> Non
     """Transfer from one address until the file is whole. Raises _Refused when it makes no headway."""
     idle = 0
     arrived = False  # whether this address has ever given something; if not, there is no waiting for it
+    most = _size(part)
     while True:
-        before = _size(part)
         try:
             _transfer(url, part, checksum, tell)
             return
@@ -111,8 +116,10 @@ def _whole(url: str, part: Path, checksum: str, tell: Tell, pause: float) -> Non
                 raise _Refused(reason) from None
         except (OSError, http.client.HTTPException, _Broken) as error:
             reason = str(error) or type(error).__name__
-        arrived = arrived or _size(part) > before
-        idle = 0 if _size(part) > before else idle + 1
+        headway = _size(part) > most  # more than ever: a server without ranges starts again each time
+        most = max(most, _size(part))
+        arrived = arrived or headway
+        idle = 0 if headway else idle + 1
         if idle == TRIES:
             raise _Refused(reason)
         time.sleep(pause * 2**idle)
@@ -143,7 +150,7 @@ def _open(url: str, part: Path, start: int, mark: str) -> http.client.HTTPRespon
     """The server's answer; None if it says that nothing is left to send."""
     from bench import __version__
 
-    if not url.startswith(("http://", "https://")):
+    if not is_web(url):
         raise _Refused("is no http or https address")
     headers = {"User-Agent": f"bench/{__version__}", "Accept-Encoding": "identity"}
     if start:

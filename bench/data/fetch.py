@@ -8,6 +8,7 @@ is recorded the first time and compared from then on.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections import Counter
 from collections.abc import Mapping
@@ -17,12 +18,13 @@ from typing import Any
 
 from bench.data.archives import PRIVATE
 from bench.data.bring import Bringing, is_unpacked
-from bench.data.download import DownloadError, part_of
+from bench.data.download import DownloadError, is_web, part_of
 from bench.data.holdings import is_whole, on_disk, read_consent, read_record, size_of, stamp
 from bench.durable import write_json
 from bench.errors import ConfigError, DataError, DataNotFound, PluginError
 from bench.types import Archive, Dataset, Index, Report
 
+_CHECKSUM = re.compile(r"(sha256:[0-9a-fA-F]{64}|md5:[0-9a-fA-F]{32})?")
 ROOM = 1.05  # disk space asked for, in parts of what is known to be needed
 
 
@@ -65,16 +67,33 @@ def plan(dataset: Dataset, params: Any, root: Path) -> Job:
     listed = tuple(dataset.archives(params))
     if not listed and dataset.download is None:
         words = dataset.fetch or "see its documentation"
-        raise ConfigError(f"{dataset.name}: there is nothing that bench can fetch; {words}")
+        raise ConfigError(f"{dataset.name} has no download; {words}")
     for archive in listed:
-        algorithm = archive.checksum.partition(":")[0].lower()
-        if algorithm not in ("", "sha256", "md5"):
-            raise PluginError(f"{dataset.name}: {archive.name} has a checksum that is neither sha256 nor md5")
-        if Path(archive.name).name != archive.name or not archive.name.strip("."):
-            raise PluginError(f"{dataset.name}: the archive {archive.name!r} must be a plain file name")
+        check_archive(archive, dataset.name)
     folder = root / dataset.name
     pending = tuple(archive for archive in listed if not is_whole(folder, archive))
     return Job(dataset, params, root, listed, pending, find(dataset, params, root))
+
+
+def check_archive(archive: Archive, name: str) -> None:
+    """Raise PluginError if a data set describes an archive in a way that cannot be fetched."""
+    faults = {
+        "must be a plain file name": Path(archive.name).name != archive.name or not archive.name.strip("."),
+        "needs an address": not archive.urls,
+        "has an address that is neither http nor https": not all(map(is_web, archive.urls)),
+        'has a checksum that is neither "sha256:HEX" nor "md5:HEX"': not _CHECKSUM.fullmatch(
+            archive.checksum
+        ),
+        "is to be unpacked outside of its data set's folder": not _is_inside(archive.unpack or ""),
+    }
+    for fault, wrong in faults.items():
+        if wrong:
+            raise PluginError(f"{name}: the archive {archive.name!r} {fault}; mend the plugin")
+
+
+def _is_inside(folder: str) -> bool:
+    path = Path(folder)
+    return not path.is_absolute() and ".." not in path.parts
 
 
 def find(dataset: Dataset, params: Any, root: Path) -> Index | None:

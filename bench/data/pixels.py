@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -124,6 +125,15 @@ def resize(pixels: NDArray[np.uint8], short: int) -> NDArray[np.uint8]:
 
     Equal to torchvision.transforms.v2.Resize(short) of the same PIL image.
     """
-    height, width = resized_shape(pixels.shape[0], pixels.shape[1], short)
-    small = np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR))
-    return np.ascontiguousarray(small[None] if small.ndim == 2 else small.transpose(2, 0, 1))
+    return resize_each(pixels, (short,))[0]
+
+
+def resize_each(pixels: NDArray[np.uint8], shorts: Sequence[int]) -> list[NDArray[np.uint8]]:
+    """`resize` to several short sides, each straight from the original."""
+    image = Image.fromarray(pixels)  # copies colour images, so once for all sides
+    copies = []
+    for short in shorts:
+        height, width = resized_shape(pixels.shape[0], pixels.shape[1], short)
+        small = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
+        copies.append(np.ascontiguousarray(small[None] if small.ndim == 2 else small.transpose(2, 0, 1)))
+    return copies

@@ -4,11 +4,11 @@
                                                  index.json   ids, sha256 of the original pixels, shapes
                               .sources/<key>.json             which files, unchanged since, have which content
 
-`key` names the content: ids and sha256 of the files. Files are hashed when their path, size or time of change
-is new; so a changed file means another folder, and a copied or touched one does not. Every short side has a
-folder of its own: one more is added without touching the others. A build holds the lock of its key, writes
-to `.building` and renames when all is on disk; whatever stands in `.building` while the lock is free was left
-by a killed build and goes.
+`key` names the content: ids and sha256 of the files. Files are hashed when their path, size or a time of
+change is new; so a changed file means another folder, and a copied or touched one does not. Every short side
+has a folder of its own: one more is added without touching the others. A build holds the lock of its key,
+writes to `.building` and renames when all is on disk; whatever stands in `.building` while the lock is free
+was left by a killed build and goes.
 
 Decoding runs in threads: Pillow leaves the interpreter lock while it decodes and resizes, which on real
 images was faster than processes (1.9 against 1.5 times one thread on two cores) and needs no second import.
@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from bench.data.parallel import in_order
-from bench.data.pixels import REVISION, check_array, decode, pixel_digest, resize
+from bench.data.pixels import REVISION, check_array, decode, pixel_digest, resize_each
 from bench.durable import read_json, sync_directory, write_json
 from bench.errors import DataError
 from bench.spec import digest
@@ -134,7 +134,8 @@ def _source(sample: Sample, root: Path) -> list[str | int]:
     except OSError as error:
         raise _unreadable(path, error) from None
     inside = path.relative_to(root) if path.is_relative_to(root) else path
-    return [sample.id, inside.as_posix(), status.st_size, status.st_mtime_ns]
+    # The time of change of the inode too: rsync and unzip give a new file the old one's date.
+    return [sample.id, inside.as_posix(), status.st_size, status.st_mtime_ns, status.st_ctime_ns]
 
 
 def _content_key(work: _Work, known: Path) -> str:
@@ -274,7 +275,7 @@ def _write(building: Path, shorts: Sequence[int], work: _Work) -> None:
             (building / str(short)).mkdir(parents=True)
             files[short] = stack.enter_context((building / str(short) / "pixels.u8").open("wb"))
         work.tell("decode", 0)
-        decoded = in_order(partial(_decoded, shorts=shorts), work.samples, work.threads)
+        decoded = in_order(partial(decode_sample, shorts=shorts), work.samples, work.threads)
         for done, (sha, original, copies) in enumerate(decoded, 1):
             sha256.append(sha)
             originals.append(original)
@@ -295,13 +296,16 @@ def _write(building: Path, shorts: Sequence[int], work: _Work) -> None:
         sync_directory(building / str(short))
 
 
-class _Decoded(NamedTuple):
+class DecodedSample(NamedTuple):
+    """One image, ready to be stored."""
+
     sha256: str
     original: Original
     copies: list[NDArray[np.uint8]]  # (C, h, w) a short side
 
 
-def _decoded(sample: Sample, shorts: Sequence[int]) -> _Decoded:
+def decode_sample(sample: Sample, shorts: Sequence[int]) -> DecodedSample:
+    """Decode an image and resize it to every short side. Raises DataError."""
     if sample.array is not None:
         pixels, size = check_array(sample.array, sample.id), 0
         channels = 1 if sample.array.ndim == 2 else 3
@@ -309,4 +313,4 @@ def _decoded(sample: Sample, shorts: Sequence[int]) -> _Decoded:
         pixels, channels = decode(_path(sample))
         size = _path(sample).stat().st_size
     original = Original(pixels.shape[0], pixels.shape[1], channels, size)
-    return _Decoded(pixel_digest(pixels), original, [resize(pixels, short) for short in shorts])
+    return DecodedSample(pixel_digest(pixels), original, resize_each(pixels, shorts))

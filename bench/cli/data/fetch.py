@@ -60,7 +60,7 @@ def fetch(
         typer.echo("interrupted; what has arrived is kept. Run the same command again to go on.", err=True)
         raise typer.Exit(INTERRUPTED) from None
     for note in notes:
-        console.print(f"note: {note}", markup=False)
+        console.print(f"note: {note}", markup=False, soft_wrap=True)
     _conclude(job, console, "is now")
 
 
@@ -87,16 +87,21 @@ def _describe(job: Job, console: Console) -> None:
     table.add_row("to", Text(str(job.folder)))
     console.print(table)
     if job.found is not None:
-        console.print(f"note: {_differing(job)}", markup=False)
+        console.print(f"note: {_differing(job)}", markup=False, soft_wrap=True)
 
 
 def _source(job: Job, i: int) -> str:
     from rich.filesize import decimal
 
+    from bench.data.download import part_of
+
     archive = job.pending[i]
-    if (job.folder / archive.name).is_file():
+    target = job.folder / archive.name
+    if target.is_file():
         return f"{archive.name}  (is there already)"
     size = f"  {decimal(archive.size)}" if archive.size else ""
+    if part_of(target).is_file():
+        size += f"  ({decimal(part_of(target).stat().st_size)} have arrived)"
     return f"{archive.name}{size}  {archive.urls[0] if archive.urls else job.dataset.home}"
 
 
