@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import pty
 import signal
 import subprocess
 import sys
@@ -183,6 +182,8 @@ def test_without_a_terminal_consent_needs_yes(bench: Bench, server: Server, tmp_
 def test_on_a_terminal_consent_is_asked_for(
     env: dict[str, str], server: Server, tmp_path: Path, answer: str, code: int
 ) -> None:
+    import pty
+
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "bench", "data", "fetch", "toy"],

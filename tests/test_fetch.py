@@ -414,8 +414,10 @@ def test_a_data_set_with_a_client_of_its_own(tmp_path: Path) -> None:
     dataset = make(download=client)
     assert fetch(dataset, tmp_path).complete
     (tmp_path / "toy/set/a/1.png").unlink()
-    # It counts as fetched; what its client brought is its client's to know.
+    # It counts as fetched, because what its client brought is its client's to know, until nothing is left.
     assert plan(dataset, NoParams(), tmp_path).complete
+    shutil.rmtree(tmp_path / "toy" / "set")
+    assert fetch(dataset, tmp_path).complete
 
 
 def test_a_client_that_fails_is_not_recorded(tmp_path: Path) -> None:

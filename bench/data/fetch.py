@@ -182,7 +182,7 @@ def _carry_out(job: Job, report: Report, keep: bool) -> list[str]:
             notes += Bringing(job.dataset.name, job.folder, archive, report).bring(keep)
         except DownloadError as error:
             raise DataNotFound(f"{error}\n{by_hand(job)}") from None
-    if job.dataset.download is not None and not job.was_downloaded:
+    if job.dataset.download is not None and (job.found is None or not job.was_downloaded):
         job.dataset.download(job.folder, job.params)
         write_json(job.folder / PRIVATE / "download.json", stamp())
     return notes

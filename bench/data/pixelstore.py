@@ -12,6 +12,7 @@ was left by a killed build and goes.
 
 Decoding runs in threads: Pillow leaves the interpreter lock while it decodes and resizes, which on real
 images was faster than processes (1.9 against 1.5 times one thread on two cores) and needs no second import.
+`python -m benchmarks.store` measures both.
 """
 
 from __future__ import annotations
