@@ -326,6 +326,26 @@ def test_bf16_autocast_and_channels_last_change_rounding_only(name: str) -> None
     torch.testing.assert_close(rough.float(), logits, atol=5e-2, rtol=5e-2)
 
 
+@pytest.mark.parametrize("name", SLIM)
+def test_torch_compile_traces_the_whole_network(name: str) -> None:
+    """Without a break in the graph. Its own backend takes minutes, so one without code generation."""
+    torch.manual_seed(0)
+    net = SLIM[name](3, small(name), 0.0).eval()
+    x = images(2, small(name))
+    logits = torch.compile(net, backend="eager", fullgraph=True)(x)
+    torch.testing.assert_close(logits, net(x), atol=1e-5, rtol=0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["spa", "pervit"])
+def test_compiled_networks_give_the_same_logits(name: str) -> None:
+    torch.manual_seed(0)
+    net = SLIM[name](3, 64, 0.0).eval()
+    with torch.no_grad():
+        logits = torch.compile(net)(images(2, 64))
+        torch.testing.assert_close(logits, net(images(2, 64)), atol=1e-4, rtol=0)
+
+
 def drop_probabilities(net: nn.Module) -> list[float]:
     return [float(m.drop_prob) for m in net.modules() if isinstance(m, DropPath)]
 
@@ -445,6 +465,19 @@ def test_positions_are_computed_once_in_eval_mode(pervit: tuple[PerViT, list[int
     net(images(2, 64)).sum().backward()
     assert len(runs) == 2
     assert net.rpe_proj.weight.grad is not None
+
+
+def test_what_remains_to_compute_with_kept_positions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both figures that `bench show pervit` gives. A trace counts the positions; kept ones are constants."""
+    net = PerViT(3)
+    counted = [measure(net, 224).macs]
+    with torch.no_grad():
+        kept = net.eval().positions()
+    monkeypatch.setattr(PerViT, "positions", lambda self: kept)
+    counted.append(measure(net, 224).macs)
+    billions = [f"{count / 1e9:.2f}" for count in counted if count]
+    assert billions == ["11.49", "4.76"]
+    assert all(figure in OFFERS["pervit"].about for figure in billions)
 
 
 @pytest.mark.parametrize("change", ["in place", "load", "dtype"])
