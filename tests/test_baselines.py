@@ -350,11 +350,24 @@ def drop_probabilities(net: nn.Module) -> list[float]:
     return [float(m.drop_prob) for m in net.modules() if isinstance(m, DropPath)]
 
 
-@pytest.mark.parametrize(("name", "highest"), [("cmt", 0.1), ("smt", 0.2), ("swin", 0.5), ("pervit", 0.1)])
+AUTHORS_RATES = {
+    "swin": 0.5,
+    "convnext_small": 0.4,
+    "cmt": 0.1,
+    "smt": 0.2,
+    "focalnet": 0.3,
+    "pervit": 0.1,
+    "sgformer": 0.1,
+    "spa": 0.1,
+    "cpvt": 0.1,
+}
+
+
+@pytest.mark.parametrize(("name", "highest"), AUTHORS_RATES.items())
 def test_stochastic_depth_rises_linearly_to_the_authors_rate(name: str, highest: float) -> None:
     with torch.device("meta"):
-        rates = sorted({*drop_probabilities(built(OFFERS[name], size=64)), 0.0})
-        none = set(drop_probabilities(built(OFFERS[name], size=64, drop_path=0.0)))
+        rates = sorted({*drop_probabilities(built(OFFERS[name], size=small(name))), 0.0})
+        none = set(drop_probabilities(built(OFFERS[name], size=small(name), drop_path=0.0)))
     assert rates[-1] == pytest.approx(highest)
     steps = [b - a for a, b in pairwise(rates)]
     assert steps == pytest.approx([highest / len(steps)] * len(steps), rel=1e-4)
