@@ -79,6 +79,7 @@ class Datasheet:
             for timing in timings:
                 row[f"{kind}_images_per_s_at_{timing.batch}"] = timing.images_per_s
                 row[f"{kind}_peak_bytes_at_{timing.batch}"] = timing.peak_bytes
+        row["notes"] = "; ".join(self.notes)
         return row
 
 

@@ -113,6 +113,8 @@ def as_markdown(rows: Sequence[Mapping[str, Any]], about: Mapping[str, str]) -> 
         cells = [cell(row[name], SCALES[name]) for name in SHOWN]
         cells += [cell(row[name], 1) for name in speeds] + [cell(row[name], 2**-20) for name in peaks]
         lines.append(f"| {row['model']} | {row['size']} | {' | '.join(cells)} |")
+    if remarks := [f"- {row['model']}: {row['notes']}" for row in rows if row["notes"]]:
+        lines += ["", *remarks]
     return "\n".join(lines) + "\n"
 
 

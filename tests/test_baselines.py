@@ -326,15 +326,48 @@ def test_bf16_autocast_and_channels_last_change_rounding_only(name: str) -> None
     torch.testing.assert_close(rough.float(), logits, atol=5e-2, rtol=5e-2)
 
 
+@pytest.mark.parametrize("name", SLIM)
+def test_torch_compile_traces_the_whole_network(name: str) -> None:
+    """Without a break in the graph. Its own backend takes minutes, so one without code generation."""
+    torch.manual_seed(0)
+    net = SLIM[name](3, small(name), 0.0).eval()
+    x = images(2, small(name))
+    logits = torch.compile(net, backend="eager", fullgraph=True)(x)
+    torch.testing.assert_close(logits, net(x), atol=1e-5, rtol=0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["spa", "pervit"])
+def test_compiled_networks_give_the_same_logits(name: str) -> None:
+    torch.manual_seed(0)
+    net = SLIM[name](3, 64, 0.0).eval()
+    with torch.no_grad():
+        logits = torch.compile(net)(images(2, 64))
+        torch.testing.assert_close(logits, net(images(2, 64)), atol=1e-4, rtol=0)
+
+
 def drop_probabilities(net: nn.Module) -> list[float]:
     return [float(m.drop_prob) for m in net.modules() if isinstance(m, DropPath)]
 
 
-@pytest.mark.parametrize(("name", "highest"), [("cmt", 0.1), ("smt", 0.2), ("swin", 0.5), ("pervit", 0.1)])
+AUTHORS_RATES = {
+    "swin": 0.5,
+    "convnext_small": 0.4,
+    "cmt": 0.1,
+    "smt": 0.2,
+    "focalnet": 0.3,
+    "pervit": 0.1,
+    "sgformer": 0.1,
+    "spa": 0.1,
+    "cpvt": 0.1,
+}
+
+
+@pytest.mark.parametrize(("name", "highest"), AUTHORS_RATES.items())
 def test_stochastic_depth_rises_linearly_to_the_authors_rate(name: str, highest: float) -> None:
     with torch.device("meta"):
-        rates = sorted({*drop_probabilities(built(OFFERS[name], size=64)), 0.0})
-        none = set(drop_probabilities(built(OFFERS[name], size=64, drop_path=0.0)))
+        rates = sorted({*drop_probabilities(built(OFFERS[name], size=small(name))), 0.0})
+        none = set(drop_probabilities(built(OFFERS[name], size=small(name), drop_path=0.0)))
     assert rates[-1] == pytest.approx(highest)
     steps = [b - a for a, b in pairwise(rates)]
     assert steps == pytest.approx([highest / len(steps)] * len(steps), rel=1e-4)
@@ -445,6 +478,19 @@ def test_positions_are_computed_once_in_eval_mode(pervit: tuple[PerViT, list[int
     net(images(2, 64)).sum().backward()
     assert len(runs) == 2
     assert net.rpe_proj.weight.grad is not None
+
+
+def test_what_remains_to_compute_with_kept_positions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both figures that `bench show pervit` gives. A trace counts the positions; kept ones are constants."""
+    net = PerViT(3)
+    counted = [measure(net, 224).macs]
+    with torch.no_grad():
+        kept = net.eval().positions()
+    monkeypatch.setattr(PerViT, "positions", lambda self: kept)
+    counted.append(measure(net, 224).macs)
+    billions = [f"{count / 1e9:.2f}" for count in counted if count]
+    assert billions == ["11.49", "4.76"]
+    assert all(figure in OFFERS["pervit"].about for figure in billions)
 
 
 @pytest.mark.parametrize("change", ["in place", "load", "dtype"])

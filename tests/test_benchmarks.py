@@ -42,6 +42,7 @@ ROWS = [
         "forward_peak_bytes_at_16": None,
         "training_images_per_s_at_16": speed,
         "training_peak_bytes_at_16": None,
+        "notes": "a reconstruction" if name == "b" else "",
     }
     for name, macs, speed in (("a", 4_000_000_000, 3.25), ("b", None, None))
 ]
@@ -74,6 +75,7 @@ def test_the_markdown_gives_units_and_leaves_out_what_was_not_measured(baselines
     text = baselines.as_markdown(ROWS, {"date": "2026-05-06"})
     assert "| a | 224 | 50 | 20 | 4 | 12.5 | 3.25 |" in text
     assert "| b | 224 | 50 | 20 | - | 12.5 | - |" in text
+    assert text.endswith("\n\n- b: a reconstruction\n")
     assert "peak" not in text
     header, rule = (line for line in text.splitlines() if line.startswith(("| model", "| ---")))
     assert header.count("|") == rule.count("|")

@@ -216,6 +216,9 @@ def test_a_model_without_weights_is_never_silently_random() -> None:
     params = imagenet.freeze(ImagenetParams(), MODEL, NoParams())
     with pytest.raises(WeightsError, match=r"tiny has no ImageNet weights.*strategy\.imagenet\.weights=FILE"):
         initialize(network(), params)
+    assert imagenet.OFFER.initialize
+    with pytest.raises(WeightsError, match=r"give a file with --set model\.tiny\.weights=FILE"):
+        imagenet.OFFER.initialize(network(), MODEL, LocalWeights(), params)
 
 
 def test_scratch_changes_nothing() -> None:

@@ -10,7 +10,7 @@ import pytest
 from bench import ConfigError, UnknownName
 from bench.plugins import catalog
 from bench.spec import key
-from bench.study import Plan, StudyFile, baseline_names, expand, make_study
+from bench.study import Plan, StudyFile, baseline_names, expand, make_study, read_study
 
 ALL = ["swin", "convnext_small", "cmt", "smt", "focalnet", "pervit", "sgformer", "spa", "cpvt"]
 
@@ -47,6 +47,15 @@ def test_parameters_of_a_baseline_can_be_set() -> None:
 def test_an_unknown_baseline_is_one_clear_error(name: str, remedy: str) -> None:
     with pytest.raises(UnknownName, match=f"unknown baseline '{name}'; {remedy}"):
         models(baselines=(name,))
+
+
+STUDIES = sorted((Path(__file__).parent.parent / "studies").glob("*.toml"))
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_every_study_of_the_source_tree_can_be_made(path: Path) -> None:
+    study = make_study(read_study(path), catalog())
+    assert expand(study, catalog(), lambda dataset, round_: "0" * 64).units
 
 
 # --- cells that cannot exist -------------------------------------------------------------------------

@@ -272,6 +272,7 @@ def test_latex_escapes_and_balances(awkward: Table) -> None:
 
 def test_csv_has_full_precision_and_one_line_a_row(awkward: Table) -> None:
     rows = list(csv.DictReader(io.StringIO(reporters.csv([awkward, awkward]))))
+    assert {row["footer"] for row in rows} == {" | ".join(awkward.footer)} != {""}
     assert len(rows) == 8
     found = {row["method"]: row for row in rows}
     assert float(found["a_b[red]|50%"]["accuracy_mean"]) == 0.61231

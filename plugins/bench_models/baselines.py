@@ -126,7 +126,10 @@ SMT = _own(
 PERVIT = _own(
     sizes.PERVIT,
     published_as="PerViT",
-    about="PerViT-S: attention weighed by learnt peripheral regions",
+    about=(
+        "PerViT-S: attention weighed by learnt peripheral regions, which evaluation computes once and keeps "
+        "(4.76 of 11.49 GMACs at 224 pixels remain for each image)"
+    ),
     citation="J. Min et al., NeurIPS 2022, arXiv:2206.06801",
     licence="checkpoint: linked from https://github.com/juhongm999/pervit (Apache-2.0)",
     build=_build_pervit,

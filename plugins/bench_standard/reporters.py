@@ -106,13 +106,14 @@ def _rows(table: Table, escape: Callable[[str], str], bold: str, both: str) -> l
 
 
 def csv(tables: list[Table]) -> str:
-    """One line a row of any table; fractions in full precision, empty where there is no number."""
+    """One line a row of any table; fractions in full precision, empty where there is no number. The footer,
+    which says what the numbers are not, is on every line: lines are read without the table around them."""
     names = list(dict.fromkeys(column.name for table in tables for column in table.columns))
     text = io.StringIO()
     heads = ["dataset", "protocol", "kind", "model", "method", "rounds_done", "rounds_asked"]
     measures = [f"{name}_{part}" for name in names for part in ("mean", "sd")]
     writer = csv_.writer(text, lineterminator="\n")
-    writer.writerow([*heads, "gmacs", "mparams", *measures, "note"])
+    writer.writerow([*heads, "gmacs", "mparams", *measures, "note", "footer"])
     for table in tables:
         for row in table.rows:
             numbers = [row.gmacs, row.mparams]
@@ -121,7 +122,9 @@ def csv(tables: list[Table]) -> str:
                 numbers += [value.mean, value.spread] if value else [None, None]
             first = [table.title, table.protocol, row.kind, row.model, row.method]
             shown = ["" if n is None or math.isnan(n) else repr(n) for n in numbers]
-            writer.writerow([*first, row.rounds_done, row.rounds_asked, *shown, row.note])
+            writer.writerow(
+                [*first, row.rounds_done, row.rounds_asked, *shown, row.note, " | ".join(table.footer)]
+            )
     return text.getvalue()
 
 
