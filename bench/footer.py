@@ -96,12 +96,13 @@ def _audit(group: Sequence[Scored]) -> Iterator[str]:
             text += f"THE SPLIT LEAKS: validation and test images with a twin on another side: {exposed}."
         else:
             text += "no duplicates and no group on two sides of a split."
-        if kept := max(audit["kept_out"] for audit in of_it):
+        kept, odd = (max(audit[name] for audit in of_it) for name in ("kept_out", "contradicted"))
+        if odd:
+            text += f" Up to {odd} validation and test images have a duplicate of another label."
+        elif kept:
             text += (
                 f" {kept} images whose duplicates carry another label are neither validated nor tested on."
             )
-        if odd := max(audit["contradicted"] for audit in of_it):
-            text += f" Up to {odd} validation and test images have a duplicate of another label."
         yield text
         for remark in dict.fromkeys(remark for audit in of_it for remark in audit["remarks"]):
             yield f"Audit {hash_[:8]}: {remark}."
