@@ -92,6 +92,27 @@ def test_a_checkpoint_fits_its_model_and_no_other(tmp_path: Path) -> None:
         assert text in shown
 
 
+@pytest.mark.parametrize(
+    ("name", "address"),
+    [
+        ("cmt", "https://github.com/ggjy/CMT.pytorch/releases/"),
+        ("swin", "https://github.com/SwinTransformer/storage/releases/"),
+        ("resnet18", "pretrained weights carry their own licences"),
+    ],
+)
+def test_show_says_where_a_checkpoint_is_and_how_to_give_it(name: str, address: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "bench", "show", name],
+        env=os.environ | {"COLUMNS": "250"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    assert f"a local file: --set model.{name}.weights=FILE" in done.stdout
+    assert address in done.stdout
+
+
 def test_two_models_start_from_two_files_in_one_study(tmp_path: Path) -> None:
     """And one that is given the other's says what is missing and unexpected."""
     files = {"cmt": tmp_path / "cmt_small.pth", "convnext_small": tmp_path / "convnext_small.pth"}
