@@ -263,8 +263,8 @@ def test_a_list_survives_a_broken_index(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("fetch", "toi"), "unknown dataset 'toi'; did you mean toy?"),
-        (("verify", "toi"), "unknown dataset 'toi'; did you mean toy?"),
+        (("fetch", "toyy"), "unknown dataset 'toyy'; did you mean toy?"),
+        (("verify", "toyy"), "unknown dataset 'toyy'; did you mean toy?"),
         (
             ("fetch", "phantom"),
             "phantom has no download; nothing to fetch: the images",

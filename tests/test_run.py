@@ -103,7 +103,7 @@ def test_pretraining_sees_training_images_only(run: Run, tmp_path: Path) -> None
     images = open_images(spec.dataset, tmp_path, tmp_path / "results", (32,))
     from bench.data import splits
 
-    split = splits.load(tmp_path / "results", "phantom", spec.split, images)
+    split = splits.load(tmp_path / "results", images, spec.split)
     view = images.view(32)
     shown = {t.numpy().tobytes() for batch in Counted.seen for t in batch.contiguous()}
     for part in ("val", "test"):
