@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from bench.engine import checkpoint, loop
 from bench.engine.batches import Batch
+from bench.engine.feeds import Feed
 from bench.errors import TrainingError
 from bench.types import Progress
 
@@ -61,7 +62,7 @@ class Killed(Exception):
 @pytest.mark.parametrize("killed_after", [1, 3, 4, 8, 11])
 def test_a_killed_training_resumes_bit_for_bit(tmp_path: Path, killed_after: int) -> None:
     whole = toy()
-    expected = loop.optimize(whole, epoch_batches, BUDGET, job(tmp_path / "a"))
+    expected = loop.optimize(whole, Feed(epoch_batches), BUDGET, job(tmp_path / "a"))
 
     steps = 0
 
@@ -74,10 +75,10 @@ def test_a_killed_training_resumes_bit_for_bit(tmp_path: Path, killed_after: int
             yield batch
 
     with pytest.raises(Killed):
-        loop.optimize(toy(), until_killed, BUDGET, job(tmp_path / "b"))
+        loop.optimize(toy(), Feed(until_killed), BUDGET, job(tmp_path / "b"))
     resumed = toy()
     torch.manual_seed(999)  # whatever ran before in this process must not matter
-    found = loop.optimize(resumed, epoch_batches, BUDGET, job(tmp_path / "b"))
+    found = loop.optimize(resumed, Feed(epoch_batches), BUDGET, job(tmp_path / "b"))
     assert found.losses == expected.losses
     assert found.resumed_from <= killed_after // BUDGET.steps
     assert (found.resumed_from > 0) == (killed_after >= BUDGET.steps)
@@ -87,7 +88,7 @@ def test_a_killed_training_resumes_bit_for_bit(tmp_path: Path, killed_after: int
 
 def test_a_damaged_checkpoint_is_discarded(tmp_path: Path) -> None:
     (tmp_path / "toy.pt").write_bytes(b"half a checkpo")
-    assert loop.optimize(toy(), epoch_batches, BUDGET, job(tmp_path)).resumed_from == 0
+    assert loop.optimize(toy(), Feed(epoch_batches), BUDGET, job(tmp_path)).resumed_from == 0
 
 
 def test_a_crash_while_saving_keeps_the_old_checkpoint(
@@ -131,7 +132,9 @@ def test_accumulation_gives_the_gradient_of_the_whole_batch(tmp_path: Path) -> N
     for accumulate in (1, 3, 8):
         torch.manual_seed(0)
         module = Plain()
-        loop.optimize(module, epoch_batches, BUDGET, job(tmp_path / str(accumulate), accumulate=accumulate))
+        loop.optimize(
+            module, Feed(epoch_batches), BUDGET, job(tmp_path / str(accumulate), accumulate=accumulate)
+        )
         results.append(torch.cat([p.detach().flatten() for p in module.parameters()]))
     torch.testing.assert_close(results[1], results[0], rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(results[2], results[0], rtol=1e-4, atol=1e-6)
@@ -143,7 +146,7 @@ def test_a_loss_that_is_not_finite_stops_with_a_remedy(tmp_path: Path) -> None:
             return super().forward(x) * math.inf
 
     with pytest.raises(TrainingError, match=r"loss is (inf|nan) in epoch 1; lower protocol\.pretrain"):
-        loop.optimize(Exploding(), epoch_batches, BUDGET, job(tmp_path))
+        loop.optimize(Exploding(), Feed(epoch_batches), BUDGET, job(tmp_path))
 
 
 @pytest.mark.parametrize("killed_in", [None, 2, 3])
@@ -158,14 +161,14 @@ def test_validation_keeps_the_best_epoch_also_across_a_resume(tmp_path: Path, ki
 
     if killed_in is not None:
         with pytest.raises(Killed):
-            loop.optimize(module, epoch_batches, BUDGET, job(tmp_path), validate)
+            loop.optimize(module, Feed(epoch_batches), BUDGET, job(tmp_path), validate)
         # What the checkpoint does not hold is scored again.
         saved = checkpoint.load(tmp_path / "toy.pt", torch.device("cpu"))
         assert saved
         del states[saved["epoch"] :]
         killed_in = None
         module = toy()
-    history = loop.optimize(module, epoch_batches, BUDGET, job(tmp_path), validate)
+    history = loop.optimize(module, Feed(epoch_batches), BUDGET, job(tmp_path), validate)
     assert history.scores == scores
     for name, value in module.state_dict().items():
         assert torch.equal(value, states[1][name])
@@ -186,7 +189,7 @@ def test_vectors_and_listed_names_are_not_decayed() -> None:
 
 def test_progress_tells_every_step(tmp_path: Path) -> None:
     told: list[Progress] = []
-    history = loop.optimize(toy(), epoch_batches, BUDGET, job(tmp_path, told))
+    history = loop.optimize(toy(), Feed(epoch_batches), BUDGET, job(tmp_path, told))
     assert [(n.epoch, n.done) for n in told] == [(e, s) for e in (1, 2, 3, 4) for s in (1, 2, 3)]
     assert told[2].loss == pytest.approx(history.losses[0])
     assert history.steps == 12
