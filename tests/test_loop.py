@@ -109,6 +109,68 @@ def test_a_crash_while_saving_keeps_the_old_checkpoint(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_checkpoint_is_what_the_state_was_when_it_was_taken(tmp_path: Path) -> None:
+    path, weight = tmp_path / "c.pt", torch.zeros(1000)
+    with checkpoint.Writer(path) as writer:
+        writer.write({"epoch": 1, "module": {"w": weight}, "moments": [weight, (weight, 2)]})
+        weight.fill_(5.0)  # the training goes on while the file is written
+    found = checkpoint.load(path, torch.device("cpu"))
+    assert found
+    assert (found["module"]["w"] == 0).all()
+    assert (found["moments"][1][0] == 0).all()
+
+
+def test_checkpoints_follow_one_another_and_the_last_is_on_disk(tmp_path: Path) -> None:
+    path = tmp_path / "c.pt"
+    with checkpoint.Writer(path) as writer:
+        for epoch in range(20):
+            writer.write({"epoch": epoch})
+    assert checkpoint.load(path, torch.device("cpu")) == {"epoch": 19}
+    assert [p.name for p in tmp_path.iterdir()] == ["c.pt"]
+
+
+def test_the_next_checkpoint_is_due_by_the_cost_of_the_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(checkpoint, "clock", lambda: now[0])
+    monkeypatch.setattr(checkpoint, "snapshot", lambda state: (now.__setitem__(0, now[0] + 1.0), state)[1])
+    with checkpoint.Writer(tmp_path / "c.pt") as writer:
+        assert writer.due()
+        writer.write({"epoch": 1})
+        writer.settle()
+        now[0] = 49.0
+        assert not writer.due()
+        now[0] = 51.0
+        assert writer.due()
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_what_writing_suffers_is_raised_but_hides_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: bool
+) -> None:
+    def full(state: object, file: object) -> None:
+        raise OSError("disk full")
+
+    def train(writer: checkpoint.Writer) -> None:
+        writer.write({"epoch": 1})
+        if own:
+            raise Killed
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(Killed if own else TrainingError), checkpoint.Writer(tmp_path / "c.pt") as writer:
+        train(writer)
+
+
+def test_a_full_disk_ends_a_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(state: object, file: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(TrainingError, match=r"toy\.pt: .*disk full.*; free some space"):
+        loop.optimize(toy(), Feed(epoch_batches), BUDGET, job(tmp_path))
+
+
 def test_schedule_warms_up_linearly_and_falls_by_a_cosine_to_zero() -> None:
     budget = loop.Budget(10, 10, 1.0, (0.9, 0.95), 0.0, warmup=0.2)
     rates = [loop.learning_rate(step, budget) for step in range(100)]

@@ -17,6 +17,10 @@ from typing import Any, Self
 
 import torch
 
+from bench.errors import TrainingError
+
+clock = time.perf_counter
+
 
 class Writer:
     """Writes checkpoints of one training to `path`, one after another, beside the training.
@@ -35,21 +39,29 @@ class Writer:
     def due(self) -> bool:
         """Whether the last one is written and long enough ago. Raises what writing it raised."""
         if self.pending is not None and self.pending.done():
-            self._settle()
-        return self.pending is None and time.perf_counter() - self.begun >= 50 * self.cost
+            self.settle()
+        return self.pending is None and clock() - self.begun >= 50 * self.cost
 
     def write(self, state: dict[str, Any]) -> None:
         """Copy `state` now and write it later; training may go on changing it."""
-        self._settle()
-        self.begun = time.perf_counter()
+        self.settle()
+        self.begun = clock()
         copy = snapshot(state)
-        self.cost = time.perf_counter() - self.begun
+        self.cost = clock() - self.begun
         self.pending = self.pool.submit(_timed_save, self.path, copy)
 
-    def _settle(self) -> None:
+    def settle(self) -> None:
+        """Wait for the last one to be on disk. Raises TrainingError if it could not be written."""
         pending, self.pending = self.pending, None
-        if pending is not None:
+        if pending is None:
+            return
+        try:
             self.cost += pending.result()
+        except OSError as error:
+            raise TrainingError(
+                f"{self.path}: the checkpoint cannot be written ({error.strerror or error}); free some space "
+                "there, or choose another results folder"
+            ) from error
 
     def __enter__(self) -> Self:
         return self
@@ -59,7 +71,7 @@ class Writer:
     ) -> None:
         self.pool.shutdown(wait=True)
         if error is None:
-            self._settle()
+            self.settle()
 
 
 def snapshot(value: Any) -> Any:
@@ -74,9 +86,9 @@ def snapshot(value: Any) -> Any:
 
 
 def _timed_save(path: Path, state: dict[str, Any]) -> float:
-    started = time.perf_counter()
+    started = clock()
     save(path, state)
-    return time.perf_counter() - started
+    return clock() - started
 
 
 def save(path: Path, state: dict[str, Any]) -> None:

@@ -33,6 +33,7 @@ STEPS, BEFORE = 20, 5  # timed, after those that warm up and capture
 log = logging.getLogger("bench")
 
 Build = Callable[[nn.Module, torch.memory_format], "Step"]
+Clock = Callable[[], float]
 
 
 def arranged(value: Tensor, memory_format: torch.memory_format) -> Tensor:
@@ -40,7 +41,9 @@ def arranged(value: Tensor, memory_format: torch.memory_format) -> Tensor:
     return value.contiguous(memory_format=memory_format) if value.ndim == 4 else value
 
 
-def choose(module: nn.Module, sample: Batch, build: Build, job: Job) -> torch.memory_format:
+def choose(
+    module: nn.Module, sample: Batch, build: Build, job: Job, clock: Clock = time.perf_counter
+) -> torch.memory_format:
     """The format in which steps of `module` on `sample` are fastest. `build` makes a step of a copy.
 
     Kept in `job.layouts` by device, PyTorch, network, batch and precision. Where it cannot be tried
@@ -51,7 +54,10 @@ def choose(module: nn.Module, sample: Batch, build: Build, job: Job) -> torch.me
     found = _read(file)
     if found is None:
         try:
-            seconds = {name: _time(copy.deepcopy(module), sample, build, name, job) for name in FORMATS}
+            seconds = {
+                name: _time(build(copy.deepcopy(module).train(), memory_format), sample, job, clock)
+                for name, memory_format in FORMATS.items()
+            }
         except Exception as error:  # a trial must not cost the training
             log.warning(
                 "memory formats cannot be tried (%s: %s); using %s", type(error).__name__, error, DEFAULT
@@ -62,16 +68,15 @@ def choose(module: nn.Module, sample: Batch, build: Build, job: Job) -> torch.me
     return FORMATS[found]
 
 
-def _time(module: nn.Module, sample: Batch, build: Build, name: str, job: Job) -> float:
-    step = build(module.train(), FORMATS[name])
+def _time(step: Step, sample: Batch, job: Job, clock: Clock) -> float:
     times = []
     for i in range(BEFORE + STEPS):
-        started = time.perf_counter()
+        started = clock()
         step(sample, 0.0)
         if job.device.type == "cuda":
             torch.cuda.synchronize(job.device)
         if i >= BEFORE:
-            times.append(time.perf_counter() - started)
+            times.append(clock() - started)
     return statistics.median(times)
 
 
