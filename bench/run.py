@@ -139,6 +139,8 @@ def _train_within_memory(spec: PretrainSpec | RunSpec, workplace: Workplace, rep
                 run(spec, workplace, report, accumulate)
             return
         except torch.OutOfMemoryError:
+            if workplace.shared:  # the executor tries again with fewer units at once
+                raise
             if accumulate >= batch:
                 raise TrainingError(
                     f"{spec.label}: memory ran out even with one image at a time; "
