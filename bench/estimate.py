@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Iterable
-from itertools import islice
+from itertools import chain, count, islice
 from typing import Any, NamedTuple
 
 from bench import provenance
@@ -63,8 +63,8 @@ class Estimator:
         images = open_images(spec.dataset, self.workplace.data, self.workplace.results, shorts(spec))
         split = splits.load(self.workplace.results, images, spec.split)
         if isinstance(spec, PretrainSpec):
-            count = len(pretraining_images(split, spec.pretrain.data))
-            return spec.pretrain.epochs * steps_per_epoch(count, spec.pretrain.batch)
+            images_seen = len(pretraining_images(split, spec.pretrain.data))
+            return spec.pretrain.epochs * steps_per_epoch(images_seen, spec.pretrain.batch)
         return spec.finetune.epochs * steps_per_epoch(len(split.indices("train")), spec.finetune.batch)
 
 
@@ -72,7 +72,8 @@ def probe(spec: PretrainSpec | RunSpec, workplace: Workplace) -> float:
     """Seconds a training step, measured on the unit's own network and images."""
     import torch
 
-    from bench.engine.loop import Job, make_optimizer, train_step
+    from bench.engine.graph import WARMUP
+    from bench.engine.loop import Job, make_step
     from bench.workbench import finetuning, pretraining, set_up
 
     desk = set_up(spec, workplace)
@@ -80,15 +81,18 @@ def probe(spec: PretrainSpec | RunSpec, workplace: Workplace) -> float:
     nowhere = workplace.scratch / "checkpoints" / "probe.pt"  # named by the job, never written
     job = Job(spec.label, training.stage, 0, desk.device, nowhere, lambda news: None, spec.precision)
     training.module.train()
-    optimizer = make_optimizer(training.module, training.budget)
+    step = make_step(training.module, training.feed, training.budget, job)
+    # On a GPU the first steps are ordinary ones, and then the step is captured.
+    before = 1 if desk.device.type == "cpu" else WARMUP + 1
     times = []
-    for batch in islice(training.epoch_batches(0), PROBE_STEPS + 1):
+    batches = chain.from_iterable(map(training.feed.epoch, count()))
+    for batch in islice(batches, PROBE_STEPS + before):
         started = time.perf_counter()
-        train_step(training.module, optimizer, batch, job)
+        step(batch, 0.0)
         if desk.device.type == "cuda":
             torch.cuda.synchronize(desk.device)
         times.append(time.perf_counter() - started)
-    return statistics.median(times[1:] or times)
+    return statistics.median(times[before:])
 
 
 def _kind_of_work(spec: PretrainSpec | RunSpec) -> str:

@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     from bench.data.splits import Split
     from bench.engine.loop import History, Job
 
-EVALUATION_BATCH = 64
-
 
 def execute(spec: UnitSpec, workplace: Workplace, report: Report) -> Outcome:
     """Do one unit and store its record. What a unit can suffer becomes a failure record and an outcome;
@@ -141,6 +139,8 @@ def _train_within_memory(spec: PretrainSpec | RunSpec, workplace: Workplace, rep
                 run(spec, workplace, report, accumulate)
             return
         except torch.OutOfMemoryError:
+            if workplace.shared:  # the executor tries again with fewer units at once
+                raise
             if accumulate >= batch:
                 raise TrainingError(
                     f"{spec.label}: memory ran out even with one image at a time; "
@@ -173,11 +173,13 @@ def _optimize(
         report=report,
         precision=spec.precision,
         accumulate=accumulate,
+        layouts=workplace.scratch / "layouts",
+        compile=workplace.compile,
     )
     validate = None
     if isinstance(spec, RunSpec) and spec.finetune.selection == "best":
         validate = partial(_validation_accuracy, desk, job)
-    return optimize(training.module, training.epoch_batches, training.budget, job, validate), job
+    return optimize(training.module, training.feed, training.budget, job, validate), job
 
 
 def _validation_accuracy(desk: Workbench, job: Job) -> float:
@@ -186,11 +188,11 @@ def _validation_accuracy(desk: Workbench, job: Job) -> float:
 
 
 def _predict(desk: Workbench, indices: NDArray[np.int64], job: Job) -> Predictions:
-    from bench.engine.batches import evaluation_batches
+    from bench.engine import feeds
     from bench.engine.loop import predict
 
     images, size = desk.images, desk.context.size
-    batches = evaluation_batches(images.view(size), indices, batch=EVALUATION_BATCH, size=size)
+    batches = feeds.evaluation(images.view(size), indices, desk.device, size=size)
     return Predictions(
         classes=images.classes,
         ids=tuple(images.ids[i] for i in indices),
@@ -225,6 +227,7 @@ def _record(
             "resumed_from_epoch": history.resumed_from,
         },
         "accumulate": accumulate,
+        "engine": history.engine,  # what was chosen for speed alone
         "provenance": _provenance(spec, workplace),
         "notes": notes,
     }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -156,15 +157,21 @@ class Context:
 
     def normalize(self, images: Tensor) -> Tensor:
         """uint8 images (B, 3, H, W) to float32 with this context's mean and std."""
-        mean = images.new_tensor(self.normalization.mean, dtype=_float32()).mul(255).view(1, 3, 1, 1)
-        std = images.new_tensor(self.normalization.std, dtype=_float32()).mul(255).view(1, 3, 1, 1)
-        return images.to(_float32()).sub(mean).div(std)
+        import torch
+
+        mean, std = _moments(self.normalization, images.device)
+        return images.to(torch.float32).sub(mean).div(std)
 
 
-def _float32() -> Any:
+@lru_cache(maxsize=16)
+def _moments(normalization: Normalization, device: Any) -> tuple[Tensor, Tensor]:
+    """Mean and std of 8-bit levels, (1, 3, 1, 1), on `device` once: a copy a batch would stall a GPU."""
     import torch
 
-    return torch.float32
+    with torch.inference_mode(False):  # the first to ask may be an evaluation, the next a training
+        mean = torch.tensor(normalization.mean, dtype=torch.float32, device=device)
+        std = torch.tensor(normalization.std, dtype=torch.float32, device=device)
+        return mean.mul(255).view(1, 3, 1, 1), std.mul(255).view(1, 3, 1, 1)
 
 
 @dataclass(frozen=True)
@@ -302,6 +309,9 @@ class Workplace:
     device: str = "cpu"
     threads: int = 1
     asked: Mapping[str, Any] = field(default_factory=dict)  # the command's protocol and rounds, for records
+    compile: bool = False  # torch.compile what is trained
+    jobs: int = 1  # units at work at once, where the executor can
+    shared: bool = False  # other units are at work on this device now
 
     @property
     def scratch(self) -> Path:

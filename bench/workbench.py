@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bench import plugins, store
 from bench.errors import ConfigError, StoreError
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from bench.data.audit import Audit
     from bench.data.images import Images
     from bench.data.splits import Split
+    from bench.engine.feeds import Feed
     from bench.engine.loop import Budget
     from bench.spec import AuditSettings
     from bench.study import Study
@@ -47,7 +48,7 @@ class Training:
     """What the loop needs for one stage."""
 
     module: nn.Module
-    epoch_batches: Callable[[int], Iterator[Any]]
+    feed: Feed
     budget: Budget
     stage: str
 
@@ -202,7 +203,8 @@ def shorts(spec: PretrainSpec | RunSpec) -> tuple[int, ...]:
 
 def pretraining(spec: PretrainSpec, desk: Workbench) -> Training:
     """The objective, the batches and the budget of a pretraining. Also used to probe its speed."""
-    from bench.engine.batches import pretraining_batches, steps_per_epoch
+    from bench.engine import feeds
+    from bench.engine.batches import steps_per_epoch
     from bench.engine.loop import Budget
 
     assert desk.strategy.objective
@@ -221,23 +223,22 @@ def pretraining(spec: PretrainSpec, desk: Workbench) -> Training:
         settings.warmup,
     )
 
-    def epoch(seed: int) -> Iterator[Any]:
-        return pretraining_batches(
-            view,
-            indices,
-            batch=settings.batch,
-            size=spec.size,
-            scale=settings.scale,
-            flip=settings.flip,
-            seed=seed,
-        )
-
-    return Training(module, epoch, budget, "pretrain")
+    feed = feeds.pretraining(
+        view,
+        indices,
+        desk.device,
+        batch=settings.batch,
+        size=spec.size,
+        scale=settings.scale,
+        flip=settings.flip,
+    )
+    return Training(module, feed, budget, "pretrain")
 
 
 def finetuning(spec: RunSpec, desk: Workbench) -> Training:
     """The classifier, the batches and the budget of a fine-tuning. Also used to probe its speed."""
-    from bench.engine.batches import finetuning_batches, steps_per_epoch
+    from bench.engine import feeds
+    from bench.engine.batches import steps_per_epoch
     from bench.engine.loop import Budget, Classifier
 
     settings = spec.finetune
@@ -252,19 +253,17 @@ def finetuning(spec: RunSpec, desk: Workbench) -> Training:
         settings.warmup,
     )
 
-    def epoch(seed: int) -> Iterator[Any]:
-        return finetuning_batches(
-            view,
-            desk.images.labels,
-            indices,
-            batch=settings.batch,
-            size=spec.size,
-            flip=settings.flip,
-            seed=seed,
-        )
-
+    feed = feeds.finetuning(
+        view,
+        desk.images.labels,
+        indices,
+        desk.device,
+        batch=settings.batch,
+        size=spec.size,
+        flip=settings.flip,
+    )
     module = Classifier(desk.net, desk.context.normalize)
-    return Training(module, epoch, budget, "fine-tune")
+    return Training(module, feed, budget, "fine-tune")
 
 
 def as_encoder(desk: Workbench) -> Encoder:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from bench.engine import checkpoint, loop
 from bench.engine.batches import Batch
+from bench.engine.feeds import Feed
 from bench.errors import TrainingError
 from bench.types import Progress
 
@@ -61,7 +62,7 @@ class Killed(Exception):
 @pytest.mark.parametrize("killed_after", [1, 3, 4, 8, 11])
 def test_a_killed_training_resumes_bit_for_bit(tmp_path: Path, killed_after: int) -> None:
     whole = toy()
-    expected = loop.optimize(whole, epoch_batches, BUDGET, job(tmp_path / "a"))
+    expected = loop.optimize(whole, Feed(epoch_batches), BUDGET, job(tmp_path / "a"))
 
     steps = 0
 
@@ -74,10 +75,10 @@ def test_a_killed_training_resumes_bit_for_bit(tmp_path: Path, killed_after: int
             yield batch
 
     with pytest.raises(Killed):
-        loop.optimize(toy(), until_killed, BUDGET, job(tmp_path / "b"))
+        loop.optimize(toy(), Feed(until_killed), BUDGET, job(tmp_path / "b"))
     resumed = toy()
     torch.manual_seed(999)  # whatever ran before in this process must not matter
-    found = loop.optimize(resumed, epoch_batches, BUDGET, job(tmp_path / "b"))
+    found = loop.optimize(resumed, Feed(epoch_batches), BUDGET, job(tmp_path / "b"))
     assert found.losses == expected.losses
     assert found.resumed_from <= killed_after // BUDGET.steps
     assert (found.resumed_from > 0) == (killed_after >= BUDGET.steps)
@@ -87,7 +88,7 @@ def test_a_killed_training_resumes_bit_for_bit(tmp_path: Path, killed_after: int
 
 def test_a_damaged_checkpoint_is_discarded(tmp_path: Path) -> None:
     (tmp_path / "toy.pt").write_bytes(b"half a checkpo")
-    assert loop.optimize(toy(), epoch_batches, BUDGET, job(tmp_path)).resumed_from == 0
+    assert loop.optimize(toy(), Feed(epoch_batches), BUDGET, job(tmp_path)).resumed_from == 0
 
 
 def test_a_crash_while_saving_keeps_the_old_checkpoint(
@@ -106,6 +107,68 @@ def test_a_crash_while_saving_keeps_the_old_checkpoint(
     assert checkpoint.load(path, torch.device("cpu")) == {"epoch": 1}
     checkpoint.discard(path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_checkpoint_is_what_the_state_was_when_it_was_taken(tmp_path: Path) -> None:
+    path, weight = tmp_path / "c.pt", torch.zeros(1000)
+    with checkpoint.Writer(path) as writer:
+        writer.write({"epoch": 1, "module": {"w": weight}, "moments": [weight, (weight, 2)]})
+        weight.fill_(5.0)  # the training goes on while the file is written
+    found = checkpoint.load(path, torch.device("cpu"))
+    assert found
+    assert (found["module"]["w"] == 0).all()
+    assert (found["moments"][1][0] == 0).all()
+
+
+def test_checkpoints_follow_one_another_and_the_last_is_on_disk(tmp_path: Path) -> None:
+    path = tmp_path / "c.pt"
+    with checkpoint.Writer(path) as writer:
+        for epoch in range(20):
+            writer.write({"epoch": epoch})
+    assert checkpoint.load(path, torch.device("cpu")) == {"epoch": 19}
+    assert [p.name for p in tmp_path.iterdir()] == ["c.pt"]
+
+
+def test_the_next_checkpoint_is_due_by_the_cost_of_the_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(checkpoint, "clock", lambda: now[0])
+    monkeypatch.setattr(checkpoint, "snapshot", lambda state: (now.__setitem__(0, now[0] + 1.0), state)[1])
+    with checkpoint.Writer(tmp_path / "c.pt") as writer:
+        assert writer.due()
+        writer.write({"epoch": 1})
+        writer.settle()
+        now[0] = 49.0
+        assert not writer.due()
+        now[0] = 51.0
+        assert writer.due()
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_what_writing_suffers_is_raised_but_hides_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: bool
+) -> None:
+    def full(state: object, file: object) -> None:
+        raise OSError("disk full")
+
+    def train(writer: checkpoint.Writer) -> None:
+        writer.write({"epoch": 1})
+        if own:
+            raise Killed
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(Killed if own else TrainingError), checkpoint.Writer(tmp_path / "c.pt") as writer:
+        train(writer)
+
+
+def test_a_full_disk_ends_a_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(state: object, file: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(TrainingError, match=r"toy\.pt: .*disk full.*; free some space"):
+        loop.optimize(toy(), Feed(epoch_batches), BUDGET, job(tmp_path))
 
 
 def test_schedule_warms_up_linearly_and_falls_by_a_cosine_to_zero() -> None:
@@ -131,7 +194,9 @@ def test_accumulation_gives_the_gradient_of_the_whole_batch(tmp_path: Path) -> N
     for accumulate in (1, 3, 8):
         torch.manual_seed(0)
         module = Plain()
-        loop.optimize(module, epoch_batches, BUDGET, job(tmp_path / str(accumulate), accumulate=accumulate))
+        loop.optimize(
+            module, Feed(epoch_batches), BUDGET, job(tmp_path / str(accumulate), accumulate=accumulate)
+        )
         results.append(torch.cat([p.detach().flatten() for p in module.parameters()]))
     torch.testing.assert_close(results[1], results[0], rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(results[2], results[0], rtol=1e-4, atol=1e-6)
@@ -143,7 +208,7 @@ def test_a_loss_that_is_not_finite_stops_with_a_remedy(tmp_path: Path) -> None:
             return super().forward(x) * math.inf
 
     with pytest.raises(TrainingError, match=r"loss is (inf|nan) in epoch 1; lower protocol\.pretrain"):
-        loop.optimize(Exploding(), epoch_batches, BUDGET, job(tmp_path))
+        loop.optimize(Exploding(), Feed(epoch_batches), BUDGET, job(tmp_path))
 
 
 @pytest.mark.parametrize("killed_in", [None, 2, 3])
@@ -158,14 +223,14 @@ def test_validation_keeps_the_best_epoch_also_across_a_resume(tmp_path: Path, ki
 
     if killed_in is not None:
         with pytest.raises(Killed):
-            loop.optimize(module, epoch_batches, BUDGET, job(tmp_path), validate)
+            loop.optimize(module, Feed(epoch_batches), BUDGET, job(tmp_path), validate)
         # What the checkpoint does not hold is scored again.
         saved = checkpoint.load(tmp_path / "toy.pt", torch.device("cpu"))
         assert saved
         del states[saved["epoch"] :]
         killed_in = None
         module = toy()
-    history = loop.optimize(module, epoch_batches, BUDGET, job(tmp_path), validate)
+    history = loop.optimize(module, Feed(epoch_batches), BUDGET, job(tmp_path), validate)
     assert history.scores == scores
     for name, value in module.state_dict().items():
         assert torch.equal(value, states[1][name])
@@ -186,7 +251,7 @@ def test_vectors_and_listed_names_are_not_decayed() -> None:
 
 def test_progress_tells_every_step(tmp_path: Path) -> None:
     told: list[Progress] = []
-    history = loop.optimize(toy(), epoch_batches, BUDGET, job(tmp_path, told))
+    history = loop.optimize(toy(), Feed(epoch_batches), BUDGET, job(tmp_path, told))
     assert [(n.epoch, n.done) for n in told] == [(e, s) for e in (1, 2, 3, 4) for s in (1, 2, 3)]
     assert told[2].loss == pytest.approx(history.losses[0])
     assert history.steps == 12

@@ -5,6 +5,7 @@ Nothing heavy is imported before a command runs, so that help and completion ans
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from types import FrameType
@@ -57,6 +58,9 @@ def _bench(
 def main() -> None:
     """Entry point: a BenchError is one line on stderr and exit code 2 (1 if it was not a usage error)."""
     signal.signal(signal.SIGTERM, _interrupt)
+    # Before torch is loaded: threads that wait for each other sleep instead of spinning. With other work on
+    # the machine, spinning made a training step seven times slower (docs/architecture.md).
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         app()
     except BenchError as error:

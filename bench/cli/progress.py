@@ -24,23 +24,24 @@ class Display:
         self.console = console
         self.total = total
         self.ended_units = 0
-        self.last_line = ("", "", 0.0)
+        self.last_line: dict[str, tuple[str, float]] = {}  # unit -> stage and time
 
     def report(self, news: Progress) -> None:
         """A line when a stage starts or ends, and in between every PLAIN_INTERVAL seconds: at the end of an
         epoch, or anywhere in a stage without epochs."""
-        unit, stage, said = self.last_line
+        stage, said = self.last_line.get(news.unit, ("", 0.0))
         now = time.monotonic()
-        started = (unit, stage) != (news.unit, news.stage)
+        started = stage != news.stage
         finished = news.done == news.total and news.epoch == news.epochs
         whole = news.done == news.total or not news.epochs
         if started or finished or (whole and now - said >= PLAIN_INTERVAL):
             self.console.print(f"  {describe(news)}", markup=False)
-            self.last_line = (news.unit, news.stage, now)
+            self.last_line[news.unit] = (news.stage, now)
 
     def ended(self, outcome: Outcome) -> None:
         """One line for a finished unit."""
         self.ended_units += 1
+        self.last_line.pop(outcome.spec.label, None)
         mark = {"done": "done", "failed": "FAILED", "blocked": "blocked"}[outcome.status]
         text = f"[{self.ended_units}/{self.total}] {mark:7} {outcome.spec.kind:8} {outcome.spec.label}"
         text += f"  {outcome.seconds:.1f} s" if outcome.seconds else ""
@@ -60,6 +61,8 @@ class LiveDisplay(Display):
         self.shown = ("", "")
 
     def report(self, news: Progress) -> None:
+        if self.shown[0] not in ("", news.unit):  # of several at once, the first is followed to its end
+            return
         bars = self.bars
         if self.shown != (news.unit, news.stage):
             self.shown = (news.unit, news.stage)
@@ -76,6 +79,8 @@ class LiveDisplay(Display):
     def ended(self, outcome: Outcome) -> None:
         super().ended(outcome)
         self.bars.update(self.overall, advance=1)
+        if self.shown[0] not in ("", outcome.spec.label):
+            return
         self.bars.update(self.unit, visible=False)
         self.bars.update(self.epoch, visible=False)
         self.shown = ("", "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -56,7 +57,15 @@ def run(
     results: ResultsOption = Path("results"),
     device: DeviceOption = "",
     threads: ThreadsOption = 0,
-    executor: Annotated[str, typer.Option(help="How units are worked through.")] = "local",
+    executor: Annotated[
+        str, typer.Option(help="How units are worked through [default: local, or packed with --jobs].")
+    ] = "",
+    jobs: Annotated[
+        int, typer.Option(min=1, help="Units at once, each in a process; on a GPU as memory allows.")
+    ] = 1,
+    compile_: Annotated[
+        bool, typer.Option("--compile", help="Use torch.compile: minutes to start, then perhaps faster.")
+    ] = False,
 ) -> None:
     """Pretrain, fine-tune and compare. The same command again goes on where this one stopped.
 
@@ -75,8 +84,10 @@ def run(
         "ensembles": ensembles,
     }
     asked = read_options(study, names, protocol, rounds, set_)
-    worker: Executor = catalog().get("executors", executor)
+    worker: Executor = catalog().get("executors", executor or ("packed" if jobs > 1 else "local"))
     workplace = make_workplace(data, results, device, threads, asked)
+    each = threads or max(1, workplace.threads // jobs)
+    workplace = replace(workplace, threads=each, jobs=jobs, compile=compile_)
     console = make_console()
     outcomes: list[Outcome] = []
     try:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
@@ -23,9 +25,56 @@ Batch = tuple[Tensor, ...]
 class View(Protocol):
     """The store's images at one short side: item i is uint8 (C, h, w), C 1 or 3."""
 
+    def __hash__(self) -> int: ...
+
     def __len__(self) -> int: ...
 
     def __getitem__(self, i: int, /) -> NDArray[np.uint8]: ...
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one epoch shows, in order: which image, what part of it, and whether mirrored. N images."""
+
+    order: NDArray[np.int64]  # (N,) indices into the view
+    boxes: Tensor  # int64 (N, 4): top, left, height, width
+    flips: Tensor  # bool (N,)
+
+
+@lru_cache(maxsize=16)
+def shapes_of(view: View) -> Tensor:
+    """int64 (N, 3): channels, height and width of every image, read once a view."""
+    return torch.tensor([view[i].shape for i in range(len(view))])
+
+
+def plan_pretraining(
+    view: View, indices: NDArray[np.int64], *, scale: tuple[float, float], flip: float, seed: int
+) -> Plan:
+    """Random resized crops and flips of one epoch."""
+    draw = torch.Generator().manual_seed(seed)
+    order = indices[torch.randperm(len(indices), generator=draw).numpy()]
+    boxes = random_resized_crops(shapes_of(view)[order, 1:], scale, draw)
+    return Plan(order, boxes, torch.rand(len(order), generator=draw) < flip)
+
+
+def plan_finetuning(view: View, indices: NDArray[np.int64], *, size: int, flip: float, seed: int) -> Plan:
+    """Random crops of `size` and flips of one epoch."""
+    draw = torch.Generator().manual_seed(seed)
+    order = indices[torch.randperm(len(indices), generator=draw).numpy()]
+    shapes = shapes_of(view)[order, 1:]
+    corners = (torch.rand(len(order), 2, generator=draw) * (shapes - size + 1)).long()
+    return Plan(order, _squares(corners, size), torch.rand(len(order), generator=draw) < flip)
+
+
+def plan_evaluation(view: View, indices: NDArray[np.int64], *, size: int) -> Plan:
+    """Centre crops in the order of `indices`."""
+    # Rounds half to even like torchvision's center_crop.
+    corners = ((shapes_of(view)[indices, 1:] - size) / 2.0).round().long()
+    return Plan(indices, _squares(corners, size), torch.zeros(len(indices), dtype=torch.bool))
+
+
+def _squares(corners: Tensor, size: int) -> Tensor:
+    return torch.cat([corners, torch.full_like(corners, size)], dim=1)
 
 
 def pretraining_batches(
@@ -39,19 +88,9 @@ def pretraining_batches(
     seed: int,
 ) -> Iterator[Batch]:
     """One epoch of random resized crops and flips: uint8 (B, 3, size, size)."""
-    draw = torch.Generator().manual_seed(seed)
-    order = indices[torch.randperm(len(indices), generator=draw).numpy()]
-    shapes = torch.tensor([view[i].shape[1:] for i in order])
-    crops = random_resized_crops(shapes, scale, draw).tolist()
-    flips = (torch.rand(len(order), generator=draw) < flip).tolist()
-    for part in _chunks(len(order), batch):
-        images = _empty(len(part), size)
-        for slot, k in enumerate(part):
-            top, left, height, width = crops[k]
-            crop = np.array(view[order[k]][:, top : top + height, left : left + width])
-            resized = resize(torch.from_numpy(crop), size)
-            images[slot] = resized.flip(-1) if flips[k] else resized
-        yield (images,)
+    plan = plan_pretraining(view, indices, scale=scale, flip=flip, seed=seed)
+    for part in chunks(len(plan.order), batch):
+        yield (_crops(view, plan, part, size),)
 
 
 def finetuning_batches(
@@ -65,30 +104,31 @@ def finetuning_batches(
     seed: int,
 ) -> Iterator[Batch]:
     """One epoch of random crops and flips with their labels: uint8 (B, 3, size, size), int64 (B,)."""
-    draw = torch.Generator().manual_seed(seed)
-    order = indices[torch.randperm(len(indices), generator=draw).numpy()]
-    shapes = torch.tensor([view[i].shape[1:] for i in order])
-    corners = (torch.rand(len(order), 2, generator=draw) * (shapes - size + 1)).long().tolist()
-    flips = (torch.rand(len(order), generator=draw) < flip).tolist()
-    for part in _chunks(len(order), batch):
-        images = _empty(len(part), size)
-        for slot, k in enumerate(part):
-            top, left = corners[k]
-            crop = view[order[k]][:, top : top + size, left : left + size]
-            images[slot] = torch.from_numpy(np.array(crop[..., ::-1] if flips[k] else crop))
-        yield images, torch.from_numpy(labels[order[part]])
+    plan = plan_finetuning(view, indices, size=size, flip=flip, seed=seed)
+    for part in chunks(len(plan.order), batch):
+        yield _crops(view, plan, part, size), torch.from_numpy(labels[plan.order[part]])
 
 
 def evaluation_batches(view: View, indices: NDArray[np.int64], *, batch: int, size: int) -> Iterator[Batch]:
     """Centre crops in the order of `indices`: uint8 (B, 3, size, size)."""
-    for part in _chunks(len(indices), batch, keep_single=True):
-        images = _empty(len(part), size)
-        for slot, k in enumerate(part):
-            image = view[indices[k]]
-            # Rounds half to even like torchvision's center_crop.
-            top, left = (round((side - size) / 2.0) for side in image.shape[1:])
-            images[slot] = torch.from_numpy(np.array(image[:, top : top + size, left : left + size]))
-        yield (images,)
+    plan = plan_evaluation(view, indices, size=size)
+    for part in chunks(len(indices), batch, keep_single=True):
+        yield (_crops(view, plan, part, size),)
+
+
+def _crops(view: View, plan: Plan, part: NDArray[np.int64], size: int) -> Tensor:
+    """Copies of slices, resized where they are not of `size`: on a CPU faster than gathers and matrices."""
+    # channels_last: on CPUs depthwise convolutions are about twice as fast in it.
+    images = torch.empty(len(part), 3, size, size, dtype=torch.uint8, memory_format=torch.channels_last)
+    boxes, flips = plan.boxes[part].tolist(), plan.flips[part].tolist()
+    for slot, k in enumerate(part):
+        top, left, height, width = boxes[slot]
+        image = view[plan.order[k]][:, top : top + height, left : left + width]
+        crop = torch.from_numpy(np.array(image))
+        if (height, width) != (size, size):
+            crop = resize(crop, size)
+        images[slot] = crop.flip(-1) if flips[slot] else crop
+    return images
 
 
 def random_resized_crops(shapes: Tensor, scale: tuple[float, float], draw: torch.Generator) -> Tensor:
@@ -127,19 +167,15 @@ def resize(image: Tensor, size: int) -> Tensor:
 
 
 def steps_per_epoch(images: int, batch: int) -> int:
-    """Steps of one training epoch; a last batch of a single image is left out (see `_chunks`)."""
-    return len(list(_chunks(images, batch)))
+    """Steps of one training epoch; a last batch of a single image is left out (see `chunks`)."""
+    return len(list(chunks(images, batch)))
 
 
-def _chunks(count: int, batch: int, keep_single: bool = False) -> Iterator[NDArray[np.int64]]:
+def chunks(count: int, batch: int, keep_single: bool = False) -> Iterator[NDArray[np.int64]]:
+    """Positions of each batch of an epoch of `count` images."""
     for start in range(0, count, batch):
         part = np.arange(start, min(start + batch, count))
         # Batch norm cannot be trained on one image; which image is left out changes with the epoch.
         if len(part) == 1 and count > 1 and batch > 1 and not keep_single:
             return
         yield part
-
-
-def _empty(count: int, size: int) -> Tensor:
-    # channels_last: on CPUs depthwise convolutions are about twice as fast in it.
-    return torch.empty(count, 3, size, size, dtype=torch.uint8).to(memory_format=torch.channels_last)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 
@@ -21,7 +22,10 @@ def configure(device: str, threads: int) -> torch.device:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # not in stubs
     torch.backends.cudnn.benchmark = False
     torch.set_float32_matmul_precision("high")  # TF32 for what stays float32 on a GPU; no effect on a CPU
-    return check(device)
+    target = check(device)
+    if target.type == "cuda":
+        torch.cuda.set_device(target)
+    return target
 
 
 def check(device: str) -> torch.device:
@@ -52,3 +56,26 @@ def autocast(precision: str, device: torch.device) -> AbstractContextManager[obj
     if uses_bf16(precision, device):
         return torch.autocast(device.type, dtype=torch.bfloat16)
     return nullcontext()
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """float32 matrix products in float32, not TF32: for what must be exact."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+@contextmanager
+def any_order() -> Iterator[None]:
+    """Leave the slow deterministic kernels aside, for sums that are exact in any order (of small counts)."""
+    before = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(False)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before, warn_only=warn_only)

@@ -1,4 +1,4 @@
-"""The metrics, the executor and the reporters that everybody needs."""
+"""The metrics, the executors and the reporters that everybody needs."""
 
 from __future__ import annotations
 
@@ -51,10 +51,19 @@ def _local(execute: Any, units: list[Any], workplace: Workplace, report: Any) ->
     return local(execute, units, workplace, report)
 
 
+def _packed(execute: Any, units: list[Any], workplace: Workplace, report: Any) -> Iterator[Outcome]:
+    from bench_standard.packed import packed
+
+    return packed(execute, units, workplace, report)
+
+
 @hookimpl
 def register_executors() -> Iterable[Executor]:
-    """One process on this machine."""
-    return [Executor(name="local", about="one unit after another, in this process", map=_local)]
+    """One unit after another, or several beside each other, on this machine."""
+    return [
+        Executor(name="local", about="one unit after another, in this process", map=_local),
+        Executor(name="packed", about="--jobs units at once, each in a process of its own", map=_packed),
+    ]
 
 
 def _render(name: str) -> Callable[[list[Table]], str]:

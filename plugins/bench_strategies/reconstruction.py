@@ -104,7 +104,9 @@ def to_patches(images: Tensor, patch: int) -> Tensor:
 
 def per_pixel(maps: Tensor, patch: int) -> Tensor:
     """(B, n, n), one value a patch, to (B, 1, n * patch, n * patch)."""
-    return maps.repeat_interleave(patch, 1).repeat_interleave(patch, 2)[:, None]
+    b, height, width = maps.shape
+    tiled = maps[:, :, None, :, None].expand(b, height, patch, width, patch)
+    return tiled.reshape(b, 1, height * patch, width * patch)
 
 
 def add_noise(clean: Tensor, variance: Tensor, patch: int, scale: Tensor) -> Tensor:

@@ -1,0 +1,453 @@
+"""How close the engine comes to the bare step: `python -m benchmarks.engine`, from the root of the sources.
+
+Epochs of `bench run`'s own loop over two ceilings (A: the eager step on one fixed batch; B: the same replayed
+as a CUDA graph, on a GPU only), peers on the same work, what an epoch is made of, utilisation, scaling,
+memory and several units at once, to results/<hardware>/engine.md, engine.csv and engine.png. Nothing else should
+run on the machine meanwhile. `--quick` is for two CPU cores and about four minutes; without it a GPU is
+expected, and ten minutes. `--only` runs some sections and leaves the others out of the files.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bench.errors import BenchError
+from benchmarks.baselines import ROOT, facts, folder_name, write
+from benchmarks.pairs import ENOUGH, LIMIT, Summary, measure, summarize
+
+if TYPE_CHECKING:
+    from bench.types import Workplace
+    from benchmarks.work import Setting, Task
+
+PROTOCOL_STEPS = 5 * (1000 + 15) * 39  # five rounds, 1000 and 15 epochs of 39 batches: 624 images of BUSI
+
+
+@dataclass(frozen=True)
+class Row:
+    """One figure. `value` None: not measured, and `note` says why."""
+
+    section: str
+    what: str
+    value: float | None
+    unit: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all sections need."""
+
+    setting: Setting
+    tasks: dict[str, Task]
+    workplace: Workplace
+    on_gpu: bool
+    png: Path
+
+
+def main(
+    quick: Annotated[bool, typer.Option(help="A small network at 96 pixels, for a CPU.")] = False,
+    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N [default: a GPU if there is one].")] = "",
+    threads: Annotated[int, typer.Option(min=0, help="CPU threads [default: all usable cores].")] = 0,
+    only: Annotated[str, typer.Option(help=f"Sections, comma-separated, of {', '.join(['all'])}.")] = "",
+    results: Annotated[Path, typer.Option(help="Where results are kept.")] = ROOT / "results",
+) -> None:
+    """Measure the engine and write results/<hardware>/engine.md, .csv and .png."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as `bench` does, before torch is loaded
+    from bench import provenance
+    from bench.engine.device import configure, default_device, uses_bf16
+    from bench.types import Workplace
+    from benchmarks.work import GPU, QUICK, tasks
+
+    chosen = _sections(only)
+    threads = threads or provenance.usable_cores()
+    place = configure(device or default_device(), threads)
+    made = provenance.describe([], str(place), threads)
+    about = facts(made, "bf16 autocast" if uses_bf16("auto", place) else "fp32", datetime.now(UTC))
+    about |= {
+        "OMP_WAIT_POLICY": os.environ["OMP_WAIT_POLICY"],
+        "MPS": os.environ.get("CUDA_MPS_PIPE_DIRECTORY", "no"),
+    }
+    setting = QUICK if quick else GPU
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory(prefix="bench-engine-") as scratch:
+        workplace = Workplace(Path(scratch), Path(scratch), str(place), threads)
+        made_tasks = tasks(setting, workplace)
+        bench = Bench(setting, made_tasks, workplace, place.type == "cuda", Path(scratch) / "png")
+        for name in chosen:
+            started = time.perf_counter()
+            for row in SECTIONS[name](bench):
+                print(f"{row.section}: {_line(row)}", file=sys.stderr)
+                rows.append(row)
+            print(f"{name}: {time.perf_counter() - started:.0f} s", file=sys.stderr)
+    folder = results / folder_name(made["hardware"])
+    folder.mkdir(parents=True, exist_ok=True)
+    command = (
+        "python -m benchmarks.engine" + (" --quick" if quick else "") + (f" --only {only}" if only else "")
+    )
+    about |= {name: str(value) for name, value in asdict(setting).items() if name not in ("epochs", "budget")}
+    write(folder / "engine.csv", as_csv(rows, about))
+    write(folder / "engine.md", as_markdown(rows, about, command))
+    _plot(rows, folder / "engine.png")
+
+
+# --- ratios ------------------------------------------------------------------------------------------
+
+
+def ceilings(bench: Bench) -> Iterator[Row]:
+    """Epochs of the engine over the bare step."""
+    from benchmarks.work import ceiling, epoch
+
+    for name, task in bench.tasks.items():
+        bare, ours = ceiling(task, graph=False), epoch(task, bench.setting.epochs)
+        yield _ratio("ceilings", f"{name}: epoch / ceiling A", measure(bare, ours, bench.setting.budget))
+        if bench.on_gpu:
+            replayed = ceiling(task, graph=True)
+            pairs = measure(replayed, ours, bench.setting.budget)
+            yield _ratio("ceilings", f"{name}: epoch / ceiling B", pairs)
+            pairs = measure(replayed, bare, bench.setting.budget)
+            yield _ratio("ceilings", f"{name}: ceiling A / ceiling B, the gain of a graph", pairs)
+        else:
+            yield Row("ceilings", f"{name}: epoch / ceiling B", None, "x", "no GPU")
+
+
+def peers(bench: Bench) -> Iterator[Row]:
+    """Epochs of others over ours, on the pretraining `mae`."""
+    from benchmarks.peers import PEERS, Missing, write_png
+    from benchmarks.work import epoch
+
+    task = bench.tasks["mae"]
+    ours = epoch(task, bench.setting.epochs)
+    write_png(task, bench.png, round(bench.setting.size * 256 / 224))
+    for name, make in PEERS.items():
+        for workers in (0, 2, 4):
+            what = f"{name}, {workers} workers: epoch / ours"
+            try:
+                theirs = make(task, bench.png, workers)
+            except Missing as reason:
+                yield Row("peers", f"{name}: epoch / ours", None, "x", str(reason))
+                break
+            yield _ratio("peers", what, measure(ours, theirs, bench.setting.budget))
+
+
+def _ratio(section: str, what: str, pairs: list[Any]) -> Row:
+    found: Summary = summarize(pairs)
+    counted = f"{found.accepted} pairs, {found.rejected} rejected"
+    if found.ratio is None:
+        return Row(section, what, None, "x", f"only {counted}: the machine is too restless")
+    return Row(section, what, found.ratio, "x", f"{found.low:.3f} to {found.high:.3f}, {counted}")
+
+
+# --- what an epoch is made of ------------------------------------------------------------------------
+
+
+def shares(bench: Bench) -> Iterator[Row]:
+    """Parts of a pretraining epoch, each timed alone and waited for, as shares of the bare steps."""
+    import torch
+
+    from bench.engine import checkpoint
+    from benchmarks.work import ceiling, timed
+
+    task, device = bench.tasks["egmae"], bench.tasks["egmae"].job.device
+    batches = list(task.feed.epoch(0))
+    images = [task.feed.render(*batch)[0].to(device) for batch in batches]
+    clean = [task.desk.context.normalize(i) for i in images]
+    corruption: Any = task.module.corruption
+    step = ceiling(task, graph=bench.on_gpu)
+    state = {"module": task.module.state_dict(), "twice more, as AdamW has": [task.module.state_dict()] * 2}
+    parts: dict[str, Callable[[], object]] = {
+        "drawing an epoch, and augmentation": lambda: [task.feed.render(*b) for b in task.feed.epoch(1)],
+        "entropy": lambda: [_entropy(task, i) for i in images],
+        "entropy and noise": lambda: [corruption(i, c) for i, c in zip(images, clean, strict=True)],
+        "evaluation of the validation part": lambda: _evaluate(bench.tasks["fine-tuning"]),
+        "checkpoint, its copy": lambda: checkpoint.snapshot(state),
+        "checkpoint, its file (beside the training)": lambda: checkpoint.save(task.job.checkpoint, state),
+    }
+    with torch.no_grad():
+        took = {
+            name: statistics.median(timed(part, device) for _ in range(5)) for name, part in parts.items()
+        }
+    bare = statistics.median(step() for _ in range(3))
+    checkpoint.discard(task.job.checkpoint)
+    yield Row("shares", "bare steps of an epoch", bare, "s", f"{len(batches)} steps")
+    for name, seconds in took.items():
+        yield Row("shares", name, 100 * seconds / bare, "%", f"{seconds * 1e3:.2f} ms an epoch")
+    yield Row("shares", "checkpoints, by their rule at most", 100 / 51, "%", "every 50 times their cost")
+
+
+def _entropy(task: Task, images: Any) -> Any:
+    from bench_strategies.entropy import patch_entropy
+
+    return patch_entropy(images, task.module.corruption.params.patch)  # type: ignore[union-attr]
+
+
+def _evaluate(task: Task) -> object:
+    from bench.engine import feeds
+    from bench.engine.loop import predict
+
+    desk = task.desk
+    found = feeds.evaluation(
+        desk.images.view(desk.context.size), desk.split.indices("val"), desk.device, size=desk.context.size
+    )
+    try:
+        return predict(desk.net, found, desk.context.normalize, task.job)
+    finally:
+        task.module.train()
+
+
+def utilisation(bench: Bench) -> Iterator[Row]:
+    """Model FLOPs (3 x 2 x fvcore's multiply-adds) a second, of those of a large matrix product here."""
+    import torch
+
+    from bench.cost import measure as count
+    from benchmarks.work import ceiling, tasks, timed
+
+    side = 8192 if bench.on_gpu else 1024
+    dtype = torch.bfloat16 if bench.on_gpu else torch.float32
+    a = torch.randn(side, side, device=bench.workplace.device, dtype=dtype)
+    device = a.device
+    best = min(timed(lambda: a @ a, device) for _ in range(10))
+    peak = 2 * side**3 / best
+    yield Row("utilisation", f"matrix product of side {side}", peak / 1e12, "TFLOP/s", str(dtype))
+    for batch in (16, 64, 256) if bench.on_gpu else (16,):
+        setting = replace(bench.setting, batch=batch, images=max(bench.setting.images, 2 * batch))
+        task = tasks(setting, bench.workplace)["fine-tuning"]
+        macs = count(task.desk.net, setting.size).macs
+        images = len(task.indices)
+        if macs is None:
+            yield Row("utilisation", f"batch {batch}", None, "%", "fvcore cannot count this network")
+            continue
+        try:
+            step = ceiling(task, graph=bench.on_gpu)
+            seconds = statistics.median(step() for _ in range(3))
+        except torch.OutOfMemoryError:
+            yield Row("utilisation", f"batch {batch}", None, "%", "memory ran out")
+            continue
+        rate = 6 * macs * images / seconds
+        yield Row("utilisation", f"batch {batch}", 100 * rate / peak, "%", f"{images / seconds:.0f} images/s")
+
+
+# --- scaling -----------------------------------------------------------------------------------------
+
+
+def scaling(bench: Bench) -> Iterator[Row]:
+    """Seconds of a fine-tuning by its images and its epochs: both must be lines."""
+    from benchmarks.work import epoch, tasks, whole
+
+    for times in (1, 2, 4):
+        setting = replace(bench.setting, images=bench.setting.images * times // (1 if bench.on_gpu else 2))
+        task = tasks(setting, bench.workplace)["fine-tuning"]
+        seconds = epoch(task, bench.setting.epochs)()
+        yield Row("scaling", f"an epoch of {len(task.indices)} images", seconds, "s")
+    task = bench.tasks["fine-tuning"]
+    for epochs in (2, 4, 8):
+        what = f"{epochs} epochs of {len(task.indices)} images, start included"
+        yield Row("scaling", what, whole(task, epochs), "s")
+    yield Row("scaling", "peak memory", *_peak(bench))
+
+
+def _peak(bench: Bench) -> tuple[float, str, str]:
+    import torch
+
+    if bench.on_gpu:
+        return torch.cuda.max_memory_allocated() / 2**20, "MiB", "allocated on the GPU, all sections so far"
+    return (
+        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10,
+        "MiB",
+        "of this process, all sections so far",
+    )
+
+
+def startup(bench: Bench) -> Iterator[Row]:
+    """What a unit takes before its first step."""
+    from benchmarks.work import epoch, tasks, timed, whole
+
+    code = "import bench.run, bench.engine.loop, bench.workbench, timm"
+    seconds = []
+    for _ in range(3):
+        started = time.perf_counter()
+        subprocess.run([sys.executable, "-c", code], check=True)
+        seconds.append(time.perf_counter() - started)
+    yield Row("start-up", "a process with its imports", statistics.median(seconds), "s")
+    device = bench.tasks["mae"].job.device
+    laid = timed(lambda: tasks(bench.setting, bench.workplace), device)
+    yield Row("start-up", "laying out three trainings", laid, "s", "images are decoded")
+    task = bench.tasks["mae"]
+    extra = statistics.median(whole(task, 1) - epoch(task, 1)() for _ in range(3))
+    yield Row("start-up", "a training of one epoch, beyond the epoch", extra, "s", "capture included")
+
+
+# --- several at once ---------------------------------------------------------------------------------
+
+
+def packing(bench: Bench) -> Iterator[Row]:
+    """Time of several units beside each other over that of one alone, steady, each in a process."""
+    from bench.types import Workplace
+
+    count = 5 if bench.on_gpu else 2
+    threads = max(1, bench.workplace.threads // count)
+    place = Workplace(bench.workplace.data, bench.workplace.results, bench.workplace.device, threads)
+    ratios = []
+    for _ in range(3):
+        one = max(_side_by_side(1, bench.setting, place))
+        many = max(_side_by_side(count, bench.setting, place))
+        ratios.append(many / one)
+        if time.perf_counter() and len(ratios) == (3 if bench.on_gpu else 1):
+            break
+    ratio = statistics.median(ratios)
+    what = f"{count} units at once / one alone, time"
+    yield Row("packing", what, ratio, "x", f"{threads} CPU threads each, {len(ratios)} repeats")
+    yield Row("packing", "gain in units a second", count / ratio, "x")
+
+
+def _side_by_side(count: int, setting: Setting, workplace: Workplace) -> list[float]:
+    """Seconds a step of `count` processes that train at the same time."""
+    import multiprocessing
+
+    context = multiprocessing.get_context("spawn")
+    barrier, results = context.Barrier(count), context.Queue()
+    processes = [
+        context.Process(target=_train_apart, args=(setting, workplace, barrier, results))
+        for _ in range(count)
+    ]
+    for process in processes:
+        process.start()
+    found = [results.get(timeout=300) for _ in processes]
+    for process in processes:
+        process.join()
+    return found
+
+
+def _train_apart(setting: Setting, workplace: Workplace, barrier: Any, results: Any) -> None:
+    from itertools import chain
+    from itertools import count as counting
+
+    from bench.engine import loop
+    from bench.engine.graph import WARMUP
+    from benchmarks.work import tasks, timed
+
+    task = tasks(setting, workplace)["egmae"]
+    task.module.train()
+    step = loop.make_step(task.module, task.feed, task.budget, task.job)
+    size = max(len(batch[0]) for batch in task.feed.epoch(0))
+    batches = (b for b in chain.from_iterable(map(task.feed.epoch, counting())) if len(b[0]) == size)
+    steps = 100 if task.on_gpu else 4
+    for _ in range(WARMUP + 2):
+        step(next(batches), 1e-5)
+    barrier.wait()
+    seconds = timed(lambda: [step(next(batches), 1e-5) for _ in range(steps)], task.job.device)
+    results.put(seconds / steps)
+
+
+def protocol(bench: Bench) -> Iterator[Row]:
+    """How long five rounds of pretraining and fine-tuning on BUSI take at the speed of this epoch."""
+    from benchmarks.work import epoch
+
+    task = bench.tasks["egmae"]
+    step = epoch(task, bench.setting.epochs)() / task.budget.steps
+    about = f"{step * 1e3:.2f} ms a step of {bench.setting.model} at {bench.setting.size} pixels"
+    what = f"{PROTOCOL_STEPS} steps, one after another"
+    yield Row("protocol", what, PROTOCOL_STEPS * step / 60, "min", f"a projection from {about}")
+
+
+SECTIONS: dict[str, Callable[[Bench], Iterator[Row]]] = {
+    "ceilings": ceilings,
+    "peers": peers,
+    "shares": shares,
+    "utilisation": utilisation,
+    "scaling": scaling,
+    "startup": startup,
+    "packing": packing,
+    "protocol": protocol,
+}
+
+
+def _sections(only: str) -> list[str]:
+    names = [name.strip() for name in only.split(",") if name.strip()] or list(SECTIONS)
+    if unknown := set(names) - set(SECTIONS):
+        raise typer.BadParameter(f"{', '.join(sorted(unknown))}: no such section; use {', '.join(SECTIONS)}")
+    return names
+
+
+# --- what is written ---------------------------------------------------------------------------------
+
+
+def as_csv(rows: list[Row], about: dict[str, str]) -> str:
+    """A line a figure, each with what it was measured on."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, ["section", "what", "value", "unit", "note", *about], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({**asdict(row), **about} for row in rows)
+    return text.getvalue()
+
+
+def as_markdown(rows: list[Row], about: dict[str, str], command: str) -> str:
+    """The tables for readers, one a section."""
+    lines = ["# The engine against the bare step", "", ", ".join(f"{k} {v}" for k, v in about.items()), ""]
+    lines += [
+        f"Written by `{command}`. Ratios are medians of at least {ENOUGH} pairs of an epoch and the two"
+    ]
+    lines += [
+        f"ceilings around it; a pair whose ceilings differ by more than {LIMIT} x is thrown away. A dash"
+    ]
+    lines += ["was not measured."]
+    for section in dict.fromkeys(row.section for row in rows):
+        lines += ["", f"## {section.capitalize()}", "", "| what | value | |", "| --- | ---: | --- |"]
+        for row in rows:
+            if row.section == section:
+                value = "-" if row.value is None else f"{row.value:.4g} {row.unit}"
+                lines.append(f"| {row.what} | {value} | {row.note} |")
+    return "\n".join(lines) + "\n"
+
+
+def _line(row: Row) -> str:
+    value = "not measured" if row.value is None else f"{row.value:.4g} {row.unit}"
+    return f"{row.what}: {value}" + (f" ({row.note})" if row.note else "")
+
+
+def _plot(rows: list[Row], path: Path) -> None:
+    """Seconds an epoch by images, with the line through the origin and the first point."""
+    points = [
+        (int(row.what.split()[3]), row.value)
+        for row in rows
+        if row.section == "scaling" and row.what.startswith("an epoch of") and row.value is not None
+    ]
+    if not points:
+        return
+    try:
+        import matplotlib
+    except ImportError:
+        print("no plot: matplotlib is not installed; pip install 'bench[peers]'", file=sys.stderr)
+        return
+    matplotlib.use("agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(5, 3.5), layout="constrained")
+    images, seconds = zip(*points, strict=True)
+    axes.plot(images, seconds, "o-", label="measured")
+    axes.plot([0, images[-1]], [0, images[-1] * seconds[0] / images[0]], ":", label="linear")
+    axes.set(xlabel="images", ylabel="seconds an epoch", xlim=0, ylim=0)
+    axes.legend()
+    figure.savefig(path, dpi=150)
+    pyplot.close(figure)
+
+
+if __name__ == "__main__":
+    try:
+        typer.run(main)
+    except BenchError as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,211 @@
+"""Several units at once on one machine, each in a process of its own.
+
+A step at batch 16 leaves most of a large GPU idle, and several rounds of a study are independent. A process
+has generators, graphs and memory to itself, so each unit predicts what it predicts alone, to the last bit
+(with as many CPU threads). Workers stay for further units, so that PyTorch is loaded once in each.
+
+On a GPU a unit is added only when what the largest unit was seen to hold fits into the memory that is free,
+and a unit that runs out of memory goes back to the queue, with one fewer at once from then on. Processes
+share a GPU by turns unless NVIDIA's MPS runs (`nvidia-cuda-mps-control -d`), which lets them overlap.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+from bench import Outcome, Progress, Workplace
+
+Execute = Callable[[Any, Workplace, Callable[[Progress], None]], Outcome]
+Memory = tuple[int, int]  # bytes this process holds on the GPU, bytes free there
+
+INTERVAL = 0.2  # seconds between news of one worker
+STEADY = 8  # steps after which a unit holds the memory it will hold: ordinary steps, capture, replays
+SPARE = 1.2  # of the largest unit's memory that must be free before one more starts
+PATIENCE = 30.0  # seconds a worker has to write its checkpoint when interrupted
+NO_MEMORY = "OutOfMemoryError"
+
+
+@dataclass
+class Worker:
+    """A process and the unit it is at."""
+
+    process: BaseProcess
+    pipe: Connection
+    unit: Any = None
+    started: float = 0.0
+    steps: int = 0
+    memory: Memory | None = None
+
+    @property
+    def settled(self) -> bool:
+        return self.unit is None or self.steps >= STEADY
+
+
+def packed(
+    execute: Execute, units: list[Any], workplace: Workplace, report: Callable[[Progress], None]
+) -> Iterator[Outcome]:
+    """Execute up to `workplace.jobs` units at once; a unit starts after all it needs have ended."""
+    waiting, most = list(units), max(1, workplace.jobs)
+    workers: list[Worker] = []
+    try:
+        while waiting or any(w.unit is not None for w in workers):
+            busy = [w for w in workers if w.unit is not None]
+            unit = _next(waiting, [w.unit for w in busy])
+            if unit is not None and len(busy) < most and _room(busy):
+                _give(unit, execute, replace(workplace, shared=most > 1), workers)
+                waiting.remove(unit)
+                continue
+            for worker in _ready(busy):
+                outcome = _hear(worker, workers, report)
+                if outcome is None:
+                    continue
+                if most > 1 and outcome.status == "failed" and outcome.reason.startswith(NO_MEMORY):
+                    waiting.insert(0, outcome.spec)
+                    most = max(1, len(busy) - 1)
+                else:
+                    yield outcome
+    finally:
+        _dismiss(workers)
+
+
+def _next(waiting: list[Any], running: list[Any]) -> Any | None:
+    """The first unit that needs none of those that have not ended."""
+    unfinished = waiting + running
+    return next((u for u in waiting if not any(need in unfinished for need in u.needs)), None)
+
+
+def _room(busy: list[Worker]) -> bool:
+    """Whether the GPU holds one more unit as large as the largest; always where no GPU is reported."""
+    known = [w.memory for w in busy if w.memory is not None]
+    if not known:
+        return True
+    if not all(w.settled for w in busy):
+        return False
+    return min(free for _, free in known) >= SPARE * max(held for held, _ in known)
+
+
+# --- workers -----------------------------------------------------------------------------------------
+
+
+def _give(unit: Any, execute: Execute, workplace: Workplace, workers: list[Worker]) -> None:
+    worker = next((w for w in workers if w.unit is None), None) or _hire(workers)
+    worker.unit, worker.started, worker.steps, worker.memory = unit, time.monotonic(), 0, None
+    if workplace.device.startswith("cuda"):
+        worker.memory = (0, 0)  # nothing starts beside it before it has told what it holds
+    worker.pipe.send((execute, unit, workplace))
+
+
+def _hire(workers: list[Worker]) -> Worker:
+    # Spawned, because CUDA does not survive a fork.
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_serve, args=(theirs,), daemon=True)
+    process.start()
+    theirs.close()  # so that its end is seen here when the process is gone
+    workers.append(Worker(process, ours))
+    return workers[-1]
+
+
+def _ready(busy: list[Worker]) -> list[Worker]:
+    pipes = set(wait([w.pipe for w in busy], timeout=1.0))
+    return [w for w in busy if w.pipe in pipes]
+
+
+def _hear(worker: Worker, workers: list[Worker], report: Callable[[Progress], None]) -> Outcome | None:
+    """Take one message: pass news on, return an outcome. A process that died failed its unit."""
+    try:
+        message, memory = worker.pipe.recv()
+    except (EOFError, OSError):
+        worker.process.join(PATIENCE)
+        workers.remove(worker)
+        code = worker.process.exitcode
+        cause = (
+            f"killed by signal {-code} (memory?)" if code is not None and code < 0 else f"exit code {code}"
+        )
+        seconds = time.monotonic() - worker.started
+        return Outcome(worker.unit, "failed", f"its process ended before it did: {cause}", seconds)
+    if isinstance(message, Progress):
+        worker.steps = max(worker.steps, (message.epoch - 1) * message.total + message.done)
+        worker.memory = memory or worker.memory
+        report(message)
+        return None
+    outcome: Outcome = message
+    worker.unit = None
+    return outcome
+
+
+def _dismiss(workers: list[Worker]) -> None:
+    """End all workers; one that is interrupted at work first finishes its checkpoint."""
+    for worker in workers:
+        worker.pipe.close()
+        if worker.unit is not None:
+            worker.process.terminate()
+    for worker in workers:
+        worker.process.join(PATIENCE)
+        if worker.process.is_alive():
+            worker.process.kill()
+
+
+# --- in the worker -----------------------------------------------------------------------------------
+
+
+def _serve(pipe: Connection) -> None:
+    """Execute what comes through the pipe until it is closed."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        while True:
+            execute, unit, workplace = pipe.recv()
+            news = _News(pipe, workplace.device)
+            outcome = execute(unit, workplace, news)
+            pipe.send((outcome, None))
+            _release(workplace.device)
+    except (KeyboardInterrupt, EOFError, BrokenPipeError):
+        pass
+
+
+def _interrupt(signum: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+class _News:
+    """Sends progress on, not too often, with the memory of the GPU."""
+
+    def __init__(self, pipe: Connection, device: str) -> None:
+        self.pipe = pipe
+        self.device = device
+        self.said = 0.0
+
+    def __call__(self, news: Progress) -> None:
+        now = time.monotonic()
+        if now - self.said < INTERVAL and news.done < news.total:
+            return
+        self.said = now
+        try:
+            self.pipe.send((news, _memory(self.device)))
+        except OSError:  # nobody is left to work for; not a failure of the unit
+            raise KeyboardInterrupt from None
+
+
+def _memory(device: str) -> Memory | None:
+    if not device.startswith("cuda"):
+        return None
+    import torch
+
+    context = 600 * 2**20  # what a process holds beside PyTorch's memory: code, cuBLAS, cuDNN
+    return torch.cuda.max_memory_reserved(device) + context, torch.cuda.mem_get_info(device)[0]
+
+
+def _release(device: str) -> None:
+    """Give what a finished unit held back to the other processes."""
+    if device.startswith("cuda"):
+        import torch
+
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)

@@ -1,0 +1,151 @@
+"""Units beside each other in real processes: the same bits, the right order, and every way to fail."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench import Outcome, Progress, Workplace
+from bench_standard.executors import local
+from bench_standard.packed import STEADY, Worker, _room, packed
+
+
+@dataclass(frozen=True)
+class Unit:
+    """Stands for a unit in the tests of scheduling."""
+
+    name: str
+    needs: tuple[Unit, ...] = ()
+
+
+def work(unit: Any, workplace: Workplace, report: Any) -> Outcome:
+    """Leaves a file that says which process did it, and that all it needs had been done."""
+    report(Progress(unit=unit.name, stage="toy", done=1, total=1, epoch=1, epochs=1))
+    if missing := [need.name for need in unit.needs if not (workplace.results / need.name).exists()]:
+        return Outcome(unit, "failed", f"too early: {missing}")
+    if unit.name.startswith("dies"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    if unit.name.startswith("exits"):
+        os._exit(7)
+    if unit.name.startswith("large") and workplace.shared:
+        return Outcome(unit, "failed", "OutOfMemoryError: CUDA out of memory")
+    if unit.name.startswith("sleeps"):
+        time.sleep(60)
+    time.sleep(0.05)
+    (workplace.results / unit.name).write_text(str(os.getpid()))
+    return Outcome(unit, "done")
+
+
+def silent(news: Progress) -> None:
+    pass
+
+
+@pytest.fixture(autouse=True)
+def _no_process_is_left() -> Iterator[None]:
+    yield
+    assert not multiprocessing.active_children()
+
+
+def run(folder: Path, units: list[Unit], jobs: int = 2) -> dict[str, Outcome]:
+    place = Workplace(folder, folder, "cpu", 1, jobs=jobs)
+    return {outcome.spec.name: outcome for outcome in packed(work, units, place, silent)}
+
+
+def test_units_wait_for_what_they_need_and_share_the_workers(tmp_path: Path) -> None:
+    first, second = Unit("pretrain0"), Unit("pretrain1")
+    runs = [Unit("run0", (first,)), Unit("run1", (second,))]
+    last = Unit("ensemble", tuple(runs))
+    found = run(tmp_path, [first, runs[0], second, runs[1], last])
+    assert [o.status for o in found.values()] == ["done"] * 5
+    processes = {path.read_text() for path in tmp_path.iterdir()}
+    assert len(processes) == 2
+    assert str(os.getpid()) not in processes
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"), [("dies", "killed by signal 9 (memory?)"), ("exits", "exit code 7")]
+)
+def test_a_process_that_ends_fails_its_unit_alone(tmp_path: Path, name: str, reason: str) -> None:
+    found = run(tmp_path, [Unit("a"), Unit(name), Unit("b"), Unit("c")])
+    assert found[name].status == "failed"
+    assert found[name].reason == f"its process ended before it did: {reason}"
+    assert all(found[other].status == "done" for other in "abc")
+
+
+def test_memory_that_runs_out_beside_others_is_tried_again_with_fewer(tmp_path: Path) -> None:
+    found = run(tmp_path, [Unit("large0"), Unit("a"), Unit("large1"), Unit("b")], jobs=3)
+    assert {name: o.status for name, o in found.items()} == dict.fromkeys(
+        ("large0", "a", "large1", "b"), "done"
+    )
+
+
+def test_leaving_early_ends_the_processes(tmp_path: Path) -> None:
+    told: list[Progress] = []
+    place = Workplace(tmp_path, tmp_path, "cpu", 1, jobs=2)
+    outcomes = packed(work, [Unit("a"), Unit("sleeps")], place, told.append)
+    assert next(outcomes).spec.name == "a"
+    started = time.monotonic()
+    outcomes.close()
+    assert time.monotonic() - started < 30
+
+
+def worker(held: int, free: int, steps: int = STEADY) -> Worker:
+    return Worker(None, None, "unit", 0.0, steps, (held, free))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("busy", "room"),
+    [
+        ([], True),
+        ([worker(10, 12)], True),
+        ([worker(10, 11)], False),  # less than the largest and something to spare
+        ([worker(10, 30, steps=STEADY - 1)], False),  # may not yet hold all it will
+        ([worker(10, 30), worker(20, 23)], False),
+        ([worker(10, 30), worker(20, 24)], True),
+        ([worker(0, 0, steps=0)], False),  # has told nothing yet
+    ],
+)
+def test_a_unit_is_added_when_the_largest_would_fit_again(busy: list[Worker], room: bool) -> None:
+    assert _room(busy) is room
+
+
+def test_packed_units_predict_what_units_alone_predict(tmp_path: Path) -> None:
+    """To the last bit: encoders and predictions of every unit of a study."""
+    from bench.plugins import catalog
+    from bench.run import execute
+    from bench.study import StudyFile, expand, make_study
+    from bench.workbench import prepare_data
+
+    protocol = {
+        "size": 32,
+        "rounds": 1,
+        "pretrain": {"epochs": 2, "resize": 40},
+        "finetune": {"epochs": 2, "resize": 36, "selection": "best"},
+    }
+    file = StudyFile(
+        datasets=("phantom",),
+        models=("test_convnext",),
+        strategies=("egmae", "scratch"),
+        protocol=protocol,
+        dataset={"phantom": {"patients": 20}},
+    )
+    study = make_study(file, catalog())
+    stored = []
+    for executor, jobs in ((local, 1), (packed, 2)):
+        place = Workplace(tmp_path, tmp_path / executor.__name__, "cpu", 1, jobs=jobs)
+        splits = prepare_data(study, place, silent)
+        plan = expand(study, catalog(), lambda ref, round_, splits=splits: splits[ref, round_].hash)
+        outcomes = list(executor(execute, list(plan.units), place, silent))
+        assert [o.status for o in outcomes] == ["done"] * 4, [o.reason for o in outcomes]
+        files = [p for p in place.results.glob("**/*") if p.suffix in (".safetensors", ".parquet")]
+        stored.append({p.relative_to(place.results): p.read_bytes() for p in files})
+    assert stored[0] == stored[1]
+    assert len(stored[0]) == 4

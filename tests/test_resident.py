@@ -1,0 +1,153 @@
+"""Batches cut on the device against torchvision and against those of a CPU. Run on every device at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torchvision.transforms.v2 import functional as F
+
+from bench.data.images import View
+from bench.engine import feeds, resident
+from bench.engine.device import full_precision
+from bench.engine.feeds import Feed
+from bench.engine.resample import resize_crops, weights
+
+GREY_AND_COLOUR = ((1, 40, 52), (3, 40, 40), (3, 61, 40), (1, 40, 90), (3, 43, 44), (1, 40, 41), (1, 50, 40))
+GREY = ((1, 40, 52), (1, 40, 40), (1, 44, 40), (1, 40, 40), (1, 90, 40))
+STREAM = 0  # bytes that may be resident
+
+cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+DEVICES = ["cpu", pytest.param("cuda", marks=cuda)]
+
+
+def view(shapes: tuple[tuple[int, int, int], ...]) -> View:
+    rng = np.random.default_rng(0)
+    return View(rng.integers(0, 256, sum(c * h * w for c, h, w in shapes), dtype=np.uint8), shapes)
+
+
+def rendered(feed: Feed, seed: int = 5) -> list[list[Tensor]]:
+    """What the module is given, batch by batch."""
+    return [[t.cpu().clone() for t in feed.render(*batch)] for batch in feed.epoch(seed)]
+
+
+@pytest.fixture(params=DEVICES)
+def device(request: pytest.FixtureRequest) -> Iterator[torch.device]:
+    resident.source.cache_clear()
+    yield torch.device(request.param)
+    resident.source.cache_clear()
+
+
+# --- resampling --------------------------------------------------------------------------------------
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    shape=st.tuples(st.sampled_from([1, 3]), st.integers(5, 300), st.integers(5, 300)),
+    size=st.sampled_from([8, 32, 96, 224]),
+    cut=st.tuples(*[st.floats(0, 1)] * 4),
+    flip=st.booleans(),
+)
+def test_resampling_is_torchvisions_antialiased_resize(
+    shape: tuple[int, int, int], size: int, cut: tuple[float, ...], flip: bool
+) -> None:
+    """To 1e-3 grey levels, for crops anywhere and of any size, growing or shrinking."""
+    _, height, width = shape
+    image = torch.from_numpy(np.random.default_rng(height * width).integers(0, 256, shape)).float()
+    h, w = max(1, round(cut[0] * height)), max(1, round(cut[1] * width))
+    top, left = int(cut[2] * (height - h)), int(cut[3] * (width - w))
+    wanted = F.resize(image[:, top : top + h, left : left + w], [size, size], antialias=True)
+    box = torch.tensor([[top, left, h, w]])
+    found = resize_crops(image.transpose(0, 1)[None].contiguous(), box, torch.tensor([flip]), size)[0]
+    torch.testing.assert_close(found, wanted.flip(-1) if flip else wanted, atol=1e-3, rtol=0.0)
+
+
+def test_weights_sum_to_one_and_stay_within_the_crop() -> None:
+    found = weights(torch.tensor([0, 3, 9]), torch.tensor([20, 1, 11]), 8, 20)
+    torch.testing.assert_close(found.sum(2), torch.ones(3, 8))
+    assert (found >= 0).all()
+    assert (found[1, :, 3] == 1).all()
+    assert (found[2, :, :9] == 0).all()
+
+
+def test_full_precision_ends_with_its_block() -> None:
+    torch.set_float32_matmul_precision("high")
+    with full_precision():
+        assert torch.get_float32_matmul_precision() == "highest"
+    assert torch.get_float32_matmul_precision() == "high"
+    torch.set_float32_matmul_precision("highest")
+
+
+# --- feeds -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("limit", [None, STREAM])
+@pytest.mark.parametrize("shapes", [GREY_AND_COLOUR, GREY])
+def test_finetuning_batches_are_those_of_a_cpu_to_the_last_bit(
+    device: torch.device, shapes: tuple[tuple[int, int, int], ...], limit: int | None
+) -> None:
+    images, count = view(shapes), len(shapes)
+    labels = np.arange(count) * 10
+    common = {"batch": 3, "size": 32, "flip": 0.5}
+    plain = feeds.finetuning(images, labels, np.arange(count), torch.device("cpu"), **common)
+    cut = feeds.finetuning(images, labels, np.arange(count), device, **common, gathers=True, limit=limit)
+    assert cut.kind == ("resident" if limit is None else "streamed")
+    for (wanted, marks), (found, same) in zip(rendered(plain), rendered(cut), strict=True):
+        assert torch.equal(found, wanted)
+        assert torch.equal(same, marks)
+
+
+@pytest.mark.parametrize("limit", [None, STREAM])
+@pytest.mark.parametrize("shapes", [GREY_AND_COLOUR, GREY])
+def test_pretraining_batches_are_those_of_a_cpu_to_one_grey_level(
+    device: torch.device, shapes: tuple[tuple[int, int, int], ...], limit: int | None
+) -> None:
+    images, every = view(shapes), np.arange(len(shapes))
+    common = {"batch": 3, "size": 32, "scale": (0.2, 1.0), "flip": 0.5}
+    plain = feeds.pretraining(images, every, torch.device("cpu"), **common)
+    cut = feeds.pretraining(images, every, device, **common, gathers=True, limit=limit)
+    for (wanted,), (found,) in zip(rendered(plain), rendered(cut), strict=True):
+        difference = (found.int() - wanted.int()).abs()
+        assert difference.max() <= 1
+        assert (difference > 0).float().mean() < 0.3  # ties and PyTorch's two roundings, not a shift
+
+
+@pytest.mark.parametrize("limit", [None, STREAM])
+def test_evaluation_batches_are_those_of_a_cpu_to_the_last_bit(
+    device: torch.device, limit: int | None
+) -> None:
+    images, order = view(GREY_AND_COLOUR), np.array([6, 0, 3, 3, 2, 1, 5])
+    common = {"size": 40, "batch": 3}
+    plain = feeds.evaluation(images, order, torch.device("cpu"), **common)
+    cut = feeds.evaluation(images, order, device, **common, gathers=True, limit=limit)
+    for (wanted,), (found,) in zip(plain, cut, strict=True):
+        assert torch.equal(found.cpu(), wanted)
+
+
+def test_grey_images_are_one_channel_until_they_are_used(device: torch.device) -> None:
+    images = view(GREY)
+    settings = {"batch": 2, "size": 32, "scale": (0.2, 1.0), "flip": 0.5, "gathers": True}
+    feed = feeds.pretraining(images, np.arange(5), device, **settings)
+    (found,) = feed.render(*next(iter(feed.epoch(0))))
+    assert found.shape == (2, 3, 32, 32)
+    assert found.untyped_storage().nbytes() == 2 * 32 * 32
+
+
+def test_a_limit_decides_between_resident_and_streamed(device: torch.device) -> None:
+    images = view(GREY)
+    size = images.pixels.nbytes
+    assert resident.source(images, device, size).pixels is not None
+    assert resident.source(images, device, size - 1).pixels is None
+    assert resident.source(images, device, None).pixels is not None
+
+
+def test_images_are_moved_once_for_all_units(device: torch.device) -> None:
+    images = view(GREY)
+    for _ in range(3):
+        assert list(feeds.evaluation(images, np.arange(2), device, size=32, gathers=True))
+    assert resident.source.cache_info().misses == 1
