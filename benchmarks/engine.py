@@ -2,9 +2,9 @@
 
 Epochs of `bench run`'s own loop over two ceilings (A: the eager step on one fixed batch; B: the same replayed
 as a CUDA graph, on a GPU only), peers on the same work, what an epoch is made of, utilisation, scaling,
-memory and several units at once, to results/<hardware>/engine.md, engine.csv and engine.png. Nothing else should
-run on the machine meanwhile. `--quick` is for two CPU cores and about four minutes; without it a GPU is
-expected, and ten minutes. `--only` runs some sections and leaves the others out of the files.
+memory and several units at once, to results/<hardware>/engine.md, engine.csv and engine.png. Nothing else
+should run on the machine meanwhile. `--quick` is for two CPU cores and about four minutes; without it a GPU
+is expected, and ten minutes. `--only` runs some sections and leaves the others out of the files.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ import typer
 
 from bench.errors import BenchError
 from benchmarks.baselines import ROOT, facts, folder_name, write
-from benchmarks.pairs import ENOUGH, LIMIT, Summary, measure, summarize
+from benchmarks.pairs import ENOUGH, LIMIT, Pair, measure, summarize
 
 if TYPE_CHECKING:
     from bench.types import Workplace
@@ -63,7 +63,7 @@ def main(
     quick: Annotated[bool, typer.Option(help="A small network at 96 pixels, for a CPU.")] = False,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N [default: a GPU if there is one].")] = "",
     threads: Annotated[int, typer.Option(min=0, help="CPU threads [default: all usable cores].")] = 0,
-    only: Annotated[str, typer.Option(help=f"Sections, comma-separated, of {', '.join(['all'])}.")] = "",
+    only: Annotated[str, typer.Option(help="Some sections, comma-separated [default: all].")] = "",
     results: Annotated[Path, typer.Option(help="Where results are kept.")] = ROOT / "results",
 ) -> None:
     """Measure the engine and write results/<hardware>/engine.md, .csv and .png."""
@@ -110,42 +110,52 @@ def main(
 
 def ceilings(bench: Bench) -> Iterator[Row]:
     """Epochs of the engine over the bare step."""
-    from benchmarks.work import ceiling, epoch
+    from benchmarks.work import ceiling, pairs
 
     for name, task in bench.tasks.items():
-        bare, ours = ceiling(task, graph=False), epoch(task, bench.setting.epochs)
-        yield _ratio("ceilings", f"{name}: epoch / ceiling A", measure(bare, ours, bench.setting.budget))
+        bare = ceiling(task, graph=False)
+        yield _ratio("ceilings", f"{name}: epoch / ceiling A", pairs(task, bare, bench.setting.budget))
         if bench.on_gpu:
             replayed = ceiling(task, graph=True)
-            pairs = measure(replayed, ours, bench.setting.budget)
-            yield _ratio("ceilings", f"{name}: epoch / ceiling B", pairs)
-            pairs = measure(replayed, bare, bench.setting.budget)
-            yield _ratio("ceilings", f"{name}: ceiling A / ceiling B, the gain of a graph", pairs)
+            found = pairs(task, replayed, bench.setting.budget)
+            yield _ratio("ceilings", f"{name}: epoch / ceiling B", found)
+            found = measure(replayed, bare, bench.setting.budget)
+            yield _ratio("ceilings", f"{name}: ceiling A / ceiling B, the gain of a graph", found)
         else:
             yield Row("ceilings", f"{name}: epoch / ceiling B", None, "x", "no GPU")
 
 
 def peers(bench: Bench) -> Iterator[Row]:
-    """Epochs of others over ours, on the pretraining `mae`."""
+    """Epochs of others over the ceiling and so over ours, on the pretraining `mae`."""
     from benchmarks.peers import PEERS, Missing, write_png
-    from benchmarks.work import epoch
+    from benchmarks.work import ceiling, pairs
 
     task = bench.tasks["mae"]
-    ours = epoch(task, bench.setting.epochs)
-    write_png(task, bench.png, round(bench.setting.size * 256 / 224))
-    for name, make in PEERS.items():
-        for workers in (0, 2, 4):
-            what = f"{name}, {workers} workers: epoch / ours"
-            try:
-                theirs = make(task, bench.png, workers)
-            except Missing as reason:
-                yield Row("peers", f"{name}: epoch / ours", None, "x", str(reason))
-                break
-            yield _ratio("peers", what, measure(ours, theirs, bench.setting.budget))
+    bare, over = ceiling(task, graph=bench.on_gpu), "ceiling B" if bench.on_gpu else "ceiling A"
+    ours = _ratio("peers", f"bench: epoch / {over}", pairs(task, bare, bench.setting.budget))
+    yield ours
+    short = round(bench.setting.size * 256 / 224)
+    files = write_png(task, bench.setting, bench.png / "files")
+    small = write_png(task, bench.setting, bench.png / "small", short)
+    asked = [(name, workers, files) for name in PEERS for workers in (0, 2, 4)]
+    for name, workers, folder in [*asked, ("torchvision", 0, small)]:
+        label = f"{name}, {workers} workers" + (
+            f", files shrunk to {short} before" if folder == small else ""
+        )
+        try:
+            theirs = PEERS[name](task, folder, workers)
+        except Missing as reason:
+            if workers == 0:
+                yield Row("peers", name, None, "x", str(reason))
+            continue
+        row = _ratio("peers", f"{label}: epoch / {over}", measure(bare, theirs, bench.setting.budget))
+        yield row
+        if row.value is not None and ours.value is not None:
+            yield Row("peers", f"{label}: epoch / ours", row.value / ours.value, "x")
 
 
-def _ratio(section: str, what: str, pairs: list[Any]) -> Row:
-    found: Summary = summarize(pairs)
+def _ratio(section: str, what: str, pairs: list[Pair]) -> Row:
+    found = summarize(pairs)
     counted = f"{found.accepted} pairs, {found.rejected} rejected"
     if found.ratio is None:
         return Row(section, what, None, "x", f"only {counted}: the machine is too restless")
@@ -303,11 +313,8 @@ def packing(bench: Bench) -> Iterator[Row]:
     place = Workplace(bench.workplace.data, bench.workplace.results, bench.workplace.device, threads)
     ratios = []
     for _ in range(3):
-        one = max(_side_by_side(1, bench.setting, place))
-        many = max(_side_by_side(count, bench.setting, place))
-        ratios.append(many / one)
-        if time.perf_counter() and len(ratios) == (3 if bench.on_gpu else 1):
-            break
+        alone = max(_side_by_side(1, bench.setting, place))
+        ratios.append(max(_side_by_side(count, bench.setting, place)) / alone)
     ratio = statistics.median(ratios)
     what = f"{count} units at once / one alone, time"
     yield Row("packing", what, ratio, "x", f"{threads} CPU threads each, {len(ratios)} repeats")

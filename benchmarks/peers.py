@@ -1,8 +1,8 @@
 """How others feed a training: the same images as PNG files, the same model, augmentation and step.
 
 The pretraining `mae` is what all do, because it needs nothing but a randomly resized crop. Peers get what is
-in their favour: files no larger than ours are stored, workers that stay, pinned memory, our fused AdamW,
-autocast and memory format, and no reading of the loss within an epoch. Each loader is its package's own.
+in their favour: workers that stay, pinned memory, our fused AdamW, autocast and memory format, and no reading
+of the loss within an epoch. Each loader is its package's own, on files of the size in which such images come.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bench import plugins
 from bench.engine import layout, loop
 from bench.engine.device import autocast
-from benchmarks.work import Task, timed
+from benchmarks.work import Setting, Task, phantom, timed
 
 SCALE = (0.2, 1.0)
 UNIT = {
@@ -32,15 +33,19 @@ class Missing(Exception):
     """A peer that is not installed, or cannot do this work; says why."""
 
 
-def write_png(task: Task, folder: Path, short: int) -> None:
-    """The images that `task` trains on, as the image store has them, in a folder a class."""
+def write_png(task: Task, setting: Setting, folder: Path, short: int | None = None) -> Path:
+    """The images that `task` trains on as files in a folder a class: as they come, or as small as the image
+    store has them, with their short side at `short`."""
     from PIL import Image
 
-    images = task.desk.images
+    offer = plugins.catalog().get("datasets", "phantom")
+    samples = offer.index(Path(), offer.params(**phantom(setting))).samples
     for i in task.indices:
-        target = folder / images.classes[images.labels[i]] / f"{i}.png"
+        pixels = samples[i].array if short is None else task.desk.images.view(short)[i].transpose(1, 2, 0)
+        target = folder / samples[i].label / f"{i}.png"
         target.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(images.view(short)[i].transpose(1, 2, 0).squeeze()).save(target)
+        Image.fromarray(pixels.squeeze()).save(target)
+    return folder
 
 
 def torchvision(task: Task, folder: Path, workers: int) -> Callable[[], float]:

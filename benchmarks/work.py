@@ -6,6 +6,7 @@ import copy
 import statistics
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from bench import plugins
+from bench.data.splits import Split
 from bench.engine import checkpoint, layout, loop
 from bench.engine.feeds import Feed
 from bench.engine.graph import CudaCapture
@@ -22,13 +24,15 @@ from bench.spec import PretrainSpec, RunSpec
 from bench.study import StudyFile, expand, make_study
 from bench.types import Progress, Workplace
 from bench.workbench import Workbench, finetuning, prepare_data, pretraining, set_up
+from benchmarks.pairs import ENOUGH, Pair
 
 TASKS = ("egmae", "mae", "fine-tuning")
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One size of everything. `side` is of the generated images, `images` how many are trained on, about."""
+    """One size of everything. `side` is of the generated images (500: about that of BUSI's files), `images`
+    how many are trained on, about."""
 
     model: str
     size: int
@@ -39,8 +43,8 @@ class Setting:
     budget: float  # seconds for one comparison
 
 
-QUICK = Setting("tf_efficientnet_lite0", 96, 16, 80, 128, 3, 40.0)
-GPU = Setting("convnext_tiny.fb_in1k", 224, 16, 546, 256, 5, 25.0)
+QUICK = Setting("tf_efficientnet_lite0", 96, 16, 80, 500, 3, 30.0)
+GPU = Setting("convnext_tiny.fb_in1k", 224, 16, 546, 500, 5, 25.0)
 
 
 @dataclass(frozen=True)
@@ -69,14 +73,18 @@ def tasks(setting: Setting, workplace: Workplace) -> dict[str, Task]:
     found = {}
     for spec in plan.units:
         if isinstance(spec, PretrainSpec):
-            found[spec.strategy.name] = _task(spec.strategy.name, spec, workplace)
+            found[spec.strategy.name] = _task(spec.strategy.name, spec, workplace, setting.batch)
         elif isinstance(spec, RunSpec) and spec.start is None:
-            found["fine-tuning"] = _task("fine-tuning", spec, workplace)
+            found["fine-tuning"] = _task("fine-tuning", spec, workplace, setting.batch)
     return {name: found[name] for name in TASKS}
 
 
+def phantom(setting: Setting) -> dict[str, int]:
+    """The parameters of the generated data set: a patient has 2.5 images, training gets 70 % of them."""
+    return {"patients": max(20, round(setting.images / 0.7 / 2.5)), "size": setting.side}
+
+
 def _study(setting: Setting) -> dict[str, Any]:
-    patients = max(20, round(setting.images / 0.7 / 2.5))  # a patient has 2.5 images, training gets 70 %
     return {
         "datasets": ("phantom",),
         "models": (setting.model,),
@@ -88,12 +96,22 @@ def _study(setting: Setting) -> dict[str, Any]:
             "pretrain": {"batch": setting.batch, "resize": round(setting.size * 256 / 224)},
             "finetune": {"batch": setting.batch, "resize": round(setting.size * 236 / 224)},
         },
-        "dataset": {"phantom": {"patients": patients, "size": setting.side}},
+        "dataset": {"phantom": phantom(setting)},
     }
 
 
-def _task(name: str, spec: PretrainSpec | RunSpec, workplace: Workplace) -> Task:
+def _whole_batches(split: Split, batch: int) -> Split:
+    """Training images to a multiple of the batch, so that loaders that drop a short one do the same."""
+    train = split.indices("train")
+    parts = list(split.parts)
+    for i in train[len(train) - len(train) % batch :]:
+        parts[i] = "val"
+    return replace(split, parts=tuple(parts))
+
+
+def _task(name: str, spec: PretrainSpec | RunSpec, workplace: Workplace, batch: int) -> Task:
     desk = set_up(spec, workplace)
+    desk = replace(desk, split=_whole_batches(desk.split, batch))
     training = pretraining(spec, desk) if isinstance(spec, PretrainSpec) else finetuning(spec, desk)
     file = workplace.scratch / "checkpoints" / f"{name}.pt"
     layouts = workplace.scratch / "layouts"
@@ -121,7 +139,7 @@ def timed(work: Callable[[], object], device: torch.device) -> float:
     return waited(device) - started
 
 
-def epoch(task: Task, epochs: int, **options: Any) -> Callable[[], float]:
+def epoch(task: Task, epochs: int) -> Callable[[], float]:
     """Seconds of an epoch inside `loop.optimize`, all it costs included; median of `epochs`.
 
     From the first step of an epoch to the first of the next, before which the loop has read the loss. The
@@ -138,11 +156,47 @@ def epoch(task: Task, epochs: int, **options: Any) -> Callable[[], float]:
 
         checkpoint.discard(task.job.checkpoint)
         budget = replace(task.budget, epochs=epochs + 2)
-        loop.optimize(task.module, task.feed, budget, replace(task.job, report=note, **options))
+        loop.optimize(task.module, task.feed, budget, replace(task.job, report=note))
         checkpoint.discard(task.job.checkpoint)
         return statistics.median(b - a for a, b in pairwise(starts[1:]))
 
     return run
+
+
+class _EnoughSeen(Exception):
+    """Ends a training that has been watched for long enough."""
+
+
+def pairs(task: Task, bare: Callable[[], float], budget: float, enough: int = ENOUGH) -> list[Pair]:
+    """Epochs inside one `loop.optimize`, each between two ceilings, until `enough` are accepted or `budget`
+    seconds have passed.
+
+    An epoch counts from its first step to the next epoch's first step, so with the reading of the loss, the
+    drawing of crops and checkpoints as they fall due. The first, which captures the step, does not count.
+    """
+    found: list[Pair] = []
+    ends = time.perf_counter() + budget
+    before, started = 0.0, 0.0
+
+    def note(news: Progress) -> None:
+        nonlocal before, started
+        if news.done != 1 or news.epoch == 1:
+            return
+        took = waited(task.job.device) - started
+        after = bare()
+        if news.epoch > 2:
+            found.append(Pair(before, took, after))
+        if sum(pair.accepted for pair in found) >= enough or time.perf_counter() > ends:
+            raise _EnoughSeen
+        before, started = after, waited(task.job.device)
+
+    checkpoint.discard(task.job.checkpoint)
+    with suppress(_EnoughSeen):
+        loop.optimize(
+            task.module, task.feed, replace(task.budget, epochs=10**6), replace(task.job, report=note)
+        )
+    checkpoint.discard(task.job.checkpoint)
+    return found
 
 
 def whole(task: Task, epochs: int) -> float:
