@@ -3,8 +3,8 @@
 Epochs of `bench run`'s own loop over two ceilings (A: the eager step on one fixed batch; B: the same replayed
 as a CUDA graph, on a GPU only), peers on the same work, what an epoch is made of, utilisation, scaling,
 memory and several units at once, to results/<hardware>/engine.md, engine.csv and engine.png. Nothing else
-should run on the machine meanwhile. `--quick` is for two CPU cores and about four minutes; without it a GPU
-is expected, and ten minutes. `--only` runs some sections and leaves the others out of the files.
+should run on the machine meanwhile. `--quick` is for two CPU cores and about six minutes; without it a GPU is
+expected, and ten minutes. `--only` runs some sections and leaves the others out of the files.
 """
 
 from __future__ import annotations
@@ -83,6 +83,12 @@ def main(
         "MPS": os.environ.get("CUDA_MPS_PIPE_DIRECTORY", "no"),
     }
     setting = QUICK if quick else GPU
+    command = (
+        "python -m benchmarks.engine" + (" --quick" if quick else "") + (f" --only {only}" if only else "")
+    )
+    about |= {name: str(value) for name, value in asdict(setting).items() if name not in ("epochs", "budget")}
+    folder = results / folder_name(made["hardware"])
+    folder.mkdir(parents=True, exist_ok=True)
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="bench-engine-") as scratch:
         workplace = Workplace(Path(scratch), Path(scratch), str(place), threads)
@@ -94,14 +100,9 @@ def main(
                 print(f"{row.section}: {_line(row)}", file=sys.stderr)
                 rows.append(row)
             print(f"{name}: {time.perf_counter() - started:.0f} s", file=sys.stderr)
-    folder = results / folder_name(made["hardware"])
-    folder.mkdir(parents=True, exist_ok=True)
-    command = (
-        "python -m benchmarks.engine" + (" --quick" if quick else "") + (f" --only {only}" if only else "")
-    )
-    about |= {name: str(value) for name, value in asdict(setting).items() if name not in ("epochs", "budget")}
-    write(folder / "engine.csv", as_csv(rows, about))
-    write(folder / "engine.md", as_markdown(rows, about, command))
+            # After each section, so that a machine that is taken away leaves what was measured.
+            write(folder / "engine.csv", as_csv(rows, about))
+            write(folder / "engine.md", as_markdown(rows, about, command))
     _plot(rows, folder / "engine.png")
 
 
@@ -154,8 +155,8 @@ def peers(bench: Bench) -> Iterator[Row]:
             yield Row("peers", f"{label}: epoch / ours", row.value / ours.value, "x")
 
 
-def _ratio(section: str, what: str, pairs: list[Pair]) -> Row:
-    found = summarize(pairs)
+def _ratio(section: str, what: str, pairs: list[Pair], enough: int = ENOUGH) -> Row:
+    found = summarize(pairs, enough)
     counted = f"{found.accepted} pairs, {found.rejected} rejected"
     if found.ratio is None:
         return Row(section, what, None, "x", f"only {counted}: the machine is too restless")
@@ -311,14 +312,18 @@ def packing(bench: Bench) -> Iterator[Row]:
     count = 5 if bench.on_gpu else 2
     threads = max(1, bench.workplace.threads // count)
     place = Workplace(bench.workplace.data, bench.workplace.results, bench.workplace.device, threads)
-    ratios = []
-    for _ in range(3):
-        alone = max(_side_by_side(1, bench.setting, place))
-        ratios.append(max(_side_by_side(count, bench.setting, place)) / alone)
-    ratio = statistics.median(ratios)
-    what = f"{count} units at once / one alone, time"
-    yield Row("packing", what, ratio, "x", f"{threads} CPU threads each, {len(ratios)} repeats")
-    yield Row("packing", "gain in units a second", count / ratio, "x")
+    setting = replace(bench.setting, images=4 * bench.setting.batch)  # every process lays its own out
+    enough = 3 if bench.on_gpu else 1
+    found = measure(
+        lambda: max(_side_by_side(1, setting, place)),
+        lambda: max(_side_by_side(count, setting, place)),
+        4 * bench.setting.budget,
+        enough,
+    )
+    what = f"{count} units at once / one alone, seconds a step, {threads} CPU threads each"
+    row = _ratio("packing", what, found, enough)
+    yield row
+    yield Row("packing", "gain in units a second", row.value and count / row.value, "x")
 
 
 def _side_by_side(count: int, setting: Setting, workplace: Workplace) -> list[float]:
@@ -328,7 +333,7 @@ def _side_by_side(count: int, setting: Setting, workplace: Workplace) -> list[fl
     context = multiprocessing.get_context("spawn")
     barrier, results = context.Barrier(count), context.Queue()
     processes = [
-        context.Process(target=_train_apart, args=(setting, workplace, barrier, results))
+        context.Process(target=_train_apart, args=(setting, workplace, barrier, results), daemon=True)
         for _ in range(count)
     ]
     for process in processes:

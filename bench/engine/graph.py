@@ -39,7 +39,7 @@ class Replayed:
         self.device = device
         self.capture = capture
         self.warmup = warmup
-        self.mode = "eager: no step yet"
+        self.mode = "eager: too few steps to capture one"
         self.graphs: dict[tuple[object, ...], tuple[tuple[Tensor, ...], Callable[[], None]]] = {}
         self.seen: dict[tuple[object, ...], int] = {}
         self.failed = ""
