@@ -42,6 +42,7 @@ class Worker:
     started: float = 0.0
     steps: int = 0
     memory: Memory | None = None
+    shared: bool = False  # whether the unit was told that others may run beside it
 
     @property
     def settled(self) -> bool:
@@ -66,9 +67,10 @@ def packed(
                 outcome = _hear(worker, workers, report)
                 if outcome is None:
                     continue
-                if most > 1 and outcome.status == "failed" and outcome.reason.startswith(NO_MEMORY):
+                # Not whether others may run now: two units can run out of memory in the same moment.
+                if worker.shared and outcome.status == "failed" and outcome.reason.startswith(NO_MEMORY):
                     waiting.insert(0, outcome.spec)
-                    most = max(1, len(busy) - 1)
+                    most = max(1, min(most, len(busy)) - 1)
                 else:
                     yield outcome
     finally:
@@ -97,6 +99,7 @@ def _room(busy: list[Worker]) -> bool:
 def _give(unit: Any, execute: Execute, workplace: Workplace, workers: list[Worker]) -> None:
     worker = next((w for w in workers if w.unit is None), None) or _hire(workers)
     worker.unit, worker.started, worker.steps, worker.memory = unit, time.monotonic(), 0, None
+    worker.shared = workplace.shared
     if workplace.device.startswith("cuda"):
         worker.memory = (0, 0)  # nothing starts beside it before it has told what it holds
     worker.pipe.send((execute, unit, workplace))
