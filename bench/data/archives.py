@@ -258,9 +258,7 @@ def _chunks(member: _Member, archive: Path) -> Iterator[bytes]:
                 yield chunk
             if left > 0:
                 raise EOFError(f"{member.name} ends early")
-    except RuntimeError as error:  # zipfile's word for a password
-        raise DataError(f"{archive}: cannot be unpacked ({error}); unpack it by hand") from None
-    except NotImplementedError as error:
+    except RuntimeError as error:  # zipfile's word for a password, and for a compression it does not know
         raise DataError(f"{archive}: cannot be unpacked ({error}); unpack it by hand") from None
     except _DAMAGE as error:
         raise _damaged(archive, error) from None
