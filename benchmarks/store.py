@@ -29,7 +29,7 @@ from PIL import Image
 
 from bench import Dataset, Index, NoParams, Sample, Workplace
 from bench.data.images import prepare
-from bench.data.pixelstore import decode_sample
+from bench.data.pixelstore import BATCH, decode_samples
 from bench.errors import BenchError
 from benchmarks.baselines import ROOT, as_csv, facts, folder_name, write
 
@@ -97,7 +97,8 @@ def by_processes(folder: Path, workers: int) -> None:
     """The store's decoding and resizing by processes; what they send back is dropped."""
     samples = [Sample(p.name, "all", path=p) for p in sorted(folder.iterdir())]
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-        for _ in pool.map(partial(decode_sample, shorts=SHORTS), samples, chunksize=16):
+        parts = [samples[start : start + BATCH] for start in range(0, len(samples), BATCH)]
+        for _ in pool.map(partial(decode_samples, shorts=SHORTS), parts, chunksize=4):
             pass
 
 

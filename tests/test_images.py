@@ -17,7 +17,7 @@ from PIL import Image
 
 from bench import DataError, Dataset, Index, NoParams, Progress, Sample, Workplace
 from bench.data.images import Images, Original, prepare, read_image
-from bench.data.pixels import Decoded, decode, pixel_digest, resize
+from bench.data.pixels import Decoded, decode, pixel_digest, resize, resize_all
 
 COLOUR = np.random.default_rng(0).integers(0, 256, (30, 41, 3), dtype=np.uint8)
 GREY = COLOUR[..., 0]
@@ -146,6 +146,27 @@ def test_resize_equals_torchvision(shape: tuple[int, ...], short: int) -> None:
     reference = np.asarray(v2.Resize(short)(Image.fromarray(pixels)))
     reference = reference[None] if reference.ndim == 2 else reference.transpose(2, 0, 1)
     np.testing.assert_array_equal(resize(pixels, short), reference)
+
+
+@pytest.mark.parametrize(
+    "shapes",
+    [
+        [(60, 80)] * 4,
+        [(299, 299)] * 3,
+        [(60, 80)] * 3 + [(80, 60)],
+        [(60, 80), (60, 80, 3), (60, 80), (60, 80)],
+        [(60, 80, 3)] * 4,
+        [(1, 7)] * 4,
+    ],
+)
+def test_images_resized_together_are_as_if_alone(shapes: list[tuple[int, ...]]) -> None:
+    rng = np.random.default_rng(3)
+    images = [rng.integers(0, 256, shape, dtype=np.uint8) for shape in shapes]
+    together = resize_all(images, (16, 50, 97))
+    for image, copies in zip(images, together, strict=True):
+        for short, copy in zip((16, 50, 97), copies, strict=True):
+            np.testing.assert_array_equal(copy, resize(image, short))
+            assert copy.flags.c_contiguous
 
 
 # --- the store ---------------------------------------------------------------------------------------

@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-AHEAD = 4  # items a worker that may wait, done, for one before them
+AHEAD = 4  # batches a worker that may wait, done, for one before them
 
 
-def in_order(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
-    """`map(function, items)` by `workers` threads, a few items ahead of whoever takes the results."""
+def in_order(
+    function: Callable[[Sequence[Item]], Sequence[Result]], items: Sequence[Item], batch: int, workers: int
+) -> Iterator[Result]:
+    """The results of `function`, which takes `batch` items at a time, by `workers` threads.
+
+    They stay a few batches ahead of whoever takes the results.
+    """
     with ThreadPoolExecutor(workers) as pool:
-        ahead: deque[Future[Result]] = deque()
+        ahead: deque[Future[Sequence[Result]]] = deque()
         try:
-            for item in items:
-                ahead.append(pool.submit(function, item))
+            for start in range(0, len(items), batch):
+                ahead.append(pool.submit(function, items[start : start + batch]))
                 if len(ahead) > AHEAD * workers:
-                    yield ahead.popleft().result()
+                    yield from ahead.popleft().result()
             while ahead:
-                yield ahead.popleft().result()
+                yield from ahead.popleft().result()
         finally:
             for future in ahead:
                 future.cancel()

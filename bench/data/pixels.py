@@ -125,15 +125,31 @@ def resize(pixels: NDArray[np.uint8], short: int) -> NDArray[np.uint8]:
 
     Equal to torchvision.transforms.v2.Resize(short) of the same PIL image.
     """
-    return resize_each(pixels, (short,))[0]
+    ((copy,),) = resize_all([pixels], [short])
+    return copy
 
 
-def resize_each(pixels: NDArray[np.uint8], shorts: Sequence[int]) -> list[NDArray[np.uint8]]:
-    """`resize` to several short sides, each straight from the original."""
-    image = Image.fromarray(pixels)  # copies colour images, so once for all sides
-    copies = []
-    for short in shorts:
-        height, width = resized_shape(pixels.shape[0], pixels.shape[1], short)
-        small = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
-        copies.append(np.ascontiguousarray(small[None] if small.ndim == 2 else small.transpose(2, 0, 1)))
-    return copies
+def resize_all(
+    images: Sequence[NDArray[np.uint8]], shorts: Sequence[int]
+) -> list[tuple[NDArray[np.uint8], ...]]:
+    """`resize` of every image to every short side, each straight from the original.
+
+    Four grey images of one shape go as the four channels of one picture: to Pillow channels are
+    independent, so the bits are the same, and it takes a quarter less time.
+    """
+    if len(images) == 4 and len({image.shape for image in images}) == 1 and images[0].ndim == 2:
+        four = Image.merge("CMYK", [Image.fromarray(image) for image in images])
+        resized = [_resized(four, short).split() for short in shorts]
+        return [tuple(_to_channels_first(grey) for grey in copies) for copies in zip(*resized, strict=True)]
+    pictures = map(Image.fromarray, images)
+    return [tuple(_to_channels_first(_resized(p, short)) for short in shorts) for p in pictures]
+
+
+def _resized(image: Image.Image, short: int) -> Image.Image:
+    height, width = resized_shape(image.height, image.width, short)
+    return image.resize((width, height), Image.Resampling.BILINEAR)
+
+
+def _to_channels_first(image: Image.Image) -> NDArray[np.uint8]:
+    pixels = np.asarray(image)
+    return np.ascontiguousarray(pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1))

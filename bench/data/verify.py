@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -79,12 +79,16 @@ def _unreadable(name: str, index: Index, threads: int, report: Report) -> tuple[
     total = len(index.samples)
     found = []
     report(Progress(unit=name, stage="decode", done=0, total=total))
-    for done, fault in enumerate(in_order(_fault, index.samples, threads), 1):
+    for done, fault in enumerate(in_order(_faults, index.samples, 4, threads), 1):
         if fault:
             found.append(fault)
         if done % 50 == 0 or done == total:
             report(Progress(unit=name, stage="decode", done=done, total=total))
     return tuple(found)
+
+
+def _faults(samples: Sequence[Sample]) -> list[str]:
+    return [_fault(sample) for sample in samples]
 
 
 def _fault(sample: Sample) -> str:
