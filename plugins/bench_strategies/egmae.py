@@ -21,6 +21,7 @@ def objective(encoder: Encoder, params: NoiseParams, context: Context) -> nn.Mod
 
 OFFER = Strategy(
     name="egmae",
+    revision=2,  # noise is drawn in another order
     about="entropy-guided MAE: Gaussian noise per patch, variance = the patch's Shannon entropy",
     params=NoiseParams,
     needs=frozenset({"dense"}),

@@ -21,6 +21,7 @@ def objective(encoder: Encoder, params: NoiseParams, context: Context) -> nn.Mod
 
 OFFER = Strategy(
     name="noise",
+    revision=2,  # noise is drawn in another order
     about="control of egmae: the same mean noise variance, not guided by entropy",
     params=NoiseParams,
     needs=frozenset({"dense"}),
