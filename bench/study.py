@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from bench.errors import ConfigError, SizeError, UnknownName
 from bench.plugins import SINGULAR, Catalog, make_ref
 from bench.spec import EnsembleSpec, PretrainSpec, Protocol, Ref, RunSpec, UnitSpec, parse, read_toml
-from bench.types import Model, Strategy
+from bench.types import LocalWeights, Model, Strategy
 
 OFFER_KINDS = {SINGULAR[kind]: kind for kind in ("datasets", "models", "strategies", "ensembles")}
 
@@ -243,6 +243,7 @@ def _cells(study: Study, catalog: Catalog, model: Ref) -> tuple[list[_Cell], lis
         network.check_size(model_params, study.protocol.size)
     except SizeError as error:
         return [], [(f"{model.name}.{ref.name}", str(error)) for ref in study.strategies]
+    _check_weights(study, catalog, model.name, model_params)
     possible: list[_Cell] = []
     impossible: list[tuple[str, str]] = []
     for ref in study.strategies:
@@ -254,6 +255,20 @@ def _cells(study: Study, catalog: Catalog, model: Ref) -> tuple[list[_Cell], lis
         params = offer.freeze(catalog.params("strategies", ref), network, model_params)
         possible.append(_Cell(make_ref(offer, params), offer.objective is not None))
     return possible, impossible
+
+
+def _check_weights(study: Study, catalog: Catalog, model: str, model_params: Any) -> None:
+    """Raise ConfigError if a model's weights file would be used by nothing."""
+    if not (isinstance(model_params, LocalWeights) and model_params.weights):
+        return
+    # Who starts from material outside the study freezes its identity.
+    offers = catalog.offers("strategies")
+    using = [o.name for o in offers if isinstance(o, Strategy) and o.freeze is not Strategy.freeze]
+    if not {ref.name for ref in study.strategies} & set(using):
+        raise ConfigError(
+            f"model.{model}.weights: no strategy of this study starts from weights; "
+            f"add {' or '.join(using)} to --strategies, or leave the file out"
+        )
 
 
 def _run(protocol: Protocol, dataset: Ref, model: Ref, cell: _Cell, split: str, round_: int) -> RunSpec:

@@ -1,10 +1,10 @@
 """How close the engine comes to the bare step: `python -m benchmarks.engine`, from the root of the sources.
 
 Epochs of `bench run`'s own loop over two ceilings (A: the eager step on one fixed batch; B: the same replayed
-as a CUDA graph, on a GPU only), peers on the same work, what an epoch is made of, utilisation, scaling,
+as a CUDA graph, on a GPU only), peers on the same work, what an epoch is made of, utilisation, bf16, scaling,
 memory and several units at once, to results/<hardware>/engine.md, engine.csv and engine.png. Nothing else
-should run on the machine meanwhile. `--quick` is for two CPU cores and about six minutes; without it a GPU is
-expected, and ten minutes. `--only` runs some sections and leaves the others out of the files.
+should run on the machine meanwhile. `--quick` is for two CPU cores and about eight minutes; without it a GPU
+is expected, and ten minutes. `--only` runs some sections and leaves the others out of the files.
 """
 
 from __future__ import annotations
@@ -252,6 +252,27 @@ def utilisation(bench: Bench) -> Iterator[Row]:
         yield Row("utilisation", f"batch {batch}", 100 * rate / peak, "%", f"{images / seconds:.0f} images/s")
 
 
+def precision(bench: Bench) -> Iterator[Row]:
+    """Bare steps in bf16 over those in float32; on a CPU also of a network of the paper's size."""
+    import torch
+
+    from benchmarks.work import GPU, ceiling, tasks
+
+    settings = [bench.setting]
+    if not bench.on_gpu:
+        settings.append(replace(GPU, images=2 * GPU.batch))
+    for setting in settings:
+        task = tasks(setting, bench.workplace)["fine-tuning"]
+        steps = {
+            name: ceiling(replace(task, job=replace(task.job, precision=name)), graph=bench.on_gpu)
+            for name in ("fp32", "bf16")
+        }
+        budget = bench.setting.budget * (1 if setting is bench.setting else 4)
+        found = measure(steps["fp32"], steps["bf16"], budget)
+        native = "" if bench.on_gpu else f", {torch.backends.cpu.get_cpu_capability()}"
+        yield _ratio("precision", f"{setting.model} at {setting.size}: bf16 / fp32{native}", found)
+
+
 # --- scaling -----------------------------------------------------------------------------------------
 
 
@@ -381,6 +402,7 @@ SECTIONS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "peers": peers,
     "shares": shares,
     "utilisation": utilisation,
+    "precision": precision,
     "scaling": scaling,
     "startup": startup,
     "packing": packing,

@@ -120,6 +120,23 @@ def test_a_fresh_run_predicts_the_same_bits(finished: Path, tmp_path: Path) -> N
     assert predictions(tmp_path) == predictions(finished)
 
 
+def test_units_at_once_predict_the_same_bits(finished: Path, tmp_path: Path) -> None:
+    done = bench(
+        workspace(tmp_path), "run", *PHANTOM, "-s", "egmae,scratch", "-p", "tiny.toml", "--jobs", "2"
+    )
+    assert "4 units: 0 done, 4 to do" in done.stdout
+    expected = predictions(finished)
+    assert predictions(tmp_path) == {name: expected[name] for name in predictions(tmp_path)}
+    assert len(predictions(tmp_path)) == 3
+
+
+@pytest.mark.slow  # compiles: a minute
+def test_a_compiled_run_says_so(tmp_path: Path) -> None:
+    bench(workspace(tmp_path), "run", *PHANTOM, "-s", "scratch", "-p", "tiny.toml", "--compile")
+    (record,) = records(tmp_path, "runs").values()
+    assert record["engine"]["compile"] == "true"
+
+
 def test_adding_a_strategy_and_a_round_leaves_what_is_there(finished: Path) -> None:
     before = predictions(finished)
     done = bench(finished, "run", *PHANTOM, "-s", "egmae,scratch,noise", "-p", "tiny.toml", "-r", "2")
@@ -187,9 +204,12 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen) -> None:
         time.sleep(0.002)
 
 
-@pytest.mark.parametrize("polite", [signal.SIGINT, signal.SIGTERM])
-def test_an_interruption_says_how_to_go_on(tmp_path: Path, polite: signal.Signals) -> None:
+@pytest.mark.parametrize(
+    ("polite", "jobs"), [(signal.SIGINT, "1"), (signal.SIGTERM, "1"), (signal.SIGINT, "2")]
+)
+def test_an_interruption_says_how_to_go_on(tmp_path: Path, polite: signal.Signals, jobs: str) -> None:
     arguments = ["run", *PHANTOM, "-s", "egmae", "-p", "tiny.toml", "--set", "protocol.pretrain.epochs=500"]
+    arguments += ["--jobs", jobs]
     process = subprocess.Popen(
         command(*arguments), cwd=workspace(tmp_path), env=environment(), stderr=subprocess.PIPE, text=True
     )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -57,6 +59,26 @@ def job(tmp_path: Path, told: list[Progress] | None = None, accumulate: int = 1)
 
 class Killed(Exception):
     pass
+
+
+def test_compiling_changes_neither_result_nor_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, compiled = toy(), toy()
+    expected = loop.optimize(plain, Feed(epoch_batches), BUDGET, job(tmp_path / "a"))
+    inductor = torch.compile
+    traced: list[nn.Module] = []
+
+    def traces(module: nn.Module, **options: Any) -> nn.Module:  # without the minutes of compiling
+        traced.append(module)
+        return inductor(module, backend="eager", **options)
+
+    monkeypatch.setattr(torch, "compile", traces)
+    found = loop.optimize(compiled, Feed(epoch_batches), BUDGET, replace(job(tmp_path / "b"), compile=True))
+    assert traced == [compiled]
+    assert found.losses == pytest.approx(expected.losses, abs=1e-6)
+    assert found.engine["compile"] == "true"
+    torch.testing.assert_close(compiled.state_dict(), plain.state_dict())  # and no name has a prefix
 
 
 @pytest.mark.parametrize("killed_after", [1, 3, 4, 8, 11])

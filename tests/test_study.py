@@ -144,3 +144,11 @@ def test_a_file_that_is_not_there_or_for_a_model_that_is_not_is_one_clear_error(
         planned(f"model.cmt.weights={tmp_path / 'none.pth'}", models=("cmt",), strategies=("imagenet",))
     with pytest.raises(ConfigError, match=r"model\.smt: parameters for a model that this study does not"):
         planned("model.smt.weights=x.pth", models=("cmt",), strategies=("imagenet",))
+
+
+def test_a_file_that_nothing_would_load_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "one.pth").write_bytes(b"weights")
+    with pytest.raises(
+        ConfigError, match=r"model\.cmt\.weights: no strategy of this study .* add imagenet to --strategies"
+    ):
+        planned(f"model.cmt.weights={tmp_path / 'one.pth'}", models=("cmt",), strategies=("scratch", "egmae"))
