@@ -1,7 +1,8 @@
 """What decoding a data set once costs: `python -m benchmarks.store`, from the root of the source tree.
 
 PNG files of generated speckle are read by a plain loop over Pillow (open, load, convert to an array), then
-decoded, resized and stored by `prepare`, then decoded and resized by as many processes; in turn, several
+decoded, resized and stored by `prepare` at one size and at the three of the paper's protocol, then decoded
+and resized by as many processes, then as many bytes as the store holds are written alone; in turn, several
 times. Medians, and the peak memory of building a quarter of the files and all of them, go to
 results/<hardware>/store.csv and .md. Nothing else should run on the machine meanwhile; room for the files is
 needed in the folder for temporary files (TMPDIR): 5 GB for 21,000 images of 299x299.
@@ -52,8 +53,10 @@ def main(
         make_files(folder / "data", images, side, threads)
         ways: dict[str, Callable[[], None]] = {
             "plain loop": partial(plain_loop, folder / "data"),
+            "store, one size": partial(build, folder, images, threads, SHORTS[:1]),
             "store": partial(build, folder, images, threads),
             "processes": partial(by_processes, folder / "data", threads),
+            "its bytes written alone": partial(write_alone, folder / "bytes", images),
         }
         times = in_turn(ways, repeats)
         peaks = [peak_memory(folder, count, threads) for count in (images // 4, images)]
@@ -80,12 +83,12 @@ def plain_loop(folder: Path) -> None:
             np.asarray(image.convert("L"))
 
 
-def build(folder: Path, count: int, threads: int) -> None:
+def build(folder: Path, count: int, threads: int, shorts: tuple[int, ...] = SHORTS) -> None:
     """The store of the first `count` files, from nothing."""
     shutil.rmtree(folder / "results", ignore_errors=True)
     place = Workplace(folder / "data", folder / "results", threads=threads)
     dataset = Dataset(name="files", about="", index=partial(_index, count))
-    prepare(dataset, NoParams(), place, SHORTS, lambda progress: None)
+    prepare(dataset, NoParams(), place, shorts, lambda progress: None)
 
 
 def _index(count: int, root: Path, params: object) -> Index:
@@ -100,6 +103,17 @@ def by_processes(folder: Path, workers: int) -> None:
         parts = [samples[start : start + BATCH] for start in range(0, len(samples), BATCH)]
         for _ in pool.map(partial(decode_samples, shorts=SHORTS), parts, chunksize=4):
             pass
+
+
+def write_alone(file: Path, count: int) -> None:
+    """As many bytes as the store of `count` square grey images, to a file and to disk."""
+    block = os.urandom(1 << 20)
+    total = count * sum(short**2 for short in SHORTS)
+    with file.open("wb", buffering=0) as out:
+        for start in range(0, total, len(block)):
+            out.write(block[: total - start])
+        os.fsync(out.fileno())
+    file.unlink()
 
 
 def in_turn(ways: Mapping[str, Callable[[], None]], repeats: int) -> dict[str, list[float]]:
@@ -189,10 +203,11 @@ def as_markdown(rows: Sequence[Mapping[str, Any]], about: Mapping[str, str]) -> 
     lines += [
         f"{first['images']} grey PNGs of {first['side']}x{first['side']}. The plain loop opens, loads and "
         "converts each in one thread; the store also",
-        f"hashes files and pixels, resizes to {', '.join(map(str, SHORTS))} and brings all to disk. "
-        "The processes decode and resize as the",
-        f"store does, and write nothing. Medians of {first['repeats']} rounds in turn, the range in "
-        "parentheses; the peak is the process's resident memory.",
+        f"hashes files and pixels, resizes to {', '.join(map(str, SHORTS))} (or the first alone) and brings "
+        "all to disk. The processes decode",
+        f"and resize as the store does, and write nothing. Medians of {first['repeats']} rounds in turn, the "
+        "range in parentheses; the peak is the",
+        "process's resident memory.",
         "Written by `python -m benchmarks.store`.",
         "",
         "| way | s | images / s | times the plain loop | peak MiB at a quarter | peak MiB |",
