@@ -130,7 +130,7 @@ class Protocol:
     """What all rows of a comparison share. Defaults are the paper's (shipped as protocols/paper.toml).
 
     `model` is the network used when a command names none. `precision` "auto" is bf16 autocast on a GPU
-    and fp32 elsewhere.
+    and fp32 elsewhere, also on a CPU that is faster in bf16: rows must not depend on a trial of speed.
     """
 
     size: Annotated[int, Ge(8)] = 224
