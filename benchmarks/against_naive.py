@@ -1,12 +1,14 @@
 """Speed of the five networks written here against their obvious form (`benchmarks/naive.py`):
 `python -m benchmarks.against_naive`, from the root of the source tree.
 
-Forward and training step of either form, same parameters and set-up, as medians of repeats, with what they
-ran on, to results/<hardware>/against-naive.csv and .md. Nothing else should run on the machine meanwhile.
+Forward and training step of either form, same parameters and set-up, in turn (ours, obvious, ours: see
+`benchmarks/pairs.py`), with what they ran on, to results/<hardware>/against-naive.csv and .md. Nothing else
+should run on the machine meanwhile.
 """
 
 from __future__ import annotations
 
+import statistics
 import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -16,12 +18,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bench.errors import BenchError
+from benchmarks import pairs
 from benchmarks.baselines import ROOT, as_csv, batches, cell, prepare, tell, write
 
 if TYPE_CHECKING:
     import torch
-
-    from bench.engine.speed import Timing
 
 NAMES = ("cmt", "smt", "pervit", "sgformer", "spa")
 
@@ -32,8 +33,8 @@ def main(
     batch: Annotated[str, typer.Option(help="Batches, comma-separated.")] = "16",
     size: Annotated[int, typer.Option(help="Side of the image, pixels; all five take 224.")] = 224,
     seconds: Annotated[
-        float, typer.Option(help="Of repeats for each timing, at least (and 3 repeats).")
-    ] = 5.0,
+        float, typer.Option(help="For one comparison at most; one with too few pairs by then has no figure.")
+    ] = 120.0,
     results: Annotated[Path, typer.Option(help="Where results are kept.")] = ROOT / "results",
 ) -> None:
     """Time the five networks in both forms and write results/<hardware>/against-naive.csv and .md."""
@@ -45,7 +46,7 @@ def main(
 
 
 def measure(name: str, size: int, batch: int, device: torch.device, seconds: float) -> dict[str, Any]:
-    """Both forms of one network; the obvious one of each pair is timed right after ours."""
+    """Both forms of one network."""
     from bench.engine import speed
     from bench.plugins import catalog
     from bench.types import Context
@@ -54,26 +55,42 @@ def measure(name: str, size: int, batch: int, device: torch.device, seconds: flo
     offer = catalog().get("models", name)
     context = Context(("a", "b", "c"), size)
     ours = offer.build(offer.params(), context)
-    forms = {"ours": ours, "naive": naive(ours)}
+    forms = (ours, naive(ours))
     row: dict[str, Any] = {"model": name, "size": size, "batch": batch}
     works = {
-        "forward": partial(speed.forward, size=size, batch=batch, device=device, budget=seconds),
-        "training": partial(speed.training, context=context, batch=batch, device=device, budget=seconds),
+        "forward": partial(speed.forward_step, size=size, batch=batch, device=device),
+        "training": partial(speed.training_step, context=context, batch=batch, device=device),
     }
-    for work, time in works.items():
-        found: dict[str, Timing] = {}
-        for form, net in forms.items():
-            tell(name, f"{work} at {batch}, {form}")
-            found[form] = time(net)
-            row[f"{work}_{form}_images_per_s"] = found[form].images_per_s
-            row[f"{work}_{form}_peak_bytes"] = found[form].peak_bytes
-        row[f"{work}_times_faster"] = ratio(found["ours"].images_per_s, found["naive"].images_per_s)
+    for work, make in works.items():
+        tell(name, f"{work} at {batch}")
+        steps = [partial(speed.once, make(net), device) for net in forms]
+        found = in_turn(*steps, seconds)
+        good = [pair for pair in found if pair.accepted]
+        summary = pairs.summarize(found)
+        row[f"{work}_ours_images_per_s"] = per_second(batch, [p.before for p in good])
+        row[f"{work}_naive_images_per_s"] = per_second(batch, [p.work for p in good])
+        row[f"{work}_times_faster"] = summary.ratio
+        row[f"{work}_pairs"], row[f"{work}_rejected"] = summary.accepted, summary.rejected
     return row
 
 
-def ratio(ours: float | None, obvious: float | None) -> float | None:
-    """How many times faster ours is; None where memory did not suffice for one of the two."""
-    return ours / obvious if ours and obvious else None
+def per_second(batch: int, seconds: list[float]) -> float | None:
+    """Images a second in the median; None where nothing could be timed."""
+    return batch / statistics.median(seconds) if seconds else None
+
+
+def in_turn(ours: pairs.Seconds, obvious: pairs.Seconds, seconds: float) -> list[pairs.Pair]:
+    """Steps of both forms after a warm-up; none where memory does not suffice for one of the two."""
+    import torch
+
+    from bench.engine.speed import WARMUP
+
+    try:
+        for _ in range(WARMUP):
+            ours(), obvious()
+        return pairs.measure(ours, obvious, seconds)
+    except torch.OutOfMemoryError:
+        return []
 
 
 def as_markdown(rows: Sequence[Mapping[str, Any]], about: Mapping[str, str]) -> str:
@@ -87,10 +104,12 @@ def as_markdown(rows: Sequence[Mapping[str, Any]], about: Mapping[str, str]) -> 
     lines = ["# Our formulation of five networks against the obvious one", ""]
     lines += [", ".join(f"{k} {v}" for k, v in about.items()), ""]
     lines += [
-        "Medians of repeats after a warm-up. Training is the protocol's fine-tuning step with AdamW.",
+        f"Medians of at least {pairs.ENOUGH} steps, each between two of ours that differ by at most "
+        f"{pairs.LIMIT} x, after a warm-up. Training is the",
+        "protocol's fine-tuning step with AdamW.",
         "The obvious form (`benchmarks/naive.py`) loops over heads, windows and merged groups, copies maps",
-        "and writes attention out; its parameters, results and set-up are the same.",
-        "Written by `python -m benchmarks.against_naive`. A dash: memory did not suffice.",
+        "and writes attention out; its parameters, results and set-up are the same. A dash: memory did not",
+        "suffice, or the machine was too restless. Written by `python -m benchmarks.against_naive`.",
         "",
         f"| model | size | batch | {' | '.join(titles)} |",
         f"| --- |{' ---: |' * (len(titles) + 2)}",

@@ -41,7 +41,19 @@ class Timing:
 
 
 def forward(net: nn.Module, size: int, batch: int, device: torch.device, budget: float = 1.0) -> Timing:
-    """Time logits of `batch` normalised images in evaluation mode, for about `budget` seconds.
+    """Time `forward_step` for about `budget` seconds."""
+    return _timed(forward_step(net, size, batch, device), batch, device, budget)
+
+
+def training(
+    net: nn.Module, context: Context, batch: int, device: torch.device, budget: float = 1.0
+) -> Timing:
+    """Time `training_step` for about `budget` seconds. Leaves `net` trained on noise."""
+    return _timed(training_step(net, context, batch, device), batch, device, budget)
+
+
+def forward_step(net: nn.Module, size: int, batch: int, device: torch.device) -> Callable[[], object]:
+    """Logits of `batch` normalised images in evaluation mode.
 
     `net` is moved to `device` in channels_last, as for a run.
     """
@@ -52,14 +64,11 @@ def forward(net: nn.Module, size: int, batch: int, device: torch.device, budget:
         with torch.inference_mode(), autocast("auto", device):
             net(images)
 
-    return _timed(step, batch, device, budget)
+    return step
 
 
-def training(
-    net: nn.Module, context: Context, batch: int, device: torch.device, budget: float = 1.0
-) -> Timing:
-    """Time the protocol's fine-tuning step (normalise, forward, backward, AdamW) on `batch` uint8 images, for
-    about `budget` seconds. Leaves `net` trained on noise."""
+def training_step(net: nn.Module, context: Context, batch: int, device: torch.device) -> Callable[[], object]:
+    """The protocol's fine-tuning step (normalise, forward, backward, AdamW) on `batch` uint8 images."""
     settings = Finetuning()
     module = Classifier(_placed(net, device), context.normalize).train()
     plan = Budget(1, MOST_REPEATS, settings.learning_rate, settings.betas, settings.weight_decay)
@@ -69,7 +78,7 @@ def training(
     labels = torch.arange(batch) % len(context.classes)
     optimizer = make_optimizer(module, plan)
     moved = (images.to(device).to(memory_format=torch.channels_last), labels.to(device))
-    return _timed(partial(train_step, module, optimizer, moved, job), batch, device, budget)
+    return partial(train_step, module, optimizer, moved, job)
 
 
 def _placed(net: nn.Module, device: torch.device) -> nn.Module:
@@ -85,16 +94,17 @@ def _timed(step: Callable[[], object], batch: int, device: torch.device, budget:
     times: list[float] = []
     try:
         for _ in range(WARMUP):
-            _once(step, device)
+            once(step, device)
         while len(times) < REPEATS or (sum(times) < budget and len(times) < MOST_REPEATS):
-            times.append(_once(step, device))
+            times.append(once(step, device))
     except torch.OutOfMemoryError:
         return Timing(batch, None, 0, None)
     peak = torch.cuda.max_memory_allocated(device) if on_gpu else None
     return Timing(batch, statistics.median(times), len(times), peak)
 
 
-def _once(step: Callable[[], object], device: torch.device) -> float:
+def once(step: Callable[[], object], device: torch.device) -> float:
+    """Seconds of one step, waited for."""
     started = time.perf_counter()
     step()
     if device.type == "cuda":
