@@ -41,7 +41,7 @@ def _origin(group: Sequence[Scored]) -> str:
 def footer(group: Sequence[Scored], rows: Sequence[Row], sources: Sequence[str]) -> tuple[str, ...]:
     """Lines that say what the numbers are, and what they are not."""
     lines = [*_rounds(rows), *_images(group), *_audit(group), *_missing(group), *_notes(group)]
-    lines += _settings(group)
+    lines += [*_precision(group), *_settings(group)]
     lines += _costs(group, rows)
     if sources:
         lines.append(
@@ -136,6 +136,17 @@ def _notes(group: Sequence[Scored]) -> Iterator[str]:
     everywhere = {unit.spec.round for unit in group}
     for note, where in rounds.items():
         yield note if where == everywhere else f"{note} ({_listed(where)})"
+
+
+def _precision(group: Sequence[Scored]) -> Iterator[str]:
+    """Rows that share the setting and yet not the arithmetic."""
+    runs = [unit for unit in group if isinstance(unit.spec, RunSpec) and unit.spec.precision == "auto"]
+    on_gpu = {unit.device.startswith("cuda") for unit in runs if unit.device}
+    if len(on_gpu) > 1:
+        yield (
+            "Some of these were trained on a GPU, in bf16, and some on a CPU, in fp32, as precision auto "
+            "means there; --set protocol.precision=fp32 (or bf16) trains all alike."
+        )
 
 
 def _listed(rounds: set[int]) -> str:

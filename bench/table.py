@@ -38,6 +38,7 @@ class Scored:
     split: str = ""  # how the split was drawn, as text
     counts: Counts = field(default_factory=dict)
     audit: Mapping[str, Any] = field(default_factory=dict)  # what an audit says of the split
+    device: str = ""  # that it was trained on: "cpu", "cuda" or "cuda:N"
 
 
 @dataclass(frozen=True)

@@ -214,6 +214,23 @@ def test_the_footer_says_what_was_never_audited() -> None:
     assert "Not audited for leaks: round 1 (the split is older than audits)." in footer_of(PASSED, None)
 
 
+@pytest.mark.parametrize(
+    ("devices", "precision", "said"),
+    [
+        (("cpu", "cuda:1"), "auto", True),
+        (("cuda", "cuda:1"), "auto", False),
+        (("cpu", ""), "auto", False),  # a record of before hardware was written
+        (("cpu", "cuda"), "fp32", False),
+    ],
+)
+def test_the_footer_says_when_auto_meant_two_precisions(
+    devices: tuple[str, str], precision: str, said: bool
+) -> None:
+    units = [scored(run_spec(round_=r, precision=precision), device=d) for r, d in enumerate(devices)]
+    text = "\n".join(only(build(units, COLUMNS)).footer)
+    assert ("on a GPU, in bf16, and some on a CPU, in fp32" in text) is said
+
+
 def test_the_footer_says_what_was_measured_on_what() -> None:
     counts = {"train": {"a": [40, 30], "b": [10, 9]}, "test": {"a": [12, 9], "b": [0, 0]}}
     units = [scored(run_spec(round_=r), counts=counts, notes=("low light",) * (r == 1)) for r in range(2)]

@@ -131,6 +131,7 @@ def _scored(record: Record, metrics: Iterable[Metric]) -> Scored:
         split=_drawn(data.get("settings")),
         counts=data.get("counts") or {},
         audit=data.get("audit") or {},
+        device=str(((content.get("provenance") or {}).get("hardware") or {}).get("device") or ""),
     )
 
 
