@@ -1,0 +1,133 @@
+"""What a captured step does on a GPU, without one: fake tensors have a shape and a device, and no values.
+
+They refuse what a CUDA graph refuses: mixed devices, tensors that come from the host, and asking for a value.
+Only the way to the loss: PyTorch's autograd engine and fused AdamW ask for a driver.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from bench import Context, Encoder
+from bench.data.images import View
+from bench.engine import feeds, layout, loop
+from bench.engine.feeds import Feed
+from bench.plugins import catalog
+
+# With a GPU test_step and test_resident run the real thing, and fake tensors would stay in its caches.
+pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="for machines without a GPU")
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
+NO_GPU = FakeTensorMode()  # one for all tests: constants that the code caches belong to the mode of the first
+CLASSES = ("a", "b", "c")
+
+
+def images(size: int) -> View:
+    """Two grey images and two in colour, no two of one shape."""
+    rng = np.random.default_rng(0)
+    shapes = tuple((1 if i % 2 else 3, size + 8, size + 8 + i) for i in range(4))
+    return View(rng.integers(0, 256, sum(c * h * w for c, h, w in shapes), dtype=np.uint8), shapes)
+
+
+def finetuning(size: int) -> Feed:
+    labels = np.arange(4) % 3
+    return feeds.finetuning(
+        images(size), labels, np.arange(4), CPU, batch=4, size=size, flip=0.5, gathers=True, limit=0
+    )
+
+
+def pretraining(size: int) -> Feed:
+    return feeds.pretraining(
+        images(size), np.arange(4), CPU, batch=4, size=size, scale=(0.2, 1.0), flip=0.5, gathers=True, limit=0
+    )
+
+
+def fake(tensor: Tensor) -> Tensor:
+    return torch.empty(tensor.shape, dtype=tensor.dtype, device=GPU)
+
+
+def moved(module: nn.Module) -> nn.Module:
+    """`module.to(GPU)`, which fake tensors do not have."""
+    for part in module.modules():
+        for name, parameter in part._parameters.items():
+            if parameter is not None:
+                part._parameters[name] = nn.Parameter(fake(parameter), parameter.requires_grad)
+        for name, buffer in part._buffers.items():
+            if buffer is not None:
+                part._buffers[name] = fake(buffer)
+    return module
+
+
+def loss_of(module: nn.Module, feed: Feed) -> Tensor:
+    """Cut a batch, and the loss of it, as `loop.Step` does; all on the GPU that is not there."""
+    table_and_bytes = next(iter(feed.epoch(0)))
+    with NO_GPU:
+        given: Sequence[Tensor] = feed.render(*map(fake, table_and_bytes))
+        assert {t.device.type for t in given} == {"cuda"}
+        given = [layout.arranged(t, torch.channels_last) for t in given]
+        loss: Tensor = moved(module.train())(*given)
+    return loss
+
+
+def classifier(name: str, size: int) -> loop.Classifier:
+    offer, context = catalog().get("models", name), Context(CLASSES, size)
+    return loop.Classifier(offer.build(offer.params(), context), context.normalize)
+
+
+@pytest.mark.parametrize(
+    "name", ["tf_efficientnet_lite0", "convnext_tiny", "cmt", "smt", "pervit", "sgformer", "spa", "cpvt"]
+)
+def test_fine_tuning_stays_on_the_device_and_waits_for_nothing(name: str) -> None:
+    loss = loss_of(classifier(name, 224), finetuning(224))
+    assert (loss.device.type, loss.shape, loss.requires_grad) == ("cuda", (), True)
+
+
+@pytest.mark.parametrize("name", ["egmae", "mae", "noise"])
+@pytest.mark.parametrize("model", ["test_convnext", "tf_efficientnet_lite0"])
+def test_pretraining_stays_on_the_device_and_waits_for_nothing(name: str, model: str) -> None:
+    offer, strategy = catalog().get("models", model), catalog().get("strategies", name)
+    context = Context(CLASSES, 96)
+    net = offer.build(offer.params(), context)
+    with torch.no_grad():
+        _, width, height, _ = offer.features(net, torch.zeros(1, 3, 96, 96)).shape
+    encoder = Encoder(net, offer.features, 96 // height, width)
+    loss = loss_of(strategy.objective(encoder, strategy.params(), context), pretraining(96))
+    assert (loss.device.type, loss.shape, loss.requires_grad) == ("cuda", (), True)
+
+
+class Bad(nn.Module):
+    """A module that a graph cannot hold: `fault` is done in its forward."""
+
+    def __init__(self, fault: Callable[[Tensor], object]) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(()))
+        self.fault = fault
+
+    def forward(self, pictures: Tensor, labels: Tensor) -> Tensor:
+        loss = pictures.float().mean() * self.weight
+        self.fault(loss)
+        return loss
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        lambda loss: loss.item(),
+        lambda loss: loss + torch.ones(3),  # made on the CPU
+        lambda loss: loss + ON_THE_HOST,
+        lambda loss: (loss > 0).nonzero(),  # its shape depends on values
+    ],
+)
+def test_what_a_graph_cannot_hold_is_noticed(fault: Callable[[Tensor], object]) -> None:
+    loss_of(Bad(lambda loss: loss + 1), finetuning(32))
+    with pytest.raises(Exception, match=r"device|FakeTensor|convert all Tensors|aten\."):
+        loss_of(Bad(fault), finetuning(32))
+
+
+ON_THE_HOST = torch.ones(3)
