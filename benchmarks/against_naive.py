@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bench.durable import write_text
 from bench.errors import BenchError
 from benchmarks import pairs
-from benchmarks.baselines import ROOT, as_csv, batches, cell, prepare, tell, write
+from benchmarks.baselines import ROOT, as_csv, batches, cell, prepare, tell
 
 if TYPE_CHECKING:
     import torch
@@ -41,8 +42,8 @@ def main(
     place, about, folder = prepare(device, threads, NAMES, results)
     rows = [measure(n, size, b, place, seconds) for n in NAMES for b in batches(batch)]
     folder.mkdir(parents=True, exist_ok=True)
-    write(folder / "against-naive.csv", as_csv(rows, about))
-    write(folder / "against-naive.md", as_markdown(rows, about))
+    write_text(folder / "against-naive.csv", as_csv(rows, about))
+    write_text(folder / "against-naive.md", as_markdown(rows, about))
 
 
 def measure(name: str, size: int, batch: int, device: torch.device, seconds: float) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bench.durable import write_text
 from bench.errors import BenchError
 
 if TYPE_CHECKING:
@@ -50,8 +50,8 @@ def main(
     asked = Asked(3, size, batches(batch), train=True, device=str(place), seconds=seconds)
     rows = [make(offers.get("models", n), asked, (), partial(tell, n)).flat for n in names]
     folder.mkdir(parents=True, exist_ok=True)
-    write(folder / "baselines.csv", as_csv(rows, about))
-    write(folder / "baselines.md", as_markdown(rows, about))
+    write_text(folder / "baselines.csv", as_csv(rows, about))
+    write_text(folder / "baselines.md", as_markdown(rows, about))
 
 
 def prepare(
@@ -134,13 +134,6 @@ def batches(text: str) -> tuple[int, ...]:
 def tell(model: str, what: str) -> None:
     """Say on stderr what is being done."""
     print(f"{model}: {what}", file=sys.stderr)
-
-
-def write(path: Path, text: str) -> None:
-    """Replace a file in one step."""
-    beside = path.with_suffix(f".{os.getpid()}.tmp")
-    beside.write_text(text, encoding="utf-8")
-    beside.replace(path)
 
 
 if __name__ == "__main__":

@@ -9,8 +9,6 @@ is expected, and ten minutes. `--only` runs some sections and leaves the others 
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 import resource
 import statistics
@@ -26,8 +24,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bench.durable import write_text
 from bench.errors import BenchError
-from benchmarks.baselines import ROOT, facts, folder_name, write
+from benchmarks.baselines import ROOT, as_csv, facts, folder_name
 from benchmarks.pairs import ENOUGH, LIMIT, Pair, measure, summarize
 
 if TYPE_CHECKING:
@@ -101,8 +100,8 @@ def main(
                 rows.append(row)
             print(f"{name}: {time.perf_counter() - started:.0f} s", file=sys.stderr)
             # After each section, so that a machine that is taken away leaves what was measured.
-            write(folder / "engine.csv", as_csv(rows, about))
-            write(folder / "engine.md", as_markdown(rows, about, command))
+            write_text(folder / "engine.csv", as_csv([asdict(row) for row in rows], about))
+            write_text(folder / "engine.md", as_markdown(rows, about, command))
     _plot(rows, folder / "engine.png")
 
 
@@ -418,15 +417,6 @@ def _sections(only: str) -> list[str]:
 
 
 # --- what is written ---------------------------------------------------------------------------------
-
-
-def as_csv(rows: list[Row], about: dict[str, str]) -> str:
-    """A line a figure, each with what it was measured on."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, ["section", "what", "value", "unit", "note", *about], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({**asdict(row), **about} for row in rows)
-    return text.getvalue()
 
 
 def as_markdown(rows: list[Row], about: dict[str, str], command: str) -> str:

@@ -20,9 +20,10 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 import typer
 
+from bench.durable import write_text
 from bench.errors import BenchError
 from bench.types import Predictions
-from benchmarks.baselines import ROOT, facts, folder_name, write
+from benchmarks.baselines import ROOT, facts, folder_name
 
 SPLITS = {"audited": "duplicates on one side", "none": "image by image"}
 
@@ -76,7 +77,7 @@ def main(
     text = as_markdown(dataset, shown, found, about)
     target = ROOT / "results" / folder_name(made["hardware"]) / f"{dataset}-leakage.md"
     target.parent.mkdir(parents=True, exist_ok=True)
-    write(target, text)
+    write_text(target, text)
     print(text)
 
 

@@ -31,8 +31,9 @@ from PIL import Image
 from bench import Dataset, Index, NoParams, Sample, Workplace
 from bench.data.images import prepare
 from bench.data.pixelstore import BATCH, decode_samples
+from bench.durable import write_text
 from bench.errors import BenchError
-from benchmarks.baselines import ROOT, as_csv, facts, folder_name, write
+from benchmarks.baselines import ROOT, as_csv, facts, folder_name
 
 SHORTS = (224, 236, 256)  # what the paper's protocol keeps
 
@@ -68,8 +69,8 @@ def main(
     about = {**facts(made, "uint8", datetime.now(UTC)), "pillow": made["packages"]["pillow"]}
     place = results / folder_name(made["hardware"])
     place.mkdir(parents=True, exist_ok=True)
-    write(place / "store.csv", as_csv(rows, about))
-    write(place / "store.md", as_markdown(rows, about))
+    write_text(place / "store.csv", as_csv(rows, about))
+    write_text(place / "store.md", as_markdown(rows, about))
     print(as_markdown(rows, about))
 
 

@@ -85,7 +85,7 @@ def test_writing_replaces_the_file_and_leaves_nothing_beside_it(
     baselines: ModuleType, tmp_path: Path
 ) -> None:
     for text in ("one", "two"):
-        baselines.write(tmp_path / "baselines.csv", text)
+        baselines.write_text(tmp_path / "baselines.csv", text)
     assert [p.read_text() for p in tmp_path.iterdir()] == ["two"]
 
 

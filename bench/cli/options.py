@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from bench.study import Study
     from bench.types import Dataset, Workplace
 
+INTERRUPTED = 130  # exit code: 128 + SIGINT, as shells have it
+
 Names = list[str] | None
 
 DatasetOption = Annotated[
@@ -157,6 +159,11 @@ def warn_of_problems(catalog: Catalog) -> None:
     """Say on stderr what is wrong with installed plugins."""
     for problem in catalog.problems:
         typer.echo(f"warning: {problem}", err=True)
+
+
+def say(console: Console, text: str) -> None:
+    """A line of text as it is: its brackets are no markup, and the terminal wraps it."""
+    console.print(text, markup=False, soft_wrap=True)
 
 
 def make_console(*, stderr: bool = False) -> Console:

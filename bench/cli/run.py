@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench.cli.options import (
+    INTERRUPTED,
     BaselinesOption,
     DataOption,
     DatasetOption,
@@ -37,8 +38,6 @@ if TYPE_CHECKING:
     from bench.spec import UnitSpec
     from bench.study import Plan
     from bench.types import Executor, Outcome, Workplace
-
-INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
 def run(

@@ -17,11 +17,11 @@ import re
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from bench.data.archives import Tell
+from bench.data.holdings import on_disk
 from bench.durable import read_json, sync_directory, write_json
 from bench.errors import DataError
 
@@ -178,18 +178,18 @@ def _append(
 ) -> int:
     """Write what arrives; returns the size of the part."""
     done = start
-    with _locally(part):
+    with on_disk(part):  # here and below: what the network refuses is an OSError too
         file = io.FileIO(part, "a" if start else "w")
     with file:
-        with _locally(part):  # only now that old bytes are gone may the part bear the new mark
+        with on_disk(part):  # only now that old bytes are gone may the part bear the new mark
             write_json(_meta(part), origin)
         tell(done, total)
         while chunk := response.read1(CHUNK):
-            with _locally(part):
+            with on_disk(part):
                 _write(file, chunk)
             done += len(chunk)
             tell(done, total)
-        with _locally(part):
+        with on_disk(part):
             os.fsync(file.fileno())
     return done
 
@@ -198,18 +198,6 @@ def _write(file: io.FileIO, chunk: bytes) -> None:
     view = memoryview(chunk)
     while view:  # unbuffered, so that a full disk is noticed here and not when the file is closed
         view = view[file.write(view) :]
-
-
-@contextmanager
-def _locally(part: Path) -> Iterator[None]:
-    """Tell what the disk refuses from what the network does: both are OSErrors."""
-    try:
-        yield
-    except OSError as error:
-        raise DataError(
-            f"{part}: cannot be written ({error.strerror or error}); make room or choose another --data, "
-            "and run the same command again: it goes on from here"
-        ) from None
 
 
 def _resume_point(url: str, part: Path, checksum: str) -> tuple[int, str]:

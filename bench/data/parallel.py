@@ -13,6 +13,11 @@ Result = TypeVar("Result")
 AHEAD = 4  # batches a worker that may wait, done, for one before them
 
 
+def each(function: Callable[[Item], Result]) -> Callable[[Sequence[Item]], list[Result]]:
+    """`function` for `in_order`, where it takes one item."""
+    return lambda items: [function(item) for item in items]
+
+
 def in_order(
     function: Callable[[Sequence[Item]], Sequence[Result]], items: Sequence[Item], batch: int, workers: int
 ) -> Iterator[Result]:

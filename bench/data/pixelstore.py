@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from bench.data.parallel import in_order
+from bench.data.parallel import each, in_order
 from bench.data.pixels import REVISION, check_array, decode, pixel_digest, resize_all
 from bench.durable import read_json, sync_directory, write_json
 from bench.errors import DataError
@@ -149,7 +149,7 @@ def _content_key(work: _Work, known: Path) -> str:
         return key
     work.tell("read", 0)
     hashes = []
-    for done, found in enumerate(in_order(_contents, work.samples, BATCH, work.threads), 1):
+    for done, found in enumerate(in_order(each(_content), work.samples, BATCH, work.threads), 1):
         hashes.append(found)
         work.tell("read", done)
     key = digest([REVISION, [[s.id, h] for s, h in zip(work.samples, hashes, strict=True)]])[:16]
@@ -158,10 +158,6 @@ def _content_key(work: _Work, known: Path) -> str:
     with _storable(known.parent):
         write_json(known, {"content": key})
     return key
-
-
-def _contents(samples: Sequence[Sample]) -> list[str]:
-    return [_content(sample) for sample in samples]
 
 
 def _content(sample: Sample) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,7 @@ from bench.data.download import file_digest
 from bench.data.fetch import unequal
 from bench.data.holdings import is_unfinished, missing_files, read_record
 from bench.data.images import check_index
-from bench.data.parallel import in_order
+from bench.data.parallel import each, in_order
 from bench.data.pixels import check_array, read_image
 from bench.errors import DataError
 from bench.types import Archive, Dataset, Index, Progress, Report, Sample
@@ -79,16 +79,12 @@ def _unreadable(name: str, index: Index, threads: int, report: Report) -> tuple[
     total = len(index.samples)
     found = []
     report(Progress(unit=name, stage="decode", done=0, total=total))
-    for done, fault in enumerate(in_order(_faults, index.samples, 4, threads), 1):
+    for done, fault in enumerate(in_order(each(_fault), index.samples, 4, threads), 1):
         if fault:
             found.append(fault)
         if done % 50 == 0 or done == total:
             report(Progress(unit=name, stage="decode", done=done, total=total))
     return tuple(found)
-
-
-def _faults(samples: Sequence[Sample]) -> list[str]:
-    return [_fault(sample) for sample in samples]
 
 
 def _fault(sample: Sample) -> str:

@@ -114,7 +114,7 @@ def _unharmed(device: torch.device) -> Iterator[None]:
             # That an operation has no deterministic kernel was said in the ordinary steps.
             warnings.simplefilter("ignore")
             yield
-    except Exception:
+    except Exception:  # of any kind, since the work is a plugin's; raised again when all is undone
         torch.cuda.set_stream(stream)
         generator = torch.cuda.default_generators[torch.cuda.current_device()]
         fresh = torch.Generator(device)

@@ -8,9 +8,7 @@ of a copy are timed in each. The format changes rounding at most, so it is no pa
 from __future__ import annotations
 
 import copy
-import json
 import logging
-import os
 import statistics
 import time
 from collections.abc import Callable
@@ -20,6 +18,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from bench.durable import read_json, write_json
 from bench.engine.batches import Batch
 from bench.spec import digest
 
@@ -64,7 +63,7 @@ def choose(
             )
             return FORMATS[DEFAULT]
         found = min(seconds, key=lambda name: seconds[name])
-        _write(file, {"fastest": found, "seconds": seconds})
+        write_json(file, {"fastest": found, "seconds": seconds})
     return FORMATS[found]
 
 
@@ -89,15 +88,5 @@ def _key(module: nn.Module, sample: Batch, job: Job) -> str:
 
 
 def _read(file: Path) -> str | None:
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))["fastest"]
-    except (OSError, ValueError, KeyError, TypeError):  # absent or damaged: tried again
-        return None
-    return found if found in FORMATS else None
-
-
-def _write(file: Path, content: dict[str, object]) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    beside = file.with_suffix(f".{os.getpid()}.tmp")
-    beside.write_text(json.dumps(content), encoding="utf-8")
-    beside.replace(file)
+    found = (read_json(file) or {}).get("fastest")  # absent or damaged: tried again
+    return found if isinstance(found, str) and found in FORMATS else None

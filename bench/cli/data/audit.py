@@ -17,6 +17,7 @@ from bench.cli.options import (
     ThreadsOption,
     make_console,
     make_workplace,
+    say,
     warn_of_problems,
 )
 
@@ -82,11 +83,11 @@ def audit(
     _print_parts(made, images, console)
     _print_pairs(pairs, images, console)
     path = path_of(results, made)
-    console.print(f"written: {path}", markup=False, soft_wrap=True)
+    say(console, f"written: {path}")
     if pairs:
         target = picture or path.with_suffix(".png")
         _draw(pairs[:PICTURED], images, target)
-        console.print(f"written: {target}", markup=False, soft_wrap=True)
+        say(console, f"written: {target}")
 
 
 class _Pair(NamedTuple):

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench.cli.options import (
+    INTERRUPTED,
     DataOption,
     DatasetArgument,
     SetDatasetOption,
     default_data_root,
     make_console,
     read_dataset,
+    say,
     warn_of_problems,
 )
 
@@ -21,8 +23,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from bench.data.fetch import Job
-
-INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
 def fetch(
@@ -60,7 +60,7 @@ def fetch(
         typer.echo("interrupted; what has arrived is kept. Run the same command again to go on.", err=True)
         raise typer.Exit(INTERRUPTED) from None
     for note in notes:
-        console.print(f"note: {note}", markup=False, soft_wrap=True)
+        say(console, f"note: {note}")
     _conclude(job, console, "is now")
 
 
@@ -87,7 +87,7 @@ def _describe(job: Job, console: Console) -> None:
     table.add_row("to", Text(str(job.folder)))
     console.print(table)
     if job.found is not None:
-        console.print(f"note: {_differing(job)}", markup=False, soft_wrap=True)
+        say(console, f"note: {_differing(job)}")
 
 
 def _source(job: Job, i: int) -> str:
@@ -132,20 +132,18 @@ def _conclude(job: Job, console: Console, verb: str) -> None:
 
     index = job.dataset.index(job.root, job.params)
     version = f", {index.version}" if index.version else ""
-    console.print(
+    say(
+        console,
         f"{job.dataset.name} {verb} in {where(index, job.root)}: {len(index.samples)} images of "
         f"{len(index.classes)} classes{version}",
-        markup=False,
-        soft_wrap=True,
     )
     for note in index.notes:
-        console.print(f"note: {note}", markup=False, soft_wrap=True)
+        say(console, f"note: {note}")
     if differences(index, job.dataset):
-        console.print(
+        say(
+            console,
             f"note: these are not the counts expected; `bench data verify {job.dataset.name}` shows where "
             "they differ",
-            markup=False,
-            soft_wrap=True,
         )
 
 

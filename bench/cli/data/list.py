@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from bench.cli.options import DataOption, default_data_root, make_console, warn_of_problems
+from bench.cli.options import DataOption, default_data_root, make_console, say, warn_of_problems
 
 if TYPE_CHECKING:
     from bench.types import Dataset, Index
@@ -37,7 +37,7 @@ def list_datasets(data: DataOption = None) -> None:
     for dataset in offers.offers("datasets"):
         table.add_row(*map(Text, _row(dataset, root)))
     console = make_console()
-    console.print(f"data root: {root}", markup=False, soft_wrap=True)
+    say(console, f"data root: {root}")
     console.print(table)
 
 

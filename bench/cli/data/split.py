@@ -20,6 +20,7 @@ from bench.cli.options import (
     make_console,
     make_workplace,
     manifests,
+    say,
     warn_of_problems,
 )
 
@@ -63,11 +64,11 @@ def split(
     print_counts(study.datasets[0], found, console)
     for made in found.values():
         verdict = f"{made.verdict.text} (audit {made.verdict.audit[:8]})" if made.verdict else "not audited"
-        console.print(f"round {made.round}  {verdict}", markup=False, soft_wrap=True)
+        say(console, f"round {made.round}  {verdict}")
         path = path_of(results, made)
         if output is not None:
             path = _copy(path, output / f"{name}.r{made.round}.json")
-        console.print(f"  written: {path}", markup=False, soft_wrap=True)
+        say(console, f"  written: {path}")
 
 
 def _copy(path: Path, target: Path) -> Path:

@@ -14,6 +14,7 @@ from bench.cli.options import (
     default_data_root,
     make_console,
     read_dataset,
+    say,
     warn_of_problems,
 )
 
@@ -47,17 +48,17 @@ def verify(
         verdict = examine(dataset, params, root, threads or usable_cores(), shown.report)
     version = verdict.index.version
     place = where(verdict.index, root)
-    _say(console, f"{name}{f', {version},' if version else ''} in {place}")
+    say(console, f"{name}{f', {version},' if version else ''} in {place}")
     _print_counts(verdict, console)
     _print_details(verdict, console)
     if not verdict.problems:
-        _say(console, f"{name} is whole: {len(verdict.index.samples)} images, all of them readable")
+        say(console, f"{name} is whole: {len(verdict.index.samples)} images, all of them readable")
         return
     fetchable = bool(dataset.archives(params)) or dataset.download is not None
     remedy = (
         f"move the faulty files away and run `bench data fetch {name}`" if fetchable else dataset.fetch
     ) or "replace the faulty files"
-    _say(console, f"{name} is not as it should be: {', '.join(verdict.problems)}; {remedy}")
+    say(console, f"{name} is not as it should be: {', '.join(verdict.problems)}; {remedy}")
     raise typer.Exit(1)
 
 
@@ -81,19 +82,15 @@ def _print_counts(verdict: Verdict, console: Console) -> None:
 
 def _print_details(verdict: Verdict, console: Console) -> None:
     for note in verdict.index.notes:
-        _say(console, f"note: {note}")
+        say(console, f"note: {note}")
     for title, faults in (
         ("unreadable", verdict.unreadable),
         ("gone or cut short", verdict.missing),
         ("fault", verdict.faults),
     ):
         for fault in faults:
-            _say(console, f"{title}: {fault}")
+            say(console, f"{title}: {fault}")
     for name, fault in verdict.archives.items():
-        _say(console, f"{name}: {fault or 'checksum as recorded'}")
+        say(console, f"{name}: {fault or 'checksum as recorded'}")
     if not verdict.expected:
-        _say(console, "note: nobody says how many images there should be")
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(text, markup=False, soft_wrap=True)
+        say(console, "note: nobody says how many images there should be")
