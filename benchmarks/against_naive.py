@@ -20,7 +20,7 @@ import typer
 from bench.durable import write_text
 from bench.errors import BenchError
 from benchmarks import pairs
-from benchmarks.baselines import ROOT, as_csv, batches, cell, prepare, tell
+from benchmarks.report import ROOT, as_csv, batches, cell, prepare, tell
 
 if TYPE_CHECKING:
     import torch

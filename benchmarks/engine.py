@@ -26,8 +26,8 @@ import typer
 
 from bench.durable import write_text
 from bench.errors import BenchError
-from benchmarks.baselines import ROOT, as_csv, facts, folder_name
 from benchmarks.pairs import ENOUGH, LIMIT, Pair, measure, summarize
+from benchmarks.report import ROOT, as_csv, facts, folder_name
 
 if TYPE_CHECKING:
     from bench.types import Workplace

@@ -23,7 +23,7 @@ import typer
 from bench.durable import write_text
 from bench.errors import BenchError
 from bench.types import Predictions
-from benchmarks.baselines import ROOT, facts, folder_name
+from benchmarks.report import ROOT, facts, folder_name
 
 SPLITS = {"audited": "duplicates on one side", "none": "image by image"}
 

@@ -33,7 +33,7 @@ from bench.data.images import prepare
 from bench.data.pixelstore import BATCH, decode_samples
 from bench.durable import write_text
 from bench.errors import BenchError
-from benchmarks.baselines import ROOT, as_csv, facts, folder_name
+from benchmarks.report import ROOT, as_csv, facts, folder_name
 
 SHORTS = (224, 236, 256)  # what the paper's protocol keeps
 

@@ -1,9 +1,9 @@
-"""The pure parts of benchmarks/baselines.py: names, csv and Markdown."""
+"""The pure parts of the benchmarks: names, csv and Markdown."""
 
 from __future__ import annotations
 
 import csv
-import importlib.util
+import importlib
 import io
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,17 +13,23 @@ from typing import Any
 import pytest
 import typer
 
-SOURCE = Path(__file__).parent.parent / "benchmarks" / "baselines.py"
+ROOT = Path(__file__).parent.parent
+
+
+def module_of(name: str) -> ModuleType:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(ROOT))  # benchmarks are run from there, and not installed
+        return importlib.import_module(name)
 
 
 @pytest.fixture(scope="module")
 def baselines() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("benchmarks_baselines", SOURCE)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return module_of("benchmarks.baselines")
+
+
+@pytest.fixture(scope="module")
+def report() -> ModuleType:
+    return module_of("benchmarks.report")
 
 
 MADE: dict[str, Any] = {
@@ -48,24 +54,22 @@ ROWS = [
 ]
 
 
-def test_what_it_ran_on_is_recorded(baselines: ModuleType) -> None:
-    about = baselines.facts(MADE, "fp32", datetime(2026, 5, 6, tzinfo=UTC))
+def test_what_it_ran_on_is_recorded(report: ModuleType) -> None:
+    about = report.facts(MADE, "fp32", datetime(2026, 5, 6, tzinfo=UTC))
     assert about["date"] == "2026-05-06"
     assert about["commit"] == "e94f12b3b620+changes"
     assert (about["torch"], about["threads"], about["precision"]) == ("2.14.1", "2", "fp32")
-    assert (
-        baselines.facts({**MADE, "git": None}, "fp32", datetime(2026, 5, 6, tzinfo=UTC))["commit"] == "none"
-    )
+    assert report.facts({**MADE, "git": None}, "fp32", datetime(2026, 5, 6, tzinfo=UTC))["commit"] == "none"
 
 
-def test_the_folder_is_named_by_the_hardware(baselines: ModuleType) -> None:
-    assert baselines.folder_name(MADE["hardware"]) == "amd-epyc-7b13-2-threads"
-    assert baselines.folder_name({"gpu": "NVIDIA H100 80GB HBM3"}) == "nvidia-h100-80gb-hbm3"
+def test_the_folder_is_named_by_the_hardware(report: ModuleType) -> None:
+    assert report.folder_name(MADE["hardware"]) == "amd-epyc-7b13-2-threads"
+    assert report.folder_name({"gpu": "NVIDIA H100 80GB HBM3"}) == "nvidia-h100-80gb-hbm3"
 
 
-def test_the_csv_has_a_line_a_model_with_the_facts(baselines: ModuleType) -> None:
-    about = baselines.facts(MADE, "fp32", datetime(2026, 5, 6, tzinfo=UTC))
-    lines = list(csv.DictReader(io.StringIO(baselines.as_csv(ROWS, about))))
+def test_the_csv_has_a_line_a_model_with_the_facts(report: ModuleType) -> None:
+    about = report.facts(MADE, "fp32", datetime(2026, 5, 6, tzinfo=UTC))
+    lines = list(csv.DictReader(io.StringIO(report.as_csv(ROWS, about))))
     assert [line["model"] for line in lines] == ["a", "b"]
     assert lines[0]["torch"] == "2.14.1"
     assert lines[1]["training_images_per_s_at_16"] == ""
@@ -90,6 +94,6 @@ def test_writing_replaces_the_file_and_leaves_nothing_beside_it(
 
 
 @pytest.mark.parametrize("batch", ["1", "16,", "many", ""])
-def test_batches_that_cannot_be_trained_are_refused(baselines: ModuleType, batch: str) -> None:
+def test_batches_that_cannot_be_trained_are_refused(report: ModuleType, batch: str) -> None:
     with pytest.raises(typer.BadParameter, match="2 or more"):
-        baselines.batches(batch)
+        report.batches(batch)
