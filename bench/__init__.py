@@ -1,79 +1,12 @@
-"""What a plugin author imports. `bench.engine` and `bench.testing` are public too; nothing else is."""
+"""Compare pretraining strategies and models on medical image classification, under one protocol.
 
-from bench.errors import (
-    BenchError,
-    ConfigError,
-    DataError,
-    DataNotFound,
-    PluginError,
-    SizeError,
-    TrainingError,
-    UnknownName,
-    WeightsError,
-)
-from bench.hookspecs import hookimpl
-from bench.types import (
-    Archive,
-    Context,
-    Dataset,
-    Encoder,
-    Ensemble,
-    Estimate,
-    Executor,
-    Index,
-    LocalWeights,
-    Metric,
-    Model,
-    ModelFamily,
-    NoParams,
-    Normalization,
-    Outcome,
-    Predictions,
-    Progress,
-    Reporter,
-    Row,
-    Sample,
-    Strategy,
-    Table,
-    Weights,
-    Workplace,
-)
+The names in `__init__.pyi` are public: for users of the Python API (`Study`, `plan`, `run`, `load_results`,
+`tables`) and for authors of plugins (everything else). `bench.testing` is public too; nothing else is.
+A name is loaded when it is first used, so that `import bench` stays light.
+"""
+
+import lazy_loader
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "Archive",
-    "BenchError",
-    "ConfigError",
-    "Context",
-    "DataError",
-    "DataNotFound",
-    "Dataset",
-    "Encoder",
-    "Ensemble",
-    "Estimate",
-    "Executor",
-    "Index",
-    "LocalWeights",
-    "Metric",
-    "Model",
-    "ModelFamily",
-    "NoParams",
-    "Normalization",
-    "Outcome",
-    "PluginError",
-    "Predictions",
-    "Progress",
-    "Reporter",
-    "Row",
-    "Sample",
-    "SizeError",
-    "Strategy",
-    "Table",
-    "TrainingError",
-    "UnknownName",
-    "Weights",
-    "WeightsError",
-    "Workplace",
-    "hookimpl",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

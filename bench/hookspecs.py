@@ -1,20 +1,18 @@
-"""The hooks a plugin may implement: nouns without arguments, each returning offers."""
+"""The hooks a plugin may implement: nouns without arguments, each returning components."""
 # mypy: disable-error-code=empty-body
 
 from collections.abc import Iterable
+from typing import Any
 
 import pluggy
 
-from bench.types import (
-    Dataset,
-    Ensemble,
-    Executor,
-    Metric,
-    Model,
-    ModelFamily,
-    Reporter,
-    Strategy,
-)
+from bench.interfaces.dataset import Dataset
+from bench.interfaces.ensemble import Ensemble
+from bench.interfaces.executor import Executor
+from bench.interfaces.metric import Metric
+from bench.interfaces.model import Model, ModelFamily
+from bench.interfaces.reporter import Reporter
+from bench.interfaces.strategy import Strategy
 
 PROJECT = "bench"
 """Name of the pluggy project and of the entry-point group that plugin packages use."""
@@ -24,35 +22,35 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 
 @hookspec
-def register_datasets() -> Iterable[Dataset]:
-    """Labelled images, with the groups that must not be torn apart."""
+def register_datasets() -> Iterable[Dataset[Any]]:
+    """Labelled images, with the groups that must stay on one side of a split."""
 
 
 @hookspec
-def register_models() -> Iterable[Model | ModelFamily]:
+def register_models() -> Iterable[Model[Any] | ModelFamily[Any]]:
     """Networks with a classifier head and dense features."""
 
 
 @hookspec
-def register_strategies() -> Iterable[Strategy]:
+def register_strategies() -> Iterable[Strategy[Any]]:
     """Ways to come by the weights from which fine-tuning starts."""
 
 
 @hookspec
-def register_ensembles() -> Iterable[Ensemble]:
+def register_ensembles() -> Iterable[Ensemble[Any]]:
     """Ways to combine the probabilities of finished runs."""
 
 
 @hookspec
-def register_metrics() -> Iterable[Metric]:
+def register_metrics() -> Iterable[Metric[Any]]:
     """Numbers computed from stored predictions."""
 
 
 @hookspec
-def register_executors() -> Iterable[Executor]:
+def register_executors() -> Iterable[Executor[Any]]:
     """Ways to work through the units of a study."""
 
 
 @hookspec
-def register_reporters() -> Iterable[Reporter]:
-    """Renderings of a comparison table."""
+def register_reporters() -> Iterable[Reporter[Any]]:
+    """Renderings of comparison tables."""

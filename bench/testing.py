@@ -14,15 +14,21 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.types import Context, Dataset, Encoder, Ensemble, Metric, Model, Offer, Predictions, Strategy
+from bench.interfaces.component import Component
+from bench.interfaces.dataset import Dataset
+from bench.interfaces.ensemble import Ensemble
+from bench.interfaces.metric import Metric
+from bench.interfaces.model import Context, Encoder, Model
+from bench.interfaces.predictions import Predictions
+from bench.interfaces.strategy import Strategy
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-CONTEXT = Context(("a", "b", "c"), 64)
+CONTEXT = Context(classes=("a", "b", "c"), size=64)
 
 
-def check_offer(offer: Offer) -> None:
+def check_offer(offer: Component) -> None:
     """Name, text and parameters are what the core relies on."""
     assert offer.name, "an offer needs a name"
     assert "," not in offer.name, "names are separated by commas on the command line"
@@ -35,8 +41,8 @@ def check_offer(offer: Offer) -> None:
 
 def check_dataset(offer: Dataset, root: Path, params: Any = None) -> None:
     """The index is consistent and the same each time it is made; archives can be fetched as described."""
-    from bench.data.fetch import check_archive
-    from bench.data.images import check_index
+    from bench.data.fetch.fetch import check_archive
+    from bench.data.images.index import check_index
 
     check_offer(offer)
     params = offer.params() if params is None else params
@@ -90,7 +96,9 @@ def check_strategy(offer: Strategy, params: Any = None, context: Context = CONTE
     for _ in range(2):
         torch.manual_seed(0)
         net = _tiny_net()
-        module = offer.objective(Encoder(net, _tiny_features, 16, 8), params, context)
+        module = offer.objective(
+            Encoder(net=net, features=_tiny_features, stride=16, width=8), params, context
+        )
         assert any(part is net for part in module.modules()), "the objective must own encoder.net"
         torch.manual_seed(1)
         loss = module(images)
@@ -146,7 +154,9 @@ def _predictions(sign: float, classes: int = 3) -> Predictions:
     odds = np.exp(logits)
     names = tuple("abcdefgh"[:classes])
     ids = tuple(f"image-{i}" for i in range(60))
-    return Predictions(names, ids, ids, labels, odds / odds.sum(1, keepdims=True))
+    return Predictions(
+        classes=names, ids=ids, groups=ids, labels=labels, probabilities=odds / odds.sum(1, keepdims=True)
+    )
 
 
 def _tiny_net() -> nn.Module:

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bench.durable import write_text
 from bench.errors import BenchError
+from bench.files import write_text
 from benchmarks import pairs
 from benchmarks.report import ROOT, as_csv, batches, cell, prepare, tell
 
@@ -49,12 +49,12 @@ def main(
 def measure(name: str, size: int, batch: int, device: torch.device, seconds: float) -> dict[str, Any]:
     """Both forms of one network."""
     from bench.engine import speed
-    from bench.plugins import catalog
-    from bench.types import Context
+    from bench.interfaces.model import Context
+    from bench.registry import installed
     from benchmarks.naive import naive
 
-    offer = catalog().get("models", name)
-    context = Context(("a", "b", "c"), size)
+    offer = installed().models.get(name)
+    context = Context(classes=("a", "b", "c"), size=size)
     ours = offer.build(offer.params(), context)
     forms = (ours, naive(ours))
     row: dict[str, Any] = {"model": name, "size": size, "batch": batch}

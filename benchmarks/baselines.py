@@ -14,8 +14,8 @@ from typing import Annotated, Any
 
 import typer
 
-from bench.durable import write_text
 from bench.errors import BenchError
+from bench.files import write_text
 from benchmarks.report import ROOT, as_csv, batches, cell, prepare, tell
 
 SHOWN = {"latency_s": "ms at batch 1", "params": "M params", "macs": "GMACs"}
@@ -33,15 +33,15 @@ def main(
     results: Annotated[Path, typer.Option(help="Where results are kept.")] = ROOT / "results",
 ) -> None:
     """Time all baselines and write results/<hardware>/baselines.csv and .md."""
-    from bench.datasheet import Asked, make
-    from bench.plugins import catalog
-    from bench.study import baseline_names
+    from bench.cost.model_cost import Asked, make
+    from bench.registry import installed
+    from bench.study.study import baseline_names
 
-    offers = catalog()
+    offers = installed()
     names = baseline_names(["all"], offers)
     place, about, folder = prepare(device, threads, names, results)
     asked = Asked(3, size, batches(batch), train=True, device=str(place), seconds=seconds)
-    rows = [make(offers.get("models", n), asked, (), partial(tell, n)).flat for n in names]
+    rows = [make(offers.models.get(n), asked, (), partial(tell, n)).flat for n in names]
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / "baselines.csv", as_csv(rows, about))
     write_text(folder / "baselines.md", as_markdown(rows, about))

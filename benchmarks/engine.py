@@ -24,20 +24,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bench.durable import write_text
 from bench.errors import BenchError
+from bench.files import write_text
 from benchmarks.pairs import ENOUGH, LIMIT, Pair, measure, summarize
 from benchmarks.report import ROOT, as_csv, facts, folder_name
 
 if TYPE_CHECKING:
-    from bench.types import Workplace
+    from bench.interfaces.executor import Environment
     from benchmarks.work import Setting, Task
 
 PROTOCOL_STEPS = 5 * (1000 + 15) * 39  # five rounds, 1000 and 15 epochs of 39 batches: 624 images of BUSI
 
 
 @dataclass(frozen=True)
-class Row:
+class Figure:
     """One figure. `value` None: not measured, and `note` says why."""
 
     section: str
@@ -53,7 +53,7 @@ class Bench:
 
     setting: Setting
     tasks: dict[str, Task]
-    workplace: Workplace
+    environment: Environment
     on_gpu: bool
     png: Path
 
@@ -67,9 +67,9 @@ def main(
 ) -> None:
     """Measure the engine and write results/<hardware>/engine.md, .csv and .png."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as `bench` does, before torch is loaded
-    from bench import provenance
     from bench.engine.device import configure, default_device, uses_bf16
-    from bench.types import Workplace
+    from bench.execution import provenance
+    from bench.interfaces.executor import Environment
     from benchmarks.work import GPU, QUICK, tasks
 
     chosen = _sections(only)
@@ -88,11 +88,13 @@ def main(
     about |= {name: str(value) for name, value in asdict(setting).items() if name not in ("epochs", "budget")}
     folder = results / folder_name(made["hardware"])
     folder.mkdir(parents=True, exist_ok=True)
-    rows: list[Row] = []
+    rows: list[Figure] = []
     with tempfile.TemporaryDirectory(prefix="bench-engine-") as scratch:
-        workplace = Workplace(Path(scratch), Path(scratch), str(place), threads)
-        made_tasks = tasks(setting, workplace)
-        bench = Bench(setting, made_tasks, workplace, place.type == "cuda", Path(scratch) / "png")
+        environment = Environment(
+            data=Path(scratch), results=Path(scratch), device=str(place), threads=threads
+        )
+        made_tasks = tasks(setting, environment)
+        bench = Bench(setting, made_tasks, environment, place.type == "cuda", Path(scratch) / "png")
         for name in chosen:
             started = time.perf_counter()
             for row in SECTIONS[name](bench):
@@ -108,7 +110,7 @@ def main(
 # --- ratios ------------------------------------------------------------------------------------------
 
 
-def ceilings(bench: Bench) -> Iterator[Row]:
+def ceilings(bench: Bench) -> Iterator[Figure]:
     """Epochs of the engine over the bare step."""
     from benchmarks.work import ceiling, pairs
 
@@ -122,10 +124,10 @@ def ceilings(bench: Bench) -> Iterator[Row]:
             found = measure(replayed, bare, bench.setting.budget)
             yield _ratio("ceilings", f"{name}: ceiling A / ceiling B, the gain of a graph", found)
         else:
-            yield Row("ceilings", f"{name}: epoch / ceiling B", None, "x", "no GPU")
+            yield Figure("ceilings", f"{name}: epoch / ceiling B", None, "x", "no GPU")
 
 
-def peers(bench: Bench) -> Iterator[Row]:
+def peers(bench: Bench) -> Iterator[Figure]:
     """Epochs of others over the ceiling and so over ours, on the pretraining `mae`."""
     from benchmarks.peers import PEERS, Missing, write_png
     from benchmarks.work import ceiling, pairs
@@ -146,26 +148,26 @@ def peers(bench: Bench) -> Iterator[Row]:
             theirs = PEERS[name](task, folder, workers)
         except Missing as reason:
             if workers == 0:
-                yield Row("peers", name, None, "x", str(reason))
+                yield Figure("peers", name, None, "x", str(reason))
             continue
         row = _ratio("peers", f"{label}: epoch / {over}", measure(bare, theirs, bench.setting.budget))
         yield row
         if row.value is not None and ours.value is not None:
-            yield Row("peers", f"{label}: epoch / ours", row.value / ours.value, "x")
+            yield Figure("peers", f"{label}: epoch / ours", row.value / ours.value, "x")
 
 
-def _ratio(section: str, what: str, pairs: list[Pair], enough: int = ENOUGH) -> Row:
+def _ratio(section: str, what: str, pairs: list[Pair], enough: int = ENOUGH) -> Figure:
     found = summarize(pairs, enough)
     counted = f"{found.accepted} pairs, {found.rejected} rejected"
     if found.ratio is None:
-        return Row(section, what, None, "x", f"only {counted}: the machine is too restless")
-    return Row(section, what, found.ratio, "x", f"{found.low:.3f} to {found.high:.3f}, {counted}")
+        return Figure(section, what, None, "x", f"only {counted}: the machine is too restless")
+    return Figure(section, what, found.ratio, "x", f"{found.low:.3f} to {found.high:.3f}, {counted}")
 
 
 # --- what an epoch is made of ------------------------------------------------------------------------
 
 
-def shares(bench: Bench) -> Iterator[Row]:
+def shares(bench: Bench) -> Iterator[Figure]:
     """Parts of a pretraining epoch, each timed alone and waited for, as shares of the bare steps."""
     import torch
 
@@ -173,14 +175,14 @@ def shares(bench: Bench) -> Iterator[Row]:
     from benchmarks.work import ceiling, timed
 
     task, device = bench.tasks["egmae"], bench.tasks["egmae"].job.device
-    batches = list(task.feed.epoch(0))
-    images = [task.feed.render(*batch)[0].to(device) for batch in batches]
-    clean = [task.desk.context.normalize(i) for i in images]
+    batches = list(task.inputs.epoch(0))
+    images = [task.inputs.render(*batch)[0].to(device) for batch in batches]
+    clean = [task.setup.context.normalize(i) for i in images]
     corruption: Any = task.module.corruption
     step = ceiling(task, graph=bench.on_gpu)
     state = {"module": task.module.state_dict(), "twice more, as AdamW has": [task.module.state_dict()] * 2}
     parts: dict[str, Callable[[], object]] = {
-        "drawing an epoch, and augmentation": lambda: [task.feed.render(*b) for b in task.feed.epoch(1)],
+        "drawing an epoch, and augmentation": lambda: [task.inputs.render(*b) for b in task.inputs.epoch(1)],
         "entropy": lambda: [_entropy(task, i) for i in images],
         "entropy and noise": lambda: [corruption(i, c) for i, c in zip(images, clean, strict=True)],
         "evaluation of the validation part": lambda: _evaluate(bench.tasks["fine-tuning"]),
@@ -193,10 +195,10 @@ def shares(bench: Bench) -> Iterator[Row]:
         }
     bare = statistics.median(step() for _ in range(3))
     checkpoint.discard(task.job.checkpoint)
-    yield Row("shares", "bare steps of an epoch", bare, "s", f"{len(batches)} steps")
+    yield Figure("shares", "bare steps of an epoch", bare, "s", f"{len(batches)} steps")
     for name, seconds in took.items():
-        yield Row("shares", name, 100 * seconds / bare, "%", f"{seconds * 1e3:.2f} ms an epoch")
-    yield Row("shares", "checkpoints, by their rule at most", 100 / 51, "%", "every 50 times their cost")
+        yield Figure("shares", name, 100 * seconds / bare, "%", f"{seconds * 1e3:.2f} ms an epoch")
+    yield Figure("shares", "checkpoints, by their rule at most", 100 / 51, "%", "every 50 times their cost")
 
 
 def _entropy(task: Task, images: Any) -> Any:
@@ -206,52 +208,57 @@ def _entropy(task: Task, images: Any) -> Any:
 
 
 def _evaluate(task: Task) -> object:
-    from bench.engine import feeds
-    from bench.engine.loop import predict
+    from bench.engine import input_pipeline
+    from bench.engine.predict import predict
 
-    desk = task.desk
-    found = feeds.evaluation(
-        desk.images.view(desk.context.size), desk.split.indices("val"), desk.device, size=desk.context.size
+    setup = task.setup
+    found = input_pipeline.evaluation(
+        setup.images.view(setup.context.size),
+        setup.split.indices("val"),
+        setup.device,
+        size=setup.context.size,
     )
     try:
-        return predict(desk.net, found, desk.context.normalize, task.job)
+        return predict(setup.net, found, setup.context.normalize, task.job)
     finally:
         task.module.train()
 
 
-def utilisation(bench: Bench) -> Iterator[Row]:
+def utilisation(bench: Bench) -> Iterator[Figure]:
     """Model FLOPs (3 x 2 x fvcore's multiply-adds) a second, of those of a large matrix product here."""
     import torch
 
-    from bench.cost import measure as count
+    from bench.cost.count import measure as count
     from benchmarks.work import ceiling, tasks, timed
 
     side = 8192 if bench.on_gpu else 1024
     dtype = torch.bfloat16 if bench.on_gpu else torch.float32
-    a = torch.randn(side, side, device=bench.workplace.device, dtype=dtype)
+    a = torch.randn(side, side, device=bench.environment.device, dtype=dtype)
     device = a.device
     best = min(timed(lambda: a @ a, device) for _ in range(10))
     peak = 2 * side**3 / best
-    yield Row("utilisation", f"matrix product of side {side}", peak / 1e12, "TFLOP/s", str(dtype))
+    yield Figure("utilisation", f"matrix product of side {side}", peak / 1e12, "TFLOP/s", str(dtype))
     for batch in (16, 64, 256) if bench.on_gpu else (16,):
         setting = replace(bench.setting, batch=batch, images=max(bench.setting.images, 2 * batch))
-        task = tasks(setting, bench.workplace)["fine-tuning"]
-        macs = count(task.desk.net, setting.size).macs
+        task = tasks(setting, bench.environment)["fine-tuning"]
+        macs = count(task.setup.net, setting.size).macs
         images = len(task.indices)
         if macs is None:
-            yield Row("utilisation", f"batch {batch}", None, "%", "fvcore cannot count this network")
+            yield Figure("utilisation", f"batch {batch}", None, "%", "fvcore cannot count this network")
             continue
         try:
             step = ceiling(task, graph=bench.on_gpu)
             seconds = statistics.median(step() for _ in range(3))
         except torch.OutOfMemoryError:
-            yield Row("utilisation", f"batch {batch}", None, "%", "memory ran out")
+            yield Figure("utilisation", f"batch {batch}", None, "%", "memory ran out")
             continue
         rate = 6 * macs * images / seconds
-        yield Row("utilisation", f"batch {batch}", 100 * rate / peak, "%", f"{images / seconds:.0f} images/s")
+        yield Figure(
+            "utilisation", f"batch {batch}", 100 * rate / peak, "%", f"{images / seconds:.0f} images/s"
+        )
 
 
-def precision(bench: Bench) -> Iterator[Row]:
+def precision(bench: Bench) -> Iterator[Figure]:
     """Bare steps in bf16 over those in float32; on a CPU also of a network of the paper's size."""
     import torch
 
@@ -261,7 +268,7 @@ def precision(bench: Bench) -> Iterator[Row]:
     if not bench.on_gpu:
         settings.append(replace(GPU, images=2 * GPU.batch))
     for setting in settings:
-        task = tasks(setting, bench.workplace)["fine-tuning"]
+        task = tasks(setting, bench.environment)["fine-tuning"]
         steps = {
             name: ceiling(replace(task, job=replace(task.job, precision=name)), graph=bench.on_gpu)
             for name in ("fp32", "bf16")
@@ -275,20 +282,20 @@ def precision(bench: Bench) -> Iterator[Row]:
 # --- scaling -----------------------------------------------------------------------------------------
 
 
-def scaling(bench: Bench) -> Iterator[Row]:
+def scaling(bench: Bench) -> Iterator[Figure]:
     """Seconds of a fine-tuning by its images and its epochs: both must be lines."""
     from benchmarks.work import epoch, tasks, whole
 
     for times in (1, 2, 4):
         setting = replace(bench.setting, images=bench.setting.images * times // (1 if bench.on_gpu else 2))
-        task = tasks(setting, bench.workplace)["fine-tuning"]
+        task = tasks(setting, bench.environment)["fine-tuning"]
         seconds = epoch(task, bench.setting.epochs)()
-        yield Row("scaling", f"an epoch of {len(task.indices)} images", seconds, "s")
+        yield Figure("scaling", f"an epoch of {len(task.indices)} images", seconds, "s")
     task = bench.tasks["fine-tuning"]
     for epochs in (2, 4, 8):
         what = f"{epochs} epochs of {len(task.indices)} images, start included"
-        yield Row("scaling", what, whole(task, epochs), "s")
-    yield Row("scaling", "peak memory", *_peak(bench))
+        yield Figure("scaling", what, whole(task, epochs), "s")
+    yield Figure("scaling", "peak memory", *_peak(bench))
 
 
 def _peak(bench: Bench) -> tuple[float, str, str]:
@@ -303,7 +310,7 @@ def _peak(bench: Bench) -> tuple[float, str, str]:
     )
 
 
-def startup(bench: Bench) -> Iterator[Row]:
+def startup(bench: Bench) -> Iterator[Figure]:
     """What a unit takes before its first step."""
     from benchmarks.work import epoch, tasks, timed, whole
 
@@ -313,25 +320,30 @@ def startup(bench: Bench) -> Iterator[Row]:
         started = time.perf_counter()
         subprocess.run([sys.executable, "-c", code], check=True)
         seconds.append(time.perf_counter() - started)
-    yield Row("start-up", "a process with its imports", statistics.median(seconds), "s")
+    yield Figure("start-up", "a process with its imports", statistics.median(seconds), "s")
     device = bench.tasks["mae"].job.device
-    laid = timed(lambda: tasks(bench.setting, bench.workplace), device)
-    yield Row("start-up", "laying out three trainings", laid, "s", "images are decoded")
+    laid = timed(lambda: tasks(bench.setting, bench.environment), device)
+    yield Figure("start-up", "laying out three trainings", laid, "s", "images are decoded")
     task = bench.tasks["mae"]
     extra = statistics.median(whole(task, 1) - epoch(task, 1)() for _ in range(3))
-    yield Row("start-up", "a training of one epoch, beyond the epoch", extra, "s", "capture included")
+    yield Figure("start-up", "a training of one epoch, beyond the epoch", extra, "s", "capture included")
 
 
 # --- several at once ---------------------------------------------------------------------------------
 
 
-def packing(bench: Bench) -> Iterator[Row]:
+def packing(bench: Bench) -> Iterator[Figure]:
     """Time of several units beside each other over that of one alone, steady, each in a process."""
-    from bench.types import Workplace
+    from bench.interfaces.executor import Environment
 
     count = 5 if bench.on_gpu else 2
-    threads = max(1, bench.workplace.threads // count)
-    place = Workplace(bench.workplace.data, bench.workplace.results, bench.workplace.device, threads)
+    threads = max(1, bench.environment.threads // count)
+    place = Environment(
+        data=bench.environment.data,
+        results=bench.environment.results,
+        device=bench.environment.device,
+        threads=threads,
+    )
     setting = replace(bench.setting, images=4 * bench.setting.batch)  # every process lays its own out
     enough = 3 if bench.on_gpu else 1
     found = measure(
@@ -343,17 +355,17 @@ def packing(bench: Bench) -> Iterator[Row]:
     what = f"{count} units at once / one alone, seconds a step, {threads} CPU threads each"
     row = _ratio("packing", what, found, enough)
     yield row
-    yield Row("packing", "gain in units a second", row.value and count / row.value, "x")
+    yield Figure("packing", "gain in units a second", row.value and count / row.value, "x")
 
 
-def _side_by_side(count: int, setting: Setting, workplace: Workplace) -> list[float]:
+def _side_by_side(count: int, setting: Setting, environment: Environment) -> list[float]:
     """Seconds a step of `count` processes that train at the same time."""
     import multiprocessing
 
     context = multiprocessing.get_context("spawn")
     barrier, results = context.Barrier(count), context.Queue()
     processes = [
-        context.Process(target=_train_apart, args=(setting, workplace, barrier, results), daemon=True)
+        context.Process(target=_train_apart, args=(setting, environment, barrier, results), daemon=True)
         for _ in range(count)
     ]
     for process in processes:
@@ -364,19 +376,19 @@ def _side_by_side(count: int, setting: Setting, workplace: Workplace) -> list[fl
     return found
 
 
-def _train_apart(setting: Setting, workplace: Workplace, barrier: Any, results: Any) -> None:
+def _train_apart(setting: Setting, environment: Environment, barrier: Any, results: Any) -> None:
     from itertools import chain
     from itertools import count as counting
 
     from bench.engine import loop
-    from bench.engine.graph import WARMUP
+    from bench.engine.gpu.graph import WARMUP
     from benchmarks.work import tasks, timed
 
-    task = tasks(setting, workplace)["egmae"]
+    task = tasks(setting, environment)["egmae"]
     task.module.train()
-    step = loop.make_step(task.module, task.feed, task.budget, task.job)
-    size = max(len(batch[0]) for batch in task.feed.epoch(0))
-    batches = (b for b in chain.from_iterable(map(task.feed.epoch, counting())) if len(b[0]) == size)
+    step = loop.make_step(task.module, task.inputs, task.budget, task.job)
+    size = max(len(batch[0]) for batch in task.inputs.epoch(0))
+    batches = (b for b in chain.from_iterable(map(task.inputs.epoch, counting())) if len(b[0]) == size)
     steps = 100 if task.on_gpu else 4
     for _ in range(WARMUP + 2):
         step(next(batches), 1e-5)
@@ -385,7 +397,7 @@ def _train_apart(setting: Setting, workplace: Workplace, barrier: Any, results: 
     results.put(seconds / steps)
 
 
-def protocol(bench: Bench) -> Iterator[Row]:
+def protocol(bench: Bench) -> Iterator[Figure]:
     """How long five rounds of pretraining and fine-tuning on BUSI take at the speed of this epoch."""
     from benchmarks.work import epoch
 
@@ -393,10 +405,10 @@ def protocol(bench: Bench) -> Iterator[Row]:
     step = epoch(task, bench.setting.epochs)() / task.budget.steps
     about = f"{step * 1e3:.2f} ms a step of {bench.setting.model} at {bench.setting.size} pixels"
     what = f"{PROTOCOL_STEPS} steps, one after another"
-    yield Row("protocol", what, PROTOCOL_STEPS * step / 60, "min", f"a projection from {about}")
+    yield Figure("protocol", what, PROTOCOL_STEPS * step / 60, "min", f"a projection from {about}")
 
 
-SECTIONS: dict[str, Callable[[Bench], Iterator[Row]]] = {
+SECTIONS: dict[str, Callable[[Bench], Iterator[Figure]]] = {
     "ceilings": ceilings,
     "peers": peers,
     "shares": shares,
@@ -419,7 +431,7 @@ def _sections(only: str) -> list[str]:
 # --- what is written ---------------------------------------------------------------------------------
 
 
-def as_markdown(rows: list[Row], about: dict[str, str], command: str) -> str:
+def as_markdown(rows: list[Figure], about: dict[str, str], command: str) -> str:
     """The tables for readers, one a section."""
     lines = ["# The engine against the bare step", "", ", ".join(f"{k} {v}" for k, v in about.items()), ""]
     lines += [
@@ -438,12 +450,12 @@ def as_markdown(rows: list[Row], about: dict[str, str], command: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _line(row: Row) -> str:
+def _line(row: Figure) -> str:
     value = "not measured" if row.value is None else f"{row.value:.4g} {row.unit}"
     return f"{row.what}: {value}" + (f" ({row.note})" if row.note else "")
 
 
-def _plot(rows: list[Row], path: Path) -> None:
+def _plot(rows: list[Figure], path: Path) -> None:
     """Seconds an epoch by images, with the line through the origin and the first point."""
     points = [
         (int(row.what.split()[3]), row.value)

@@ -20,9 +20,9 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 import typer
 
-from bench.durable import write_text
 from bench.errors import BenchError
-from bench.types import Predictions
+from bench.files import write_text
+from bench.interfaces.predictions import Predictions
 from benchmarks.report import ROOT, facts, folder_name
 
 SPLITS = {"audited": "duplicates on one side", "none": "image by image"}
@@ -34,7 +34,7 @@ class Round(NamedTuple):
     everything: float
     twins: float  # images with a duplicate anywhere in the data set
     others: float
-    exposed: int  # validation and test images with a duplicate on another side
+    leaked: int  # validation and test images with a duplicate on another side
     tested: int
 
 
@@ -85,8 +85,8 @@ def read_rounds(results: Path) -> Iterator[Round]:
     """The rounds of one split, in order."""
     import json
 
-    from bench import store
-    from bench.data.splits import read
+    from bench.data.splits.manifest import read
+    from bench.results import store
 
     (path,) = (results / "audits").glob("*/*.json")
     clusters = json.loads(path.read_text(encoding="utf-8"))["clusters"]
@@ -98,23 +98,23 @@ def read_rounds(results: Path) -> Iterator[Round]:
         plain = [c for c in clusters if len({labels[i] for i in c}) == 1]
         odd = {i for c in clusters for i in c} - {i for c in plain for i in c}
         made = store.read_predictions(record.path, "test")
-        exposed = int(record.content["data"]["audit"]["exposed"])
-        yield judge(made, {i for c in plain for i in c}, odd, exposed)
+        leaked = int(record.content["data"]["audit"]["exposed"])
+        yield judge(made, {i for c in plain for i in c}, odd, leaked)
 
 
-def judge(made: Predictions, twins: set[str], odd: set[str], exposed: int) -> Round:
+def judge(made: Predictions, twins: set[str], odd: set[str], leaked: int) -> Round:
     """Accuracies over the test images that are not `odd`: all, `twins`, and the rest."""
     right = made.probabilities.argmax(axis=1) == made.labels
     kept = np.array([i not in odd for i in made.ids])
     twin = np.array([i in twins for i in made.ids])
     parts = (right[kept], right[kept & twin], right[kept & ~twin])
     everything, of_twins, of_others = (float(p.mean()) if len(p) else float("nan") for p in parts)
-    return Round(everything, of_twins, of_others, exposed, len(made.ids))
+    return Round(everything, of_twins, of_others, leaked, len(made.ids))
 
 
 def provenance_of(results: Path) -> dict[str, Any]:
     """Of the first run there."""
-    from bench import store
+    from bench.results import store
 
     record = next(r for r in store.scan(results)[0] if r.kind == "run")
     found: dict[str, Any] = record.content["provenance"]
@@ -140,7 +140,7 @@ def as_markdown(
         cells = [spread([getattr(r, name) for r in rounds]) for name in ("everything", "twins", "others")]
         sizes = [
             f"{statistics.fmean(r.tested for r in rounds):.1f}",
-            f"{statistics.fmean(r.exposed for r in rounds):.1f}",
+            f"{statistics.fmean(r.leaked for r in rounds):.1f}",
         ]
         lines.append(f"| {SPLITS[groups]} | {len(rounds)} | {' | '.join([*sizes, *cells])} |")
     naive, grouped = found["none"], found["audited"]

@@ -17,9 +17,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench import plugins
-from bench.engine import layout, loop
+from bench import registry
+from bench.engine import loop
 from bench.engine.device import autocast
+from bench.engine.gpu import memory_format
 from benchmarks.work import Setting, Task, phantom, timed
 
 SCALE = (0.2, 1.0)
@@ -38,10 +39,10 @@ def write_png(task: Task, setting: Setting, folder: Path, short: int | None = No
     store has them, with their short side at `short`."""
     from PIL import Image
 
-    offer = plugins.catalog().get("datasets", "phantom")
+    offer = registry.installed().datasets.get("phantom")
     samples = offer.index(Path(), offer.params(**phantom(setting))).samples
     for i in task.indices:
-        pixels = samples[i].array if short is None else task.desk.images.view(short)[i].transpose(1, 2, 0)
+        pixels = samples[i].array if short is None else task.setup.images.view(short)[i].transpose(1, 2, 0)
         target = folder / samples[i].label / f"{i}.png"
         target.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels.squeeze()).save(target)
@@ -56,7 +57,7 @@ def torchvision(task: Task, folder: Path, workers: int) -> Callable[[], float]:
     from torchvision.datasets import ImageFolder
     from torchvision.transforms import v2
 
-    crop = v2.RandomResizedCrop(task.desk.context.size, scale=SCALE, antialias=True)
+    crop = v2.RandomResizedCrop(task.setup.context.size, scale=SCALE, antialias=True)
     transform = v2.Compose([v2.PILToTensor(), crop, v2.RandomHorizontalFlip()])
     data = ImageFolder(str(folder), transform)
     loader: Any = DataLoader(
@@ -77,7 +78,7 @@ def timm(task: Task, folder: Path, workers: int) -> Callable[[], float]:
 
     loader: Any = create_loader(
         create_dataset("", root=str(folder), is_training=True),
-        task.desk.context.size,
+        task.setup.context.size,
         _batch(task),
         is_training=True,
         scale=SCALE,
@@ -104,7 +105,7 @@ def lightly(task: Task, folder: Path, workers: int) -> Callable[[], float]:
     from torch.utils.data import DataLoader
 
     normalize = {name: list(values) for name, values in UNIT.items()}
-    transform = MAETransform(task.desk.context.size, min_scale=SCALE[0], normalize=normalize)
+    transform = MAETransform(task.setup.context.size, min_scale=SCALE[0], normalize=normalize)
     data = LightlyDataset(str(folder), transform=transform)
     loader: Any = DataLoader(
         data,
@@ -126,7 +127,7 @@ PEERS: dict[str, Callable[[Task, Path, int], Callable[[], float]]] = {
 
 
 def _batch(task: Task) -> int:
-    return max(len(batch[0]) for batch in task.feed.epoch(0))
+    return max(len(batch[0]) for batch in task.inputs.epoch(0))
 
 
 def _epochs(
@@ -139,7 +140,9 @@ def _epochs(
     def once() -> None:
         total = torch.zeros((), device=device)
         for given, *_ in loader:
-            images = layout.arranged(images_of(given).to(device, non_blocking=True), task.memory_format)
+            images = memory_format.arranged(
+                images_of(given).to(device, non_blocking=True), task.memory_format
+            )
             optimizer.zero_grad(set_to_none=True)
             with autocast(task.job.precision, device):
                 loss = module(images)

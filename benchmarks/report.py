@@ -23,13 +23,13 @@ def prepare(
     device: str, threads: int, names: Sequence[str], results: Path
 ) -> tuple[torch.device, dict[str, str], Path]:
     """The device, set up as for a run; what is measured on and with; the folder for the figures."""
-    from bench import provenance
     from bench.engine.device import configure, default_device, uses_bf16
-    from bench.plugins import catalog
+    from bench.execution import provenance
+    from bench.registry import installed
 
     threads = threads or provenance.usable_cores()
     place = configure(device or default_device(), threads)
-    sources = {catalog().entry("models", name).source for name in names}
+    sources = {installed().models.entry(name).source for name in names}
     made = provenance.describe(sources, str(place), threads)
     about = facts(made, "bf16 autocast" if uses_bf16("auto", place) else "fp32", datetime.now(UTC))
     return place, about, results / folder_name(made["hardware"])

@@ -28,11 +28,10 @@ import numpy as np
 import typer
 from PIL import Image
 
-from bench import Dataset, Index, NoParams, Sample, Workplace
-from bench.data.images import prepare
-from bench.data.pixelstore import BATCH, decode_samples
-from bench.durable import write_text
+from bench import Dataset, Environment, Index, NoParams, Sample, silent
+from bench.data.images.store import BATCH, decode_samples
 from bench.errors import BenchError
+from bench.files import write_text
 from benchmarks.report import ROOT, as_csv, facts, folder_name
 
 SHORTS = (224, 236, 256)  # what the paper's protocol keeps
@@ -46,7 +45,7 @@ def main(
     results: Annotated[Path, typer.Option(help="Where results are kept.")] = ROOT / "results",
 ) -> None:
     """Time the image store against a plain loop and write results/<hardware>/store.csv and .md."""
-    from bench import provenance
+    from bench.execution import provenance
 
     threads = threads or provenance.usable_cores()
     with tempfile.TemporaryDirectory() as name:
@@ -87,19 +86,20 @@ def plain_loop(folder: Path) -> None:
 def build(folder: Path, count: int, threads: int, shorts: tuple[int, ...] = SHORTS) -> None:
     """The store of the first `count` files, from nothing."""
     shutil.rmtree(folder / "results", ignore_errors=True)
-    place = Workplace(folder / "data", folder / "results", threads=threads)
+    environment = Environment(data=folder / "data", results=folder / "results", threads=threads)
     dataset = Dataset(name="files", about="", index=partial(_index, count))
-    prepare(dataset, NoParams(), place, shorts, lambda progress: None)
+    index = dataset.index(environment.data, NoParams())
+    open_images(dataset.name, index, environment, shorts, silent)
 
 
 def _index(count: int, root: Path, params: object) -> Index:
-    samples = tuple(Sample(p.name, "all", path=p) for p in sorted(root.iterdir())[:count])
-    return Index(("all",), samples)
+    samples = tuple(Sample(id=p.name, label="all", path=p) for p in sorted(root.iterdir())[:count])
+    return Index(classes=("all",), samples=samples)
 
 
 def by_processes(folder: Path, workers: int) -> None:
     """The store's decoding and resizing by processes; what they send back is dropped."""
-    samples = [Sample(p.name, "all", path=p) for p in sorted(folder.iterdir())]
+    samples = [Sample(id=p.name, label="all", path=p) for p in sorted(folder.iterdir())]
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
         parts = [samples[start : start + BATCH] for start in range(0, len(samples), BATCH)]
         for _ in pool.map(partial(decode_samples, shorts=SHORTS), parts, chunksize=4):

@@ -14,16 +14,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench import plugins
-from bench.data.splits import Split
-from bench.engine import checkpoint, layout, loop
-from bench.engine.feeds import Feed
-from bench.engine.graph import CudaCapture
-from bench.engine.loop import Budget, Job, Step
-from bench.spec import PretrainSpec, RunSpec
-from bench.study import StudyFile, expand, make_study
-from bench.types import Progress, Workplace
-from bench.workbench import Workbench, finetuning, prepare_data, pretraining, set_up
+from bench import registry
+from bench.data.splits.split import Split
+from bench.engine import checkpoint, loop
+from bench.engine.gpu import memory_format
+from bench.engine.gpu.graph import CudaCapture
+from bench.engine.input_pipeline import InputPipeline
+from bench.engine.job import Budget, Job
+from bench.engine.step import Step
+from bench.execution.prepare import Setup, finetuning, prepare_data, pretraining, set_up
+from bench.interfaces.executor import Environment, Progress
+from bench.study.config import StudyConfig
+from bench.study.expand import expand
+from bench.study.spec import PretrainSpec, RunSpec
+from bench.study.study import make_study
 from benchmarks.pairs import ENOUGH, Pair
 
 TASKS = ("egmae", "mae", "fine-tuning")
@@ -52,9 +56,9 @@ class Task:
     """A training laid out as `bench run` lays it out."""
 
     name: str
-    desk: Workbench
+    setup: Setup
     module: nn.Module
-    feed: Feed
+    inputs: InputPipeline
     budget: Budget
     job: Job
     indices: Any  # of the images trained on
@@ -65,17 +69,17 @@ class Task:
         return self.job.device.type == "cuda"
 
 
-def tasks(setting: Setting, workplace: Workplace) -> dict[str, Task]:
+def tasks(setting: Setting, environment: Environment) -> dict[str, Task]:
     """The three trainings on generated images, with networks of their own."""
-    study = make_study(StudyFile(**_study(setting)), plugins.catalog())
-    splits = prepare_data(study, workplace, lambda news: None)
-    plan = expand(study, plugins.catalog(), lambda ref, round_: splits[ref, round_].hash)
+    study = make_study(StudyConfig(**_study(setting)), registry.installed())
+    splits = prepare_data(study, environment, lambda news: None)
+    plan = expand(study, registry.installed(), lambda ref, round_: splits[ref, round_].hash)
     found = {}
     for spec in plan.units:
         if isinstance(spec, PretrainSpec):
-            found[spec.strategy.name] = _task(spec.strategy.name, spec, workplace, setting.batch)
+            found[spec.strategy.name] = _task(spec.strategy.name, spec, environment, setting.batch)
         elif isinstance(spec, RunSpec) and spec.start is None:
-            found["fine-tuning"] = _task("fine-tuning", spec, workplace, setting.batch)
+            found["fine-tuning"] = _task("fine-tuning", spec, environment, setting.batch)
     return {name: found[name] for name in TASKS}
 
 
@@ -109,17 +113,17 @@ def _whole_batches(split: Split, batch: int) -> Split:
     return replace(split, parts=tuple(parts))
 
 
-def _task(name: str, spec: PretrainSpec | RunSpec, workplace: Workplace, batch: int) -> Task:
-    desk = set_up(spec, workplace)
-    desk = replace(desk, split=_whole_batches(desk.split, batch))
-    training = pretraining(spec, desk) if isinstance(spec, PretrainSpec) else finetuning(spec, desk)
-    file = workplace.scratch / "checkpoints" / f"{name}.pt"
-    layouts = workplace.scratch / "layouts"
-    job = Job(name, training.stage, 0, desk.device, file, lambda news: None, layouts=layouts)
-    step = loop.make_step(training.module, training.feed, training.budget, job)  # tries the memory formats
+def _task(name: str, spec: PretrainSpec | RunSpec, environment: Environment, batch: int) -> Task:
+    setup = set_up(spec, environment)
+    setup = replace(setup, split=_whole_batches(setup.split, batch))
+    training = pretraining(spec, setup) if isinstance(spec, PretrainSpec) else finetuning(spec, setup)
+    file = environment.scratch / "checkpoints" / f"{name}.pt"
+    layouts = environment.scratch / "layouts"
+    job = Job(name, training.stage, 0, setup.device, file, lambda news: None, layouts=layouts)
+    step = loop.make_step(training.module, training.inputs, training.budget, job)  # tries the memory formats
     chosen = step.memory_format or torch.channels_last
-    train = desk.split.indices("train")
-    return Task(name, desk, training.module, training.feed, training.budget, job, train, chosen)
+    train = setup.split.indices("train")
+    return Task(name, setup, training.module, training.inputs, training.budget, job, train, chosen)
 
 
 # --- what is timed -----------------------------------------------------------------------------------
@@ -156,7 +160,7 @@ def epoch(task: Task, epochs: int) -> Callable[[], float]:
 
         checkpoint.discard(task.job.checkpoint)
         budget = replace(task.budget, epochs=epochs + 2)
-        loop.optimize(task.module, task.feed, budget, replace(task.job, report=note))
+        loop.optimize(task.module, task.inputs, budget, replace(task.job, report=note))
         checkpoint.discard(task.job.checkpoint)
         return statistics.median(b - a for a, b in pairwise(starts[1:]))
 
@@ -193,7 +197,7 @@ def pairs(task: Task, bare: Callable[[], float], budget: float, enough: int = EN
     checkpoint.discard(task.job.checkpoint)
     with suppress(_EnoughSeen):
         loop.optimize(
-            task.module, task.feed, replace(task.budget, epochs=10**6), replace(task.job, report=note)
+            task.module, task.inputs, replace(task.budget, epochs=10**6), replace(task.job, report=note)
         )
     checkpoint.discard(task.job.checkpoint)
     return found
@@ -203,13 +207,13 @@ def whole(task: Task, epochs: int) -> float:
     """Seconds of a training of `epochs`, its start and its checkpoints included."""
     checkpoint.discard(task.job.checkpoint)
     budget = replace(task.budget, epochs=epochs)
-    return timed(lambda: loop.optimize(task.module, task.feed, budget, task.job), task.job.device)
+    return timed(lambda: loop.optimize(task.module, task.inputs, budget, task.job), task.job.device)
 
 
 def ceiling(task: Task, graph: bool) -> Callable[[], float]:
     """Seconds of an epoch's steps on fixed batches that lie on the device, rendered beforehand: forward,
     backward, AdamW, of the same shapes, and nothing else. `graph`: replayed (ceiling B), else eager (A)."""
-    batches = [task.feed.render(*batch) for batch in task.feed.epoch(0)]
+    batches = [task.inputs.render(*batch) for batch in task.inputs.epoch(0)]
     fixed = {len(b[0]): tuple(_placed(t, task) for t in b) for b in batches}
     order = [len(b[0]) for b in batches]
     module = copy.deepcopy(task.module).train()
@@ -224,4 +228,4 @@ def ceiling(task: Task, graph: bool) -> Callable[[], float]:
 
 
 def _placed(tensor: Tensor, task: Task) -> Tensor:
-    return layout.arranged(tensor, task.memory_format).clone() if task.on_gpu else tensor
+    return memory_format.arranged(tensor, task.memory_format).clone() if task.on_gpu else tensor

@@ -12,7 +12,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from bench import Context
-from bench.plugins import catalog
+from bench.registry import installed
 from bench_strategies.corruption import EntropyNoise, PatchMask
 from bench_strategies.entropy import patch_entropy
 from bench_strategies.params import MaskParams, NoiseParams
@@ -23,7 +23,7 @@ TITLES = ("image", "entropy (black 0, white 5.55)", "egmae", "noise (control)", 
 
 def main() -> None:
     """Compose the picture from one image of each class."""
-    offer = catalog().get("datasets", "phantom")
+    offer = installed().datasets.get("phantom")
     index = offer.index(Path(), offer.params())
     rows = []
     for label in index.classes:
@@ -43,7 +43,7 @@ def main() -> None:
 
 def _row(image: torch.Tensor) -> list[Image.Image]:
     torch.manual_seed(0)
-    context = Context(("a", "b"), SIZE)
+    context = Context(classes=("a", "b"), size=SIZE)
     clean = context.normalize(image)
     entropy = patch_entropy(image, PATCH)[0]
     heat = (entropy / np.log(256) * 255).byte().repeat_interleave(PATCH, 0).repeat_interleave(PATCH, 1)

@@ -17,9 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench import DataError
-from bench.data import archives
-from bench.data.archives import Extracted, Limits, contents, extract, safe_name, settle
-from bench.durable import read_json, write_json
+from bench.data.fetch import archives
+from bench.data.fetch.archives import Extracted, Limits, contents, extract, safe_name, settle
+from bench.files import read_json, write_json
 
 NOISE = np.random.default_rng(0).bytes(200_000)
 FILES = {"set/a/1.png": NOISE, "set/ä ö/2.png": b"", "set/deep/er/3.png": b"three"}

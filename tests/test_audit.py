@@ -8,18 +8,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from made import opened
 from PIL import Image
 from test_duplicates import texture
 
-from bench import DataError, Dataset, Index, NoParams, Sample, Workplace
-from bench.data import audit as audits
-from bench.data.audit import Audit, counts, judge
-from bench.data.duplicates import SIDE
-from bench.data.images import Images, prepare
-from bench.data.picture import Couple, draw
-from bench.data.picture import Side as Pictured
-from bench.data.probes import Probe, probe
-from bench.spec import AuditSettings
+from bench import DataError, Dataset, Environment, Index, Sample
+from bench.data.audit import audit as audits
+from bench.data.audit.audit import Audit, counts
+from bench.data.audit.duplicates import SIDE
+from bench.data.audit.picture import Couple, draw
+from bench.data.audit.picture import Side as Pictured
+from bench.data.audit.shortcuts import ShortcutProbe, probe
+from bench.data.audit.verdict import judge
+from bench.data.images.images import Images
+from bench.study.protocol import AuditSettings
 
 COUNT = 40
 
@@ -33,12 +35,14 @@ def make(
         Sample(id=f"i{i:02d}", label="ab"[i % 2], group=(groups or {}).get(i, ""), array=arrays[i])
         for i in range(COUNT)
     )
-    dataset = Dataset(name="toy", about="", index=lambda root, params: Index(("a", "b"), samples))
-    return prepare(dataset, NoParams(), Workplace(tmp_path, tmp_path / "r"), (SIDE,), lambda progress: None)
+    dataset = Dataset(
+        name="toy", about="", index=lambda root, params: Index(classes=("a", "b"), samples=samples)
+    )
+    return opened(dataset, Environment(data=tmp_path, results=tmp_path / "r"), (SIDE,))
 
 
 def audited(tmp_path: Path, images: Images, **settings: float) -> Audit:
-    return audits.audit(tmp_path / "r", images, AuditSettings(**settings))  # type: ignore[arg-type]
+    return audits.stored_audit(tmp_path / "r", images, AuditSettings(**settings))  # type: ignore[arg-type]
 
 
 TWINS = {4: texture(2, 96), 5: texture(8, 96), 7: np.roll(texture(3, 96), 2, axis=1)}
@@ -87,7 +91,7 @@ def test_other_settings_or_images_are_another_audit(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [("{}", "no audit that can be read"), ("", "no audit that can")]
+    ("text", "message"), [("{}", "not an audit that can be read"), ("", "not an audit that can")]
 )
 def test_a_damaged_audit_is_named(tmp_path: Path, text: str, message: str) -> None:
     images = make(tmp_path)
@@ -114,8 +118,8 @@ def test_judging_a_split(tmp_path: Path) -> None:
     parts[4], parts[8], parts[21], parts[30] = "test", "val", "test", "test"
     verdict = judge(made, images, parts)
     assert verdict.leaks
-    assert (verdict.torn_clusters, verdict.torn_groups, verdict.exposed) == (2, 1, 3)
-    assert (verdict.contradicted, verdict.kept_out) == (1, 1)
+    assert (verdict.leaking_clusters, verdict.leaking_groups, verdict.leaked) == (2, 1, 3)
+    assert (verdict.label_conflicts, verdict.kept_out) == (1, 1)
     assert verdict.examples == (
         "i02 (train) = i04 (test)",
         "i05 (train) = i08 (val)",
@@ -136,7 +140,7 @@ def test_further_pairs_are_asked_for_only_if_the_audit_is_new(tmp_path: Path) ->
 
     settings = AuditSettings(distance=0, embed="any")
     for _ in range(2):
-        made = audits.audit(tmp_path / "r", images, settings, propose=propose)
+        made = audits.stored_audit(tmp_path / "r", images, settings, propose=propose)
         assert len(made.duplicates) <= 1
     assert asked == [1]
     assert made.candidates == 2
@@ -153,7 +157,7 @@ def marked(i: int) -> np.ndarray:
     return image
 
 
-def told(made: Audit, sees: str) -> Probe:
+def told(made: Audit, sees: str) -> ShortcutProbe:
     return next(p for p in made.probes if p.sees == sees)
 
 
@@ -199,7 +203,7 @@ def test_too_few_groups_are_not_judged() -> None:
 
 
 def test_many_images_are_thinned_to_whole_groups(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bench.data.probes.MOST", 60)
+    monkeypatch.setattr("bench.data.audit.shortcuts.MOST", 60)
     labels = np.arange(200) % 2
     found = probe("x", labels[:, None].astype(np.float32), labels, [str(i // 5) for i in range(200)], 1)
     assert found is not None

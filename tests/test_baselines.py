@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bench import ConfigError, Context, Model, SizeError, WeightsError
-from bench.cost import measure
+from bench.cost.count import measure
 from bench_models import baselines
 from bench_models.cmt import CMT, fit_tables
 from bench_models.cpvt import CPVT
@@ -46,7 +46,7 @@ from bench_models.smt import SMT
 from bench_models.spa import SPANet, keep_centre
 
 DATA = Path(__file__).parent / "data" / "baselines"
-OFFERS = {offer.name: offer for offer in baselines.OFFERS}
+OFFERS = {offer.name: offer for offer in baselines.BASELINES}
 OWN = ("cmt", "smt", "pervit", "sgformer", "spa")
 FROM_TIMM = {"swin": "swin", "convnext_small": "convnext", "focalnet": "focalnet"}  # offer -> facts
 
@@ -70,7 +70,7 @@ def facts(name: str) -> Any:
 
 
 def context(classes: int = 7, size: int = 224) -> Context:
-    return Context(tuple(f"class {i}" for i in range(classes)), size)
+    return Context(classes=tuple(f"class {i}" for i in range(classes)), size=size)
 
 
 def built(offer: Model, classes: int = 7, size: int = 224, **params: Any) -> nn.Module:

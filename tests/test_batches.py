@@ -20,6 +20,10 @@ class Store:
         rng = np.random.default_rng(0)
         self.images = [rng.integers(0, 256, shape, dtype=np.uint8) for shape in shapes]
 
+    @property
+    def shapes(self) -> list[tuple[int, ...]]:
+        return [image.shape for image in self.images]
+
     def __len__(self) -> int:
         return len(self.images)
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from bench import Context
-from bench.plugins import catalog
+from bench.registry import installed
 
 FACTS = Path(__file__).parent / "data" / "baselines"
 PROTOCOL = """
@@ -49,8 +49,10 @@ def records(folder: Path, kind: str) -> dict[str, Any]:
 
 def cmt_checkpoint() -> dict[str, Tensor]:
     """As published: 1000 classes, tables for 224 pixels."""
-    offer = catalog().get("models", "cmt")
-    state: dict[str, Tensor] = offer.build(offer.params(), Context(("x",) * 1000, 224)).state_dict()
+    offer = installed().models.get("cmt")
+    state: dict[str, Tensor] = offer.build(
+        offer.params(), Context(classes=("x",) * 1000, size=224)
+    ).state_dict()
     return state
 
 

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from bench import Model, SizeError, published
+from bench import Model, SizeError
 from bench.cli import app
-from bench.datasheet import Asked, make
+from bench.comparison.reported import ReportedRow
+from bench.cost import published
+from bench.cost.model_cost import CostRequest, measure_model
 from bench.errors import BenchError
-from bench.table import ReportedRow
 
 COUNT_ONLY = ("--batch", "0", "--device", "cpu", "--threads", "1")
 
@@ -39,32 +40,34 @@ def tiny(**changes: Any) -> Model:
     return Model(**about, classifier=lambda net: ("2.",), **changes)
 
 
-ASKED = Asked(classes=3, size=16, batches=(), train=False, device="cpu")
-ROWS = [ReportedRow("busi", "Tiny", {}, 2e-9, 0.1, "somewhere")]
+ASKED = CostRequest(classes=3, size=16, batches=(), train=False, device="cpu")
+ROWS = [ReportedRow(dataset="busi", model="Tiny", values={}, gmacs=2e-9, mparams=0.1, source="somewhere")]
 
 
 def test_parameters_are_counted_at_both_numbers_of_classes() -> None:
-    sheet = make(tiny(), ASKED, ROWS)
-    assert (sheet.cost.params, sheet.params_imagenet) == (4 * 3, 4 * 1000)
-    assert (sheet.latency, sheet.forward, sheet.training) == (None, (), ())
+    cost = measure_model(tiny(), ASKED, ROWS)
+    assert (cost.cost.params, cost.params_imagenet) == (4 * 3, 4 * 1000)
+    assert (cost.latency, cost.forward, cost.training) == (None, (), ())
 
 
 def test_an_impossible_size_becomes_the_nearest_and_a_note() -> None:
-    sheet = make(tiny(), Asked(3, 15, (), False, "cpu"), ROWS)
-    assert sheet.size == 16
-    assert sheet.notes == ("at 16 pixels, because it cannot take 15",)
+    cost = measure_model(tiny(), CostRequest(3, 15, (), False, "cpu"), ROWS)
+    assert cost.size == 16
+    assert cost.notes == ("at 16 pixels, because it cannot take 15",)
 
 
 def test_the_difference_is_to_the_published_figure_at_its_own_image_size() -> None:
-    assert make(tiny(), ASKED, ROWS).difference is None
-    sheet = make(tiny(), Asked(3, published.SIZE, (), False, "cpu"), ROWS)
-    assert sheet.convention is not None
-    assert sheet.difference == pytest.approx(sheet.convention / 1e9 / 2e-9 - 1)
-    assert make(tiny(), Asked(3, published.SIZE, (), False, "cpu"), ()).difference is None
+    assert measure_model(tiny(), ASKED, ROWS).difference is None
+    cost = measure_model(tiny(), CostRequest(3, published.SIZE, (), False, "cpu"), ROWS)
+    assert cost.convention is not None
+    assert cost.difference == pytest.approx(cost.convention / 1e9 / 2e-9 - 1)
+    assert measure_model(tiny(), CostRequest(3, published.SIZE, (), False, "cpu"), ()).difference is None
 
 
 def test_a_caution_is_among_the_notes() -> None:
-    assert make(tiny(caution="only a model of a model"), ASKED, ()).notes == ("only a model of a model",)
+    assert measure_model(tiny(caution="only a model of a model"), ASKED, ()).notes == (
+        "only a model of a model",
+    )
 
 
 def test_a_network_that_ptflops_cannot_count_is_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,16 +75,16 @@ def test_a_network_that_ptflops_cannot_count_is_a_note(monkeypatch: pytest.Monke
         raise BenchError("ptflops cannot count the network (no)")
 
     monkeypatch.setattr(published, "count", fail)
-    sheet = make(tiny(), ASKED, ROWS)
-    assert sheet.convention is None
-    assert sheet.notes == ("ptflops cannot count the network (no)",)
+    cost = measure_model(tiny(), ASKED, ROWS)
+    assert cost.convention is None
+    assert cost.notes == ("ptflops cannot count the network (no)",)
 
 
 def test_timings_are_made_for_each_batch() -> None:
-    sheet = make(tiny(), Asked(3, 16, (2, 4), True, "cpu", seconds=0.0), ())
-    assert sheet.latency is not None
-    assert sheet.latency.batch == 1
-    assert [t.batch for t in sheet.forward] == [t.batch for t in sheet.training] == [2, 4]
+    cost = measure_model(tiny(), CostRequest(3, 16, (2, 4), True, "cpu", seconds=0.0), ())
+    assert cost.latency is not None
+    assert cost.latency.batch == 1
+    assert [t.batch for t in cost.forward] == [t.batch for t in cost.training] == [2, 4]
 
 
 def test_the_table_shows_counts_the_published_figure_and_what_is_missing() -> None:

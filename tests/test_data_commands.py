@@ -33,9 +33,10 @@ def index(root, params):
     files = sorted((root / "toy" / "set").glob("?/*.png"))
     if not files:
         raise DataNotFound(f"toy: no images in {root / 'toy'}; bench data fetch toy")
-    samples = tuple(Sample(f"{p.parent.name}/{p.stem}", p.parent.name, path=p) for p in files)
+    samples = tuple(Sample(id=f"{p.parent.name}/{p.stem}", label=p.parent.name, path=p) for p in files)
     notes = ("2 masks passed over",)
-    return Index(("a", "b"), samples, version="version 2", expected={"a": 3, "b": 2}, notes=notes)
+    expected = {"a": 3, "b": 2}
+    return Index(classes=("a", "b"), samples=samples, version="version 2", expected=expected, notes=notes)
 
 def broken(root, params):
     return 1 / 0
@@ -43,7 +44,7 @@ def broken(root, params):
 TOY = Dataset(
     name="toy", about="Toys from above", params=Params, index=index, home="https://example.org/toy",
     fetch="ask the toymaker for set.zip", licence="CC BY 4.0", citation="Toymaker, 2020",
-    archives=lambda params: (Archive("set.zip", URLS),) if params.part == "all" else (),
+    archives=lambda params: (Archive(name="set.zip", urls=URLS),) if params.part == "all" else (),
 )
 
 @hookimpl

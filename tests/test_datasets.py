@@ -12,7 +12,7 @@ from PIL import Image
 
 import bench_datasets
 from bench import ConfigError, DataError, DataNotFound, Index
-from bench.spec import parse
+from bench.parsing import parse
 from bench_datasets import busi, folder, phantom
 
 

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from bench.data import duplicates
-from bench.data.duplicates import SIDE, clusters, correlate, find, near, perceptual_hashes
+from bench.data.audit import duplicates
+from bench.data.audit.clusters import clusters
+from bench.data.audit.duplicates import SIDE, correlate, find, near, perceptual_hashes
 
 
 def texture(seed: int, side: int = 256) -> np.ndarray:

@@ -15,10 +15,12 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from bench import Context, Encoder
-from bench.data.images import View
-from bench.engine import feeds, layout, loop
-from bench.engine.feeds import Feed
-from bench.plugins import catalog
+from bench.data.images.store import View
+from bench.engine import input_pipeline, loop
+from bench.engine.gpu.memory_format import arranged
+from bench.engine.gpu.resident import DeviceStore
+from bench.engine.input_pipeline import InputPipeline
+from bench.registry import installed
 
 # With a GPU test_step and test_resident run the real thing, and fake tensors would stay in its caches.
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="for machines without a GPU")
@@ -35,16 +37,22 @@ def images(size: int) -> View:
     return View(rng.integers(0, 256, sum(c * h * w for c, h, w in shapes), dtype=np.uint8), shapes)
 
 
-def finetuning(size: int) -> Feed:
+def finetuning(size: int) -> InputPipeline:
     labels = np.arange(4) % 3
-    return feeds.finetuning(
-        images(size), labels, np.arange(4), CPU, batch=4, size=size, flip=0.5, gathers=True, limit=0
+    return input_pipeline.finetuning(
+        images(size), labels, np.arange(4), batch=4, size=size, flip=0.5, device_store=DeviceStore(CPU, 0)
     )
 
 
-def pretraining(size: int) -> Feed:
-    return feeds.pretraining(
-        images(size), np.arange(4), CPU, batch=4, size=size, scale=(0.2, 1.0), flip=0.5, gathers=True, limit=0
+def pretraining(size: int) -> InputPipeline:
+    return input_pipeline.pretraining(
+        images(size),
+        np.arange(4),
+        batch=4,
+        size=size,
+        scale=(0.2, 1.0),
+        flip=0.5,
+        device_store=DeviceStore(CPU, 0),
     )
 
 
@@ -64,19 +72,19 @@ def moved(module: nn.Module) -> nn.Module:
     return module
 
 
-def loss_of(module: nn.Module, feed: Feed) -> Tensor:
+def loss_of(module: nn.Module, inputs: InputPipeline) -> Tensor:
     """Cut a batch, and the loss of it, as `loop.Step` does; all on the GPU that is not there."""
-    table_and_bytes = next(iter(feed.epoch(0)))
+    table_and_bytes = next(iter(inputs.epoch(0)))
     with NO_GPU:
-        given: Sequence[Tensor] = feed.render(*map(fake, table_and_bytes))
+        given: Sequence[Tensor] = inputs.render(*map(fake, table_and_bytes))
         assert {t.device.type for t in given} == {"cuda"}
-        given = [layout.arranged(t, torch.channels_last) for t in given]
+        given = [arranged(t, torch.channels_last) for t in given]
         loss: Tensor = moved(module.train())(*given)
     return loss
 
 
 def classifier(name: str, size: int) -> loop.Classifier:
-    offer, context = catalog().get("models", name), Context(CLASSES, size)
+    offer, context = installed().models.get(name), Context(classes=CLASSES, size=size)
     return loop.Classifier(offer.build(offer.params(), context), context.normalize)
 
 
@@ -91,12 +99,12 @@ def test_fine_tuning_stays_on_the_device_and_waits_for_nothing(name: str) -> Non
 @pytest.mark.parametrize("name", ["egmae", "mae", "noise"])
 @pytest.mark.parametrize("model", ["test_convnext", "tf_efficientnet_lite0"])
 def test_pretraining_stays_on_the_device_and_waits_for_nothing(name: str, model: str) -> None:
-    offer, strategy = catalog().get("models", model), catalog().get("strategies", name)
-    context = Context(CLASSES, 96)
+    offer, strategy = installed().models.get(model), installed().strategies.get(name)
+    context = Context(classes=CLASSES, size=96)
     net = offer.build(offer.params(), context)
     with torch.no_grad():
         _, width, height, _ = offer.features(net, torch.zeros(1, 3, 96, 96)).shape
-    encoder = Encoder(net, offer.features, 96 // height, width)
+    encoder = Encoder(net=net, features=offer.features, stride=96 // height, width=width)
     loss = loss_of(strategy.objective(encoder, strategy.params(), context), pretraining(96))
     assert (loss.device.type, loss.shape, loss.requires_grad) == ("cuda", (), True)
 

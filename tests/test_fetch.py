@@ -31,8 +31,8 @@ from bench import (
     Progress,
     Sample,
 )
-from bench.data.download import DownloadError, download
-from bench.data.fetch import Job, carry_out, has_consent, plan, record_consent
+from bench.data.fetch.download import DownloadError, download
+from bench.data.fetch.fetch import FetchTask, carry_out, has_consent, plan, record_consent
 from bench.testing import check_dataset
 
 CONTENT = np.random.default_rng(0).bytes(3_000_000)
@@ -211,7 +211,9 @@ def index(root: Path, params: object) -> Index:
     files = sorted((root / "toy" / "set").glob("?/*.png"))
     if not files:
         raise DataNotFound(f"toy: nothing in {root}")
-    return Index(("a", "b"), tuple(Sample(p.name, p.parent.name, path=p) for p in files))
+    return Index(
+        classes=("a", "b"), samples=tuple(Sample(id=p.name, label=p.parent.name, path=p) for p in files)
+    )
 
 
 def make(*archives: Archive, **changes: object) -> Dataset:
@@ -229,16 +231,16 @@ def make(*archives: Archive, **changes: object) -> Dataset:
     return replace(dataset, **changes)  # type: ignore[arg-type]
 
 
-def fetch(dataset: Dataset, root: Path, **options: bool) -> Job:
-    job = plan(dataset, NoParams(), root)
-    carry_out(job, lambda progress: None, **options)
+def fetch(dataset: Dataset, root: Path, **options: bool) -> FetchTask:
+    task = plan(dataset, NoParams(), root)
+    carry_out(task, lambda progress: None, **options)
     return plan(dataset, NoParams(), root)
 
 
 @pytest.fixture
 def one(server: Server) -> Dataset:
     server.files["/set.zip"] = packed(IMAGES)
-    return make(Archive("set.zip", (server.url("/set.zip"),)))
+    return make(Archive(name="set.zip", urls=(server.url("/set.zip"),)))
 
 
 def record_of(root: Path, name: str = "set.zip") -> dict:
@@ -304,7 +306,7 @@ def test_an_archive_put_there_by_hand_is_taken_and_left(server: Server, one: Dat
 
 def test_a_wrong_archive_put_there_by_hand_is_refused(server: Server, tmp_path: Path) -> None:
     known = sha256(packed(IMAGES))
-    dataset = make(Archive("set.zip", (server.url("/set.zip"),), checksum=known))
+    dataset = make(Archive(name="set.zip", urls=(server.url("/set.zip"),), checksum=known))
     (tmp_path / "toy").mkdir()
     (tmp_path / "toy" / "set.zip").write_bytes(b"wrong")
     with pytest.raises(DataError, match=f"{sha256(b'wrong')}, but {known} is published; delete it"):
@@ -339,7 +341,7 @@ def test_a_file_that_changes_between_downloads_is_named(server: Server, one: Dat
 
 def test_a_rebuilt_archive_is_compared_by_its_contents(server: Server, tmp_path: Path) -> None:
     server.files["/set.zip"] = packed(IMAGES, date_time=(2020, 1, 1, 0, 0, 0))
-    dataset = make(Archive("set.zip", (server.url("/set.zip"),), rebuilt=True))
+    dataset = make(Archive(name="set.zip", urls=(server.url("/set.zip"),), rebuilt=True))
     fetch(dataset, tmp_path)
     server.files["/set.zip"] = packed(dict(reversed(IMAGES.items())), date_time=(2021, 2, 2, 0, 0, 0))
     shutil.rmtree(tmp_path / "toy" / "set")
@@ -355,9 +357,9 @@ def test_a_rebuilt_archive_is_compared_by_its_contents(server: Server, tmp_path:
 def test_files_that_stay_packed(server: Server, tmp_path: Path, rebuilt: bool) -> None:
     server.files |= {"/x.npz": packed(IMAGES), "/set.zip": packed(IMAGES), "/t.csv": b"a,b\n"}
     dataset = make(
-        Archive("set.zip", (server.url("/set.zip"),), unpack="deep/er"),
-        Archive("x.zip", (server.url("/x.npz"),), unpack=None, rebuilt=rebuilt),
-        Archive("t.csv", (server.url("/t.csv"),), unpack="tables"),
+        Archive(name="set.zip", urls=(server.url("/set.zip"),), unpack="deep/er"),
+        Archive(name="x.zip", urls=(server.url("/x.npz"),), unpack=None, rebuilt=rebuilt),
+        Archive(name="t.csv", urls=(server.url("/t.csv"),), unpack="tables"),
     )
     fetch(dataset, tmp_path)
     found = sorted(
@@ -372,7 +374,7 @@ def test_two_archives_may_share_a_folder(server: Server, tmp_path: Path) -> None
     parts = dict(list(IMAGES.items())[:2]), dict(list(IMAGES.items())[2:])
     for i, part in enumerate(parts):
         server.files[f"/{i}.zip"] = packed(part)
-    dataset = make(*(Archive(f"{i}.zip", (server.url(f"/{i}.zip"),)) for i in range(2)))
+    dataset = make(*(Archive(name=f"{i}.zip", urls=(server.url(f"/{i}.zip"),)) for i in range(2)))
     assert fetch(dataset, tmp_path).complete
 
 
@@ -384,7 +386,7 @@ def test_nested_archives_are_left_and_named(server: Server, one: Dataset, tmp_pa
 
 
 def test_without_a_connection_the_steps_by_hand_are_told(server: Server, tmp_path: Path) -> None:
-    archive = Archive("set.zip", (server.url("/gone.zip"), server.url("/lost.zip")))
+    archive = Archive(name="set.zip", urls=(server.url("/gone.zip"), server.url("/lost.zip")))
     with pytest.raises(DataNotFound) as caught:
         fetch(make(archive), tmp_path)
     for text in ("HTTP 404", "ask the toymaker", str(tmp_path / "toy"), *archive.urls):
@@ -392,7 +394,7 @@ def test_without_a_connection_the_steps_by_hand_are_told(server: Server, tmp_pat
 
 
 def test_what_cannot_fit_is_not_begun(server: Server, tmp_path: Path) -> None:
-    archive = Archive("set.zip", (server.url("/set.zip"),), size=10**17)
+    archive = Archive(name="set.zip", urls=(server.url("/set.zip"),), size=10**17)
     with pytest.raises(DataError, match=r"needs about 200000000\.0 GB, and .* are free"):
         fetch(make(archive), tmp_path)
     assert not server.requests
@@ -434,18 +436,21 @@ def test_what_nobody_can_fetch_says_so(tmp_path: Path) -> None:
         plan(make(), NoParams(), tmp_path)
 
 
-ONE = Index(("a",), (Sample("1", "a", array=np.zeros((3, 3), np.uint8)),))
+ONE = Index(classes=("a",), samples=(Sample(id="1", label="a", array=np.zeros((3, 3), np.uint8)),))
 HERE = ("https://example.org/x",)
 
 
 @pytest.mark.parametrize(
     "archive",
     [
-        *(Archive(name, HERE) for name in ("../x.zip", "a/b.zip", "..", "")),
-        *(Archive("x.zip", HERE, checksum) for checksum in ("crc:1", "sha256:12", "md5:" + 32 * "x")),
-        Archive("x.zip", ()),
-        Archive("x.zip", ("file:///etc/passwd",)),
-        Archive("x.zip", HERE, unpack="../elsewhere"),
+        *(Archive(name=name, urls=HERE) for name in ("../x.zip", "a/b.zip", "..", "")),
+        *(
+            Archive(name="x.zip", urls=HERE, checksum=checksum)
+            for checksum in ("crc:1", "sha256:12", "md5:" + 32 * "x")
+        ),
+        Archive(name="x.zip", urls=()),
+        Archive(name="x.zip", urls=("file:///etc/passwd",)),
+        Archive(name="x.zip", urls=HERE, unpack="../elsewhere"),
     ],
 )
 def test_a_plugins_mistake_is_the_plugins(archive: Archive, tmp_path: Path) -> None:
@@ -456,15 +461,15 @@ def test_a_plugins_mistake_is_the_plugins(archive: Archive, tmp_path: Path) -> N
 
 
 def test_consent_holds_for_one_licence_text(one: Dataset, tmp_path: Path) -> None:
-    job = plan(one, NoParams(), tmp_path)
-    assert not has_consent(job)
-    record_consent(job, "asked")
+    task = plan(one, NoParams(), tmp_path)
+    assert not has_consent(task)
+    record_consent(task, "asked")
     assert has_consent(plan(one, NoParams(), tmp_path))
     assert not has_consent(plan(replace(one, licence="all rights reserved"), NoParams(), tmp_path))
     given = json.loads((tmp_path / "toy/.bench/consent.json").read_text())
     assert given["licence"] == "CC BY 4.0"
     assert given["citation"] == "Toymaker, 2020"
-    assert given["urls"] == list(job.urls)
+    assert given["urls"] == list(task.urls)
 
 
 def test_two_fetches_of_one_data_set_do_not_meet(one: Dataset, tmp_path: Path) -> None:
@@ -480,7 +485,7 @@ def test_two_fetches_of_one_data_set_do_not_meet(one: Dataset, tmp_path: Path) -
 
 def _fetch_until(moment: str, url: str, root: Path) -> None:
     """Fetch, and die as by kill -9 at a moment."""
-    from bench.data import archives, bring
+    from bench.data.fetch import archives, install
 
     def die(*arguments: object) -> None:
         os._exit(9)
@@ -498,8 +503,8 @@ def _fetch_until(moment: str, url: str, root: Path) -> None:
             die() if self.suffix == ".png" and next(count) == 1 else replaced(self, to)
         )
     elif moment == "moved":
-        bring.record_path = die
-    carry_out(plan(make(Archive("set.zip", (url,))), NoParams(), root), lambda progress: None)
+        install.record_path = die
+    carry_out(plan(make(Archive(name="set.zip", urls=(url,))), NoParams(), root), lambda progress: None)
 
 
 @pytest.mark.parametrize("moment", ["half unpacked", "unpacked", "half moved", "moved"])

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from bench import ConfigError, LocalWeights, Model, NoParams, Weights, WeightsError
-from bench.plugins import make_ref
+from bench.registry import make_ref
 from bench_strategies import imagenet, scratch
 from bench_strategies.imagenet import ImagenetParams
 
@@ -34,14 +34,14 @@ def checkpoint() -> dict[str, torch.Tensor]:
 
 
 def freeze(path: Path) -> ImagenetParams:
-    frozen = imagenet.OFFER.freeze(ImagenetParams(weights=str(path)), MODEL, NoParams())
+    frozen = imagenet.STRATEGY.freeze(ImagenetParams(weights=str(path)), MODEL, NoParams())
     assert isinstance(frozen, ImagenetParams)
     return frozen
 
 
 def initialize(net: nn.Module, params: ImagenetParams, model: Model = MODEL) -> str:
-    assert imagenet.OFFER.initialize
-    return imagenet.OFFER.initialize(net, model, NoParams(), params)
+    assert imagenet.STRATEGY.initialize
+    return imagenet.STRATEGY.initialize(net, model, NoParams(), params)
 
 
 def load(path: Path) -> nn.Module:
@@ -164,7 +164,8 @@ def test_the_checksum_is_the_identity_and_the_path_is_not(
     for name in ("one.safetensors", "two.safetensors"):
         save_file(checkpoint, str(tmp_path / name))
     refs = [
-        make_ref(imagenet.OFFER, freeze(tmp_path / name)) for name in ("one.safetensors", "two.safetensors")
+        make_ref(imagenet.STRATEGY, freeze(tmp_path / name))
+        for name in ("one.safetensors", "two.safetensors")
     ]
     assert refs[0].params == refs[1].params
     assert list(refs[0].params) == ["weights_sha256"]
@@ -203,7 +204,7 @@ def test_the_models_own_weights_are_frozen_by_name_and_loaded() -> None:
         build=lambda p, c: network(),
         classifier=lambda net: ("3.",),
         pretrained_source=lambda params: "shop:tiny==1",
-        pretrained=lambda net, params, source: Weights(state, source),
+        pretrained=lambda net, params, source: Weights(state=state, source=source),
     )
     params = imagenet.freeze(ImagenetParams(), model, NoParams())
     assert params == ImagenetParams(source="shop:tiny==1")
@@ -216,14 +217,14 @@ def test_a_model_without_weights_is_never_silently_random() -> None:
     params = imagenet.freeze(ImagenetParams(), MODEL, NoParams())
     with pytest.raises(WeightsError, match=r"tiny has no ImageNet weights.*strategy\.imagenet\.weights=FILE"):
         initialize(network(), params)
-    assert imagenet.OFFER.initialize
+    assert imagenet.STRATEGY.initialize
     with pytest.raises(WeightsError, match=r"give a file with --set model\.tiny\.weights=FILE"):
-        imagenet.OFFER.initialize(network(), MODEL, LocalWeights(), params)
+        imagenet.STRATEGY.initialize(network(), MODEL, LocalWeights(), params)
 
 
 def test_scratch_changes_nothing() -> None:
     net = network()
     before = copy.deepcopy(net.state_dict())
-    assert scratch.OFFER.initialize
-    assert scratch.OFFER.initialize(net, MODEL, NoParams(), NoParams()) == "random initialisation"
+    assert scratch.STRATEGY.initialize
+    assert scratch.STRATEGY.initialize(net, MODEL, NoParams(), NoParams()) == "random initialisation"
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())

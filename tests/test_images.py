@@ -13,11 +13,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from filelock import FileLock
+from made import opened
 from PIL import Image
 
-from bench import DataError, Dataset, Index, NoParams, Progress, Sample, Workplace
-from bench.data.images import Images, Original, prepare, read_image
-from bench.data.pixels import Decoded, decode, pixel_digest, resize, resize_all
+from bench import DataError, Dataset, Environment, Index, Progress, Sample
+from bench.data.images.decode import Decoded, decode, pixel_digest, read_image, resize, resize_all
+from bench.data.images.images import Images
+from bench.data.images.store import Original
 
 COLOUR = np.random.default_rng(0).integers(0, 256, (30, 41, 3), dtype=np.uint8)
 GREY = COLOUR[..., 0]
@@ -179,27 +181,27 @@ def make_dataset(index: Callable[[Path, object], Index]) -> Dataset:
 def index_of(root: Path, params: object) -> Index:
     files = sorted(root.glob("*.png"))
     samples = (Sample(id=p.stem, label="ab"[int(p.stem) % 2], path=p) for p in files)
-    return Index(("a", "b"), tuple(samples))
+    return Index(classes=("a", "b"), samples=tuple(samples))
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Workplace:
+def place(tmp_path: Path) -> Environment:
     (tmp_path / "data").mkdir()
     for i in range(12):
         array = np.random.default_rng(i).integers(0, 256, (20 + i, 25, 3) if i % 3 else (20 + i, 25))
         save(tmp_path / "data" / f"{i:02d}.png", array.astype(np.uint8))
-    return Workplace(data=tmp_path / "data", results=tmp_path / "results")
+    return Environment(data=tmp_path / "data", results=tmp_path / "results")
 
 
-def get(place: Workplace, *shorts: int, dataset: Dataset | None = None) -> Images:
-    return prepare(dataset or make_dataset(index_of), NoParams(), place, shorts, lambda progress: None)
+def get(place: Environment, *shorts: int, dataset: Dataset | None = None) -> Images:
+    return opened(dataset or make_dataset(index_of), place, shorts)
 
 
-def stores(place: Workplace) -> list[Path]:
+def stores(place: Environment) -> list[Path]:
     return sorted((place.scratch / "images" / "toy").glob("[!.]*"))
 
 
-def test_views_hold_every_image_resized(place: Workplace) -> None:
+def test_views_hold_every_image_resized(place: Environment) -> None:
     images = get(place, 16, 8)
     for short in (8, 16):
         view = images.view(short)
@@ -221,13 +223,13 @@ def test_the_digest_covers_shape_and_bytes() -> None:
     assert pixel_digest(GREY.reshape(41, 30)) != pixel_digest(GREY)
 
 
-def test_stored_images_are_not_decoded_again(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stored_images_are_not_decoded_again(place: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
     get(place, 8)
-    monkeypatch.setattr("bench.data.pixelstore.decode", lambda path: pytest.fail("decoded again"))
+    monkeypatch.setattr("bench.data.images.store.decode", lambda path: pytest.fail("decoded again"))
     get(place, 8)
 
 
-def test_a_short_side_is_added_without_touching_the_others(place: Workplace) -> None:
+def test_a_short_side_is_added_without_touching_the_others(place: Environment) -> None:
     first = get(place, 8)
     (store,) = stores(place)
     before = (store / "8" / "pixels.u8").stat()
@@ -239,7 +241,7 @@ def test_a_short_side_is_added_without_touching_the_others(place: Workplace) -> 
     np.testing.assert_array_equal(first.view(8)[5], both.view(8)[5])
 
 
-def test_a_changed_file_is_noticed(place: Workplace) -> None:
+def test_a_changed_file_is_noticed(place: Environment) -> None:
     old = get(place, 8)
     save(place.data / "03.png", COLOUR)
     new = get(place, 8)
@@ -248,7 +250,7 @@ def test_a_changed_file_is_noticed(place: Workplace) -> None:
     np.testing.assert_array_equal(new.view(8)[3], resize(COLOUR, 8))
 
 
-def test_a_change_that_keeps_size_and_date_is_noticed(place: Workplace) -> None:
+def test_a_change_that_keeps_size_and_date_is_noticed(place: Environment) -> None:
     path = place.data / "12.png"  # uncompressed, so that all pixels take the same room
     Image.fromarray(COLOUR).save(path, "bmp")
     before = path.stat()
@@ -261,7 +263,7 @@ def test_a_change_that_keeps_size_and_date_is_noticed(place: Workplace) -> None:
     assert pixel_digest(COLOUR[::-1]) in get(place, 8).sha256
 
 
-def test_originals_say_what_each_image_was(place: Workplace) -> None:
+def test_originals_say_what_each_image_was(place: Environment) -> None:
     save(place.data / "04.png", np.dstack([COLOUR, GREY]))
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -277,25 +279,25 @@ def test_originals_say_what_each_image_was(place: Workplace) -> None:
 
 
 def test_a_copy_or_a_touched_file_is_not_decoded_again(
-    place: Workplace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    place: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old = get(place, 8)
     shutil.copytree(place.data, tmp_path / "copy")
     os.utime(place.data / "03.png", (1, 1))
-    monkeypatch.setattr("bench.data.pixelstore.decode", lambda path: pytest.fail("decoded again"))
+    monkeypatch.setattr("bench.data.images.store.decode", lambda path: pytest.fail("decoded again"))
     for data in (place.data, tmp_path / "copy"):
         new = get(dataclasses.replace(place, data=data), 8)
         assert (new.sha256, new.originals) == (old.sha256, old.originals)
     assert len(stores(place)) == 1
 
 
-def test_unchanged_files_are_not_even_read(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unchanged_files_are_not_even_read(place: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
     get(place, 8)
-    monkeypatch.setattr("bench.data.pixelstore._content", lambda sample: pytest.fail("read again"))
+    monkeypatch.setattr("bench.data.images.store._content", lambda sample: pytest.fail("read again"))
     get(place, 8)
 
 
-def test_content_says_what_the_images_are_not_where(place: Workplace, tmp_path: Path) -> None:
+def test_content_says_what_the_images_are_not_where(place: Environment, tmp_path: Path) -> None:
     old = get(place, 8)
     shutil.copytree(place.data, tmp_path / "copy")
     for path in (tmp_path / "copy").iterdir():
@@ -304,12 +306,12 @@ def test_content_says_what_the_images_are_not_where(place: Workplace, tmp_path: 
 
     def relabelled(root: Path, params: object) -> Index:
         first, *rest = index_of(root, params).samples
-        return Index(("a", "b"), (dataclasses.replace(first, label="b"), *rest))
+        return Index(classes=("a", "b"), samples=(dataclasses.replace(first, label="b"), *rest))
 
     assert get(place, 8, dataset=make_dataset(relabelled)).content != old.content
 
 
-def test_a_killed_build_is_ignored_and_removed(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_build_is_ignored_and_removed(place: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
     real, calls = decode, []
 
     def dies(path: Path) -> Decoded:
@@ -318,7 +320,7 @@ def test_a_killed_build_is_ignored_and_removed(place: Workplace, monkeypatch: py
             raise KeyboardInterrupt
         return real(path)
 
-    monkeypatch.setattr("bench.data.pixelstore.decode", dies)
+    monkeypatch.setattr("bench.data.images.store.decode", dies)
     with pytest.raises(KeyboardInterrupt):
         get(place, 8)
     (store,) = stores(place)
@@ -326,21 +328,21 @@ def test_a_killed_build_is_ignored_and_removed(place: Workplace, monkeypatch: py
     # what a kill -9 leaves: half a build, which nothing cleans up behind
     (store / ".building" / "8").mkdir(parents=True)
     (store / ".building" / "8" / "pixels.u8").write_bytes(b"half")
-    monkeypatch.setattr("bench.data.pixelstore.decode", real)
+    monkeypatch.setattr("bench.data.images.store.decode", real)
     assert len(get(place, 8).view(8)) == 12
     assert sorted(p.name for p in store.iterdir() if p.is_dir()) == ["8"]
 
 
-def _build_and_die(place: Workplace) -> None:
+def _build_and_die(place: Environment) -> None:
     """Decode half of it, and die as by kill -9."""
-    from bench.data import pixelstore
+    from bench.data.images import store
 
     count = iter(range(100))
-    pixelstore.decode = lambda path: os._exit(9) if next(count) == 6 else decode(path)
+    store.decode = lambda path: os._exit(9) if next(count) == 6 else decode(path)
     get(place, 8, 16)
 
 
-def test_a_process_killed_half_way_leaves_nothing_that_looks_whole(place: Workplace) -> None:
+def test_a_process_killed_half_way_leaves_nothing_that_looks_whole(place: Environment) -> None:
     process = multiprocessing.get_context("spawn").Process(target=_build_and_die, args=(place,))
     process.start()
     process.join(60)
@@ -355,7 +357,7 @@ def test_a_process_killed_half_way_leaves_nothing_that_looks_whole(place: Workpl
 
 
 @pytest.mark.parametrize("damage", ["cut", "no index", "of an older bench"])
-def test_a_damaged_store_is_built_again(place: Workplace, damage: str) -> None:
+def test_a_damaged_store_is_built_again(place: Environment, damage: str) -> None:
     whole = np.array(get(place, 8).view(8).pixels)
     (store,) = stores(place)
     if damage == "of an older bench":
@@ -371,9 +373,9 @@ def test_a_damaged_store_is_built_again(place: Workplace, damage: str) -> None:
     assert len(again.originals) == 12
 
 
-def test_concurrent_builders_decode_once(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_concurrent_builders_decode_once(place: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
     real, calls, results = decode, [], []
-    monkeypatch.setattr("bench.data.pixelstore.decode", lambda path: (calls.append(path), real(path))[1])
+    monkeypatch.setattr("bench.data.images.store.decode", lambda path: (calls.append(path), real(path))[1])
     start = threading.Barrier(4)
 
     def build() -> None:
@@ -391,7 +393,7 @@ def test_concurrent_builders_decode_once(place: Workplace, monkeypatch: pytest.M
     assert len(results) == 4
 
 
-def test_who_waits_for_another_run_is_told(place: Workplace) -> None:
+def test_who_waits_for_another_run_is_told(place: Environment) -> None:
     get(place, 8)
     (store,) = stores(place)
     news: list[str] = []
@@ -401,12 +403,12 @@ def test_who_waits_for_another_run_is_told(place: Workplace) -> None:
             news.append(progress.stage)
             lock.release()  # the other run has ended
 
-        prepare(make_dataset(index_of), NoParams(), place, (16,), hear)
+        opened(make_dataset(index_of), place, (16,), hear)
     assert list(dict.fromkeys(news)) == ["wait for another run to decode", "decode"]
 
 
 def test_a_file_that_changes_while_it_is_read_is_refused(
-    place: Workplace, monkeypatch: pytest.MonkeyPatch
+    place: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = decode
 
@@ -414,14 +416,14 @@ def test_a_file_that_changes_while_it_is_read_is_refused(
         os.utime(place.data / "00.png", (5, 5))
         return real(path)
 
-    monkeypatch.setattr("bench.data.pixelstore.decode", overtaken)
+    monkeypatch.setattr("bench.data.images.store.decode", overtaken)
     with pytest.raises(DataError, match="changed while they were read"):
         get(place, 8)
     (store,) = stores(place)
     assert [p for p in store.iterdir() if p.is_dir()] == []
 
 
-def test_an_unreadable_image_leaves_no_store(place: Workplace) -> None:
+def test_an_unreadable_image_leaves_no_store(place: Environment) -> None:
     (place.data / "07.png").write_bytes(b"junk")
     with pytest.raises(DataError, match=r"07\.png"):
         get(place, 8)
@@ -429,9 +431,9 @@ def test_an_unreadable_image_leaves_no_store(place: Workplace) -> None:
     assert [p for p in store.iterdir() if p.is_dir()] == []
 
 
-def test_progress_counts_to_the_end(place: Workplace) -> None:
+def test_progress_counts_to_the_end(place: Environment) -> None:
     news: list[Progress] = []
-    prepare(make_dataset(index_of), NoParams(), place, (8,), news.append)
+    opened(make_dataset(index_of), place, (8,), news.append)
     assert {(p.unit, p.total) for p in news} == {("toy", 12)}
     assert list(dict.fromkeys(p.stage for p in news)) == ["read", "decode"]
     for stage in ("read", "decode"):
@@ -440,26 +442,29 @@ def test_progress_counts_to_the_end(place: Workplace) -> None:
         assert done[-1] == 12
 
 
-def test_arrays_need_no_file(place: Workplace) -> None:
-    arrays = Index(("a", "b"), (Sample("1", "a", array=GREY), Sample("2", "b", array=COLOUR)))
+def test_arrays_need_no_file(place: Environment) -> None:
+    arrays = Index(
+        classes=("a", "b"),
+        samples=(Sample(id="1", label="a", array=GREY), Sample(id="2", label="b", array=COLOUR)),
+    )
     images = get(place, 12, dataset=make_dataset(lambda root, params: arrays))
     np.testing.assert_array_equal(images.view(12)[1], resize(COLOUR, 12))
-    wrong = Index(("a",), (Sample("1", "a", array=GREY.astype(np.float32)),))
+    wrong = Index(classes=("a",), samples=(Sample(id="1", label="a", array=GREY.astype(np.float32)),))
     with pytest.raises(DataError, match=r"float32 \(30, 41\)"):
         get(place, 12, dataset=make_dataset(lambda root, params: wrong))
 
 
-def test_lone_images_get_groups_of_their_own(place: Workplace) -> None:
+def test_lone_images_get_groups_of_their_own(place: Environment) -> None:
     def sample(name: str, group: str) -> Sample:
-        return Sample(name, "a", group, array=GREY)
+        return Sample(id=name, label="a", group=group, array=GREY)
 
     samples = (sample("x", ""), sample("y", "x"), sample("z", "x"), sample("w", ""))
-    images = get(place, 8, dataset=make_dataset(lambda root, params: Index(("a",), samples)))
+    images = get(place, 8, dataset=make_dataset(lambda root, params: Index(classes=("a",), samples=samples)))
     assert images.groups[1] == images.groups[2] == "x"
     assert len({images.groups[0], "x", images.groups[3]}) == 3
 
 
-HERE = Sample("1", "a", array=GREY)
+HERE = Sample(id="1", label="a", array=GREY)
 
 
 @pytest.mark.parametrize(
@@ -467,21 +472,24 @@ HERE = Sample("1", "a", array=GREY)
     [
         ((), "no images were found"),
         ((HERE, dataclasses.replace(HERE, label="b"), HERE), "an id that another image has too: 1;"),
-        ((HERE, Sample("2", "c", array=GREY)), r"not among the classes a, b: 2 \(c\)"),
+        ((HERE, Sample(id="2", label="c", array=GREY)), r"not among the classes a, b: 2 \(c\)"),
         ((HERE,), "no image of class b"),
-        ((HERE, Sample("2", "b")), "not exactly one of path and array: 2"),
-        ((HERE, Sample("2", "b", array=GREY, part="dev")), r"part other than train, val, test: 2 \(dev\)"),
-        ((HERE, Sample("2", "b", path=Path("/nowhere/2.png"))), r"2\.png: cannot be read"),
+        ((HERE, Sample(id="2", label="b")), "not exactly one of path and array: 2"),
+        (
+            (HERE, Sample(id="2", label="b", array=GREY, part="dev")),
+            r"part other than train, val, test: 2 \(dev\)",
+        ),
+        ((HERE, Sample(id="2", label="b", path=Path("/nowhere/2.png"))), r"2\.png: cannot be read"),
     ],
 )
 def test_a_contradictory_index_is_refused(
-    place: Workplace, samples: tuple[Sample, ...], message: str
+    place: Environment, samples: tuple[Sample, ...], message: str
 ) -> None:
     with pytest.raises(DataError, match=message):
-        get(place, 8, dataset=make_dataset(lambda root, params: Index(("a", "b"), samples)))
+        get(place, 8, dataset=make_dataset(lambda root, params: Index(classes=("a", "b"), samples=samples)))
 
 
-def test_a_store_that_cannot_be_written_is_named(place: Workplace) -> None:
+def test_a_store_that_cannot_be_written_is_named(place: Environment) -> None:
     place.results.write_text("a file where the folder should be")
     with pytest.raises(DataError, match="cannot be stored"):
         get(place, 8)

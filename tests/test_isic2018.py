@@ -9,7 +9,7 @@ import pytest
 from native import put, write
 
 from bench import ConfigError, DataError, DataNotFound, Index
-from bench.spec import parse
+from bench.parsing import parse
 from bench.testing import check_dataset
 from bench_datasets import isic2018
 

@@ -33,8 +33,8 @@ def test_twins_and_others_are_scored_apart(leakage: ModuleType) -> None:
     labels = np.array([0, 0, 1, 1, 1])
     probabilities = np.eye(2)[[0, 1, 1, 1, 0]]  # images 1 and 4 are wrong
     ids = tuple("abcde")
-    made = Predictions(("x", "y"), ids, ids, labels, probabilities)
-    found = leakage.judge(made, twins={"a", "c", "e"}, odd={"d"}, exposed=7)
+    made = Predictions(classes=("x", "y"), ids=ids, groups=ids, labels=labels, probabilities=probabilities)
+    found = leakage.judge(made, twins={"a", "c", "e"}, odd={"d"}, leaked=7)
     assert found == (pytest.approx(2 / 4), pytest.approx(2 / 3), 0.0, 7, 5)
 
 

@@ -14,13 +14,13 @@ from torch import Tensor, nn
 
 from bench.engine import checkpoint, loop
 from bench.engine.batches import Batch
-from bench.engine.feeds import Feed
+from bench.engine.input_pipeline import InputPipeline
+from bench.engine.job import Budget, Job
+from bench.engine.step import make_optimizer
 from bench.errors import TrainingError
-from bench.types import Progress
+from bench.interfaces.executor import Progress
 
-BUDGET = loop.Budget(
-    epochs=4, steps=3, learning_rate=0.01, betas=(0.9, 0.999), weight_decay=0.05, warmup=0.25
-)
+BUDGET = Budget(epochs=4, steps=3, learning_rate=0.01, betas=(0.9, 0.999), weight_decay=0.05, warmup=0.25)
 
 
 class Toy(nn.Module):
@@ -45,8 +45,8 @@ def toy() -> Toy:
     return Toy()
 
 
-def job(tmp_path: Path, told: list[Progress] | None = None, accumulate: int = 1) -> loop.Job:
-    return loop.Job(
+def job(tmp_path: Path, told: list[Progress] | None = None, accumulate: int = 1) -> Job:
+    return Job(
         "toy",
         "pretrain",
         7,
@@ -65,7 +65,7 @@ def test_compiling_changes_neither_result_nor_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain, compiled = toy(), toy()
-    expected = loop.optimize(plain, Feed(epoch_batches), BUDGET, job(tmp_path / "a"))
+    expected = loop.optimize(plain, InputPipeline(epoch_batches), BUDGET, job(tmp_path / "a"))
     inductor = torch.compile
     traced: list[nn.Module] = []
 
@@ -74,7 +74,9 @@ def test_compiling_changes_neither_result_nor_checkpoint(
         return inductor(module, backend="eager", **options)
 
     monkeypatch.setattr(torch, "compile", traces)
-    found = loop.optimize(compiled, Feed(epoch_batches), BUDGET, replace(job(tmp_path / "b"), compile=True))
+    found = loop.optimize(
+        compiled, InputPipeline(epoch_batches), BUDGET, replace(job(tmp_path / "b"), compile=True)
+    )
     assert traced == [compiled]
     assert found.losses == pytest.approx(expected.losses, abs=1e-6)
     assert found.engine["compile"] == "true"
@@ -84,7 +86,7 @@ def test_compiling_changes_neither_result_nor_checkpoint(
 @pytest.mark.parametrize("killed_after", [1, 3, 4, 8, 11])
 def test_a_killed_training_resumes_bit_for_bit(tmp_path: Path, killed_after: int) -> None:
     whole = toy()
-    expected = loop.optimize(whole, Feed(epoch_batches), BUDGET, job(tmp_path / "a"))
+    expected = loop.optimize(whole, InputPipeline(epoch_batches), BUDGET, job(tmp_path / "a"))
 
     steps = 0
 
@@ -97,10 +99,10 @@ def test_a_killed_training_resumes_bit_for_bit(tmp_path: Path, killed_after: int
             yield batch
 
     with pytest.raises(Killed):
-        loop.optimize(toy(), Feed(until_killed), BUDGET, job(tmp_path / "b"))
+        loop.optimize(toy(), InputPipeline(until_killed), BUDGET, job(tmp_path / "b"))
     resumed = toy()
     torch.manual_seed(999)  # whatever ran before in this process must not matter
-    found = loop.optimize(resumed, Feed(epoch_batches), BUDGET, job(tmp_path / "b"))
+    found = loop.optimize(resumed, InputPipeline(epoch_batches), BUDGET, job(tmp_path / "b"))
     assert found.losses == expected.losses
     assert found.resumed_from <= killed_after // BUDGET.steps
     assert (found.resumed_from > 0) == (killed_after >= BUDGET.steps)
@@ -110,7 +112,7 @@ def test_a_killed_training_resumes_bit_for_bit(tmp_path: Path, killed_after: int
 
 def test_a_damaged_checkpoint_is_discarded(tmp_path: Path) -> None:
     (tmp_path / "toy.pt").write_bytes(b"half a checkpo")
-    assert loop.optimize(toy(), Feed(epoch_batches), BUDGET, job(tmp_path)).resumed_from == 0
+    assert loop.optimize(toy(), InputPipeline(epoch_batches), BUDGET, job(tmp_path)).resumed_from == 0
 
 
 def test_a_crash_while_saving_keeps_the_old_checkpoint(
@@ -190,11 +192,11 @@ def test_a_full_disk_ends_a_training(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(torch, "save", full)
     with pytest.raises(TrainingError, match=r"toy\.pt: .*disk full.*; free some space"):
-        loop.optimize(toy(), Feed(epoch_batches), BUDGET, job(tmp_path))
+        loop.optimize(toy(), InputPipeline(epoch_batches), BUDGET, job(tmp_path))
 
 
 def test_schedule_warms_up_linearly_and_falls_by_a_cosine_to_zero() -> None:
-    budget = loop.Budget(10, 10, 1.0, (0.9, 0.95), 0.0, warmup=0.2)
+    budget = Budget(10, 10, 1.0, (0.9, 0.95), 0.0, warmup=0.2)
     rates = [loop.learning_rate(step, budget) for step in range(100)]
     assert rates[0] == pytest.approx(1 / 20)
     assert rates[19] == pytest.approx(1.0)
@@ -217,7 +219,10 @@ def test_accumulation_gives_the_gradient_of_the_whole_batch(tmp_path: Path) -> N
         torch.manual_seed(0)
         module = Plain()
         loop.optimize(
-            module, Feed(epoch_batches), BUDGET, job(tmp_path / str(accumulate), accumulate=accumulate)
+            module,
+            InputPipeline(epoch_batches),
+            BUDGET,
+            job(tmp_path / str(accumulate), accumulate=accumulate),
         )
         results.append(torch.cat([p.detach().flatten() for p in module.parameters()]))
     torch.testing.assert_close(results[1], results[0], rtol=1e-4, atol=1e-6)
@@ -230,7 +235,7 @@ def test_a_loss_that_is_not_finite_stops_with_a_remedy(tmp_path: Path) -> None:
             return super().forward(x) * math.inf
 
     with pytest.raises(TrainingError, match=r"loss is (inf|nan) in epoch 1; lower protocol\.pretrain"):
-        loop.optimize(Exploding(), Feed(epoch_batches), BUDGET, job(tmp_path))
+        loop.optimize(Exploding(), InputPipeline(epoch_batches), BUDGET, job(tmp_path))
 
 
 @pytest.mark.parametrize("killed_in", [None, 2, 3])
@@ -245,14 +250,14 @@ def test_validation_keeps_the_best_epoch_also_across_a_resume(tmp_path: Path, ki
 
     if killed_in is not None:
         with pytest.raises(Killed):
-            loop.optimize(module, Feed(epoch_batches), BUDGET, job(tmp_path), validate)
+            loop.optimize(module, InputPipeline(epoch_batches), BUDGET, job(tmp_path), validate)
         # What the checkpoint does not hold is scored again.
         saved = checkpoint.load(tmp_path / "toy.pt", torch.device("cpu"))
         assert saved
         del states[saved["epoch"] :]
         killed_in = None
         module = toy()
-    history = loop.optimize(module, Feed(epoch_batches), BUDGET, job(tmp_path), validate)
+    history = loop.optimize(module, InputPipeline(epoch_batches), BUDGET, job(tmp_path), validate)
     assert history.scores == scores
     for name, value in module.state_dict().items():
         assert torch.equal(value, states[1][name])
@@ -264,7 +269,7 @@ def test_vectors_and_listed_names_are_not_decayed() -> None:
             return {"net.3.weight"}
 
     module = Listed()
-    decayed, plain = loop.make_optimizer(module, BUDGET).param_groups
+    decayed, plain = make_optimizer(module, BUDGET).param_groups
     assert [tuple(p.shape) for p in decayed["params"]] == [(8, 6)]
     assert decayed["weight_decay"] == 0.05
     assert plain["weight_decay"] == 0.0
@@ -273,7 +278,7 @@ def test_vectors_and_listed_names_are_not_decayed() -> None:
 
 def test_progress_tells_every_step(tmp_path: Path) -> None:
     told: list[Progress] = []
-    history = loop.optimize(toy(), Feed(epoch_batches), BUDGET, job(tmp_path, told))
+    history = loop.optimize(toy(), InputPipeline(epoch_batches), BUDGET, job(tmp_path, told))
     assert [(n.epoch, n.done) for n in told] == [(e, s) for e in (1, 2, 3, 4) for s in (1, 2, 3)]
     assert told[2].loss == pytest.approx(history.losses[0])
     assert history.steps == 12

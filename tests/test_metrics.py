@@ -15,7 +15,7 @@ from made import predictions
 from sklearn import metrics as sk
 
 from bench import Metric, PluginError, Predictions
-from bench.score import score
+from bench.results.score import score
 from bench_standard import metrics as m
 from bench_standard import register_metrics
 
@@ -28,7 +28,9 @@ def made(labels: list[int], probabilities: list[list[float]]) -> Predictions:
     p = np.array(probabilities, dtype=np.float64)
     names = tuple(f"class {i}" for i in range(p.shape[1]))
     ids = tuple(map(str, range(len(labels))))
-    return Predictions(names, ids, ids, np.array(labels, dtype=np.int64), p)
+    return Predictions(
+        classes=names, ids=ids, groups=ids, labels=np.array(labels, dtype=np.int64), probabilities=p
+    )
 
 
 @st.composite

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from bench import Outcome, Progress, Workplace
-from bench_standard.executors import local
+from bench import Environment, Outcome, Progress, Session, silent
+from bench_standard.local import local
 from bench_standard.packed import STEADY, Worker, _room, packed
 
 
@@ -25,27 +25,28 @@ class Unit:
     name: str
     needs: tuple[Unit, ...] = ()
 
+    @property
+    def key(self) -> str:
+        return self.name
 
-def work(unit: Any, workplace: Workplace, report: Any) -> Outcome:
+
+def work(unit: Any, session: Session, report: Any) -> Outcome:
     """Leaves a file that says which process did it, and that all it needs had been done."""
+    environment = session.environment
     report(Progress(unit=unit.name, stage="toy", done=1, total=1, epoch=1, epochs=1))
-    if missing := [need.name for need in unit.needs if not (workplace.results / need.name).exists()]:
-        return Outcome(unit, "failed", f"too early: {missing}")
+    if missing := [need.name for need in unit.needs if not (environment.results / need.name).exists()]:
+        return Outcome(unit=unit, status="failed", reason=f"too early: {missing}")
     if unit.name.startswith("dies"):
         os.kill(os.getpid(), signal.SIGKILL)
     if unit.name.startswith("exits"):
         os._exit(7)
-    if unit.name.startswith("large") and workplace.shared:
-        return Outcome(unit, "failed", "OutOfMemoryError: CUDA out of memory")
+    if unit.name.startswith("large") and environment.shared:
+        return Outcome(unit=unit, status="failed", reason="CUDA out of memory", out_of_memory=True)
     if unit.name.startswith("sleeps"):
         time.sleep(60)
     time.sleep(0.05)
-    (workplace.results / unit.name).write_text(str(os.getpid()))
-    return Outcome(unit, "done")
-
-
-def silent(news: Progress) -> None:
-    pass
+    (environment.results / unit.name).write_text(str(os.getpid()))
+    return Outcome(unit=unit, status="done")
 
 
 @pytest.fixture(autouse=True)
@@ -55,8 +56,8 @@ def _no_process_is_left() -> Iterator[None]:
 
 
 def run(folder: Path, units: list[Unit], jobs: int = 2) -> dict[str, Outcome]:
-    place = Workplace(folder, folder, "cpu", 1, jobs=jobs)
-    return {outcome.spec.name: outcome for outcome in packed(work, units, place, silent)}
+    place = Environment(data=folder, results=folder, device="cpu", threads=1, jobs=jobs)
+    return {o.unit.name: o for o in packed(work, units, Session(place), silent)}
 
 
 def test_units_wait_for_what_they_need_and_share_the_workers(tmp_path: Path) -> None:
@@ -89,9 +90,9 @@ def test_memory_that_runs_out_beside_others_is_tried_again_with_fewer(tmp_path: 
 
 def test_leaving_early_ends_the_processes(tmp_path: Path) -> None:
     told: list[Progress] = []
-    place = Workplace(tmp_path, tmp_path, "cpu", 1, jobs=2)
-    outcomes = packed(work, [Unit("a"), Unit("sleeps")], place, told.append)
-    assert next(outcomes).spec.name == "a"
+    place = Environment(data=tmp_path, results=tmp_path, device="cpu", threads=1, jobs=2)
+    outcomes = packed(work, [Unit("a"), Unit("sleeps")], Session(place), told.append)
+    assert next(outcomes).unit.name == "a"
     started = time.monotonic()
     outcomes.close()
     assert time.monotonic() - started < 30
@@ -119,31 +120,29 @@ def test_a_unit_is_added_when_the_largest_would_fit_again(busy: list[Worker], ro
 
 def test_packed_units_predict_what_units_alone_predict(tmp_path: Path) -> None:
     """To the last bit: encoders and predictions of every unit of a study."""
-    from bench.plugins import catalog
-    from bench.run import execute
-    from bench.study import StudyFile, expand, make_study
-    from bench.workbench import prepare_data
+    from bench.execution.plan import make_plan
+    from bench.execution.run import execute
+    from bench.study.study import Study
 
-    protocol = {
-        "size": 32,
-        "rounds": 1,
-        "pretrain": {"epochs": 2, "resize": 40},
-        "finetune": {"epochs": 2, "resize": 36, "selection": "best"},
-    }
-    file = StudyFile(
+    study = Study.from_keywords(
         datasets=("phantom",),
         models=("test_convnext",),
         strategies=("egmae", "scratch"),
-        protocol=protocol,
+        protocol={
+            "size": 32,
+            "rounds": 1,
+            "pretrain": {"epochs": 2, "resize": 40},
+            "finetune": {"epochs": 2, "resize": 36, "selection": "best"},
+        },
         dataset={"phantom": {"patients": 20}},
     )
-    study = make_study(file, catalog())
     stored = []
     for executor, jobs in ((local, 1), (packed, 2)):
-        place = Workplace(tmp_path, tmp_path / executor.__name__, "cpu", 1, jobs=jobs)
-        splits = prepare_data(study, place, silent)
-        plan = expand(study, catalog(), lambda ref, round_, splits=splits: splits[ref, round_].hash)
-        outcomes = list(executor(execute, list(plan.units), place, silent))
+        place = Environment(
+            data=tmp_path, results=tmp_path / executor.__name__, device="cpu", threads=1, jobs=jobs
+        )
+        plan = make_plan(study, Session(place))
+        outcomes = list(executor(execute, plan.units, plan.session, silent))
         assert [o.status for o in outcomes] == ["done"] * 4, [o.reason for o in outcomes]
         files = [p for p in place.results.glob("**/*") if p.suffix in (".safetensors", ".parquet")]
         stored.append({p.relative_to(place.results): p.read_bytes() for p in files})

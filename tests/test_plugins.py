@@ -1,4 +1,4 @@
-"""The catalog: a broken plugin is named with its remedy, and the rest keeps working."""
+"""The registry: a broken plugin is named with its remedy, and the rest keeps working."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 import bench
-from bench import plugins
 from bench.errors import ConfigError, PluginError, UnknownName
+from bench.registry import Registry, collect, installed
 
 GOOD = """
 from bench import Metric, hookimpl
@@ -24,126 +24,118 @@ def register_metrics():
 
 @pytest.fixture
 def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
-    """Load a catalog from plugin modules given as source, beside our own."""
+    """Load a registry from plugin modules given as source, beside our own."""
     monkeypatch.syspath_prepend(tmp_path)
 
-    def load_(**sources: str) -> plugins.Catalog:
+    def load_(**sources: str) -> Registry:
         points = list(entry_points(group="bench"))
         for name, source in sources.items():
             (tmp_path / f"{name}.py").write_text(source)
             sys.modules.pop(name, None)
             points.append(EntryPoint(name, name, "bench"))
-        return plugins.load(points)
+        return collect(points)
 
     return load_
 
 
 def test_our_own_plugins_load_without_problems() -> None:
-    catalog = plugins.catalog()
-    assert catalog.problems == ()
-    assert {"egmae", "mae", "noise", "imagenet", "scratch"} <= set(catalog.names("strategies"))
-    assert {"busi", "folder", "phantom"} <= set(catalog.names("datasets"))
-    assert all(catalog.offers(kind) for kind, _ in plugins.KINDS.values())
+    registry = installed()
+    assert registry.problems == ()
+    assert {"egmae", "mae", "noise", "imagenet", "scratch"} <= set(registry.strategies.names())
+    assert {"busi", "folder", "phantom"} <= set(registry.datasets.names())
+    assert all(components.all() for components in registry.kinds)
 
 
 def test_a_stranger_adds_a_metric(load) -> None:  # type: ignore[no-untyped-def]
-    catalog = load(good=GOOD)
-    assert catalog.get("metrics", "half").title == "Half"
-    assert catalog.entry("metrics", "half").source.plugin == "good"
+    registry = load(good=GOOD)
+    assert registry.metrics.get("half").title == "Half"
+    assert registry.metrics.entry("half").plugin.name == "good"
 
 
 def test_a_plugin_that_cannot_be_imported_is_named_and_the_rest_works(load) -> None:  # type: ignore[no-untyped-def]
-    catalog = load(bad="import no_such_module", good=GOOD)
-    (problem,) = catalog.problems
+    registry = load(bad="import no_such_module", good=GOOD)
+    (problem,) = registry.problems
     assert "plugin bad" in problem
     assert "No module named 'no_such_module'" in problem
     assert "BENCH_BLOCK=bad" in problem
-    assert catalog.get("metrics", "half")
+    assert registry.metrics.get("half")
     with pytest.raises(UnknownName, match=r"not loaded: plugin bad"):
-        catalog.get("strategies", "what_bad_would_offer")
+        registry.strategies.get("what_bad_would_register")
 
 
 def test_a_misspelt_hook_is_found(load) -> None:  # type: ignore[no-untyped-def]
-    catalog = load(typo=GOOD.replace("register_metrics", "register_metric"))
-    (problem,) = catalog.problems
+    registry = load(typo=GOOD.replace("register_metrics", "register_metric"))
+    (problem,) = registry.problems
     assert "typo" in problem
-    assert "register_metric, which is no hook; did you mean register_metrics?" in problem
+    assert "register_metric, which is not a hook; did you mean register_metrics?" in problem
 
 
 @pytest.mark.parametrize("body", ["return [42]", "raise RuntimeError('boom')", "return None"])
 def test_a_hook_that_fails_or_returns_nonsense_is_named(load, body: str) -> None:  # type: ignore[no-untyped-def]
     source = f"from bench import hookimpl\n@hookimpl\ndef register_models():\n    {body}\n"
-    catalog = load(wild=source, good=GOOD)
-    (problem,) = catalog.problems
+    registry = load(wild=source, good=GOOD)
+    (problem,) = registry.problems
     assert "plugin wild" in problem
-    assert "register_models failed" in problem
-    assert catalog.get("metrics", "half")
+    assert "failed in register_models" in problem
+    assert registry.metrics.get("half")
 
 
 def test_a_taken_name_names_both_packages_and_only_fails_when_asked_for(load) -> None:  # type: ignore[no-untyped-def]
-    catalog = load(good=GOOD, twin=GOOD)
-    (problem,) = catalog.problems
-    for part in ("good", "twin", "BENCH_BLOCK="):
+    registry = load(good=GOOD, second=GOOD)
+    (problem,) = registry.problems
+    for part in ("good", "second", "BENCH_BLOCK="):
         assert part in problem
-    with pytest.raises(PluginError, match=r"metric 'half' is offered by good .* and twin"):
-        catalog.get("metrics", "half")
-    assert catalog.get("metrics", "accuracy")
+    with pytest.raises(PluginError, match=r"metric 'half' is registered by good .* and second"):
+        registry.metrics.get("half")
+    assert registry.metrics.get("accuracy")
 
 
 def test_bench_block_switches_a_plugin_off(load, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
-    monkeypatch.setenv("BENCH_BLOCK", "bad, twin")
-    catalog = load(bad="import no_such_module", good=GOOD, twin=GOOD)
-    assert catalog.problems == ()
-    assert catalog.get("metrics", "half")
+    monkeypatch.setenv("BENCH_BLOCK", "bad, second")
+    registry = load(bad="import no_such_module", good=GOOD, second=GOOD)
+    assert registry.problems == ()
+    assert registry.metrics.get("half")
 
 
 def test_an_unknown_name_suggests_the_nearest() -> None:
     with pytest.raises(UnknownName, match="unknown strategy 'egame'; did you mean egmae"):
-        plugins.catalog().get("strategies", "egame")
+        installed().strategies.get("egame")
     with pytest.raises(UnknownName, match="did you mean convnext_tiny"):
-        plugins.catalog().get("models", "convnext_tny")
+        installed().models.get("convnext_tny")
 
 
 def test_parameters_are_validated_and_defaults_left_out() -> None:
-    catalog = plugins.catalog()
-    assert catalog.ref("strategies", "egmae", {"patch": 16}).params == {}
-    assert catalog.ref("strategies", "egmae", {"patch": 32}).params == {"patch": 32}
+    registry = installed()
+    assert registry.strategies.ref("egmae", {"patch": 16}).params == {}
+    assert registry.strategies.ref("egmae", {"patch": 32}).params == {"patch": 32}
     with pytest.raises(ConfigError, match=r"strategy\.egmae\.patsh: no such key; did you mean patch"):
-        catalog.ref("strategies", "egmae", {"patsh": 8})
+        registry.strategies.ref("egmae", {"patsh": 8})
     with pytest.raises(
         ConfigError, match=r"strategy\.egmae\.colour = 'red': must be 'luma', 'channels' or 'joint'"
     ):
-        catalog.ref("strategies", "egmae", {"colour": "red"})
-
-
-LAYERS = [
-    *("errors", "spec", "types", "hookspecs", "plugins", "study", "store", "data", "engine", "workbench"),
-    *("provenance", "run", "score", "cost", "published", "datasheet", "estimate", "table", "cli"),
-]
+        registry.strategies.ref("egmae", {"colour": "red"})
 
 
 def _imports(path: Path) -> set[str]:
-    found = set()
+    names = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module:
-            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
         elif isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-    return found
+            names |= {alias.name for alias in node.names}
+    return names
 
 
 def test_plugins_import_only_what_is_public() -> None:
     root = Path(bench.__file__).parent.parent / "plugins"
     if not root.exists():
         pytest.skip("not a source tree")
-    private = tuple(f"bench.{layer}" for layer in LAYERS if layer != "engine")
+    public = {"bench", *(f"bench.{name}" for name in bench.__all__)}
     for path in root.rglob("*.py"):
-        bad = [
-            name
-            for name in _imports(path)
-            if name in private or name.startswith(tuple(p + "." for p in private))
-        ]
-        assert not bad, f"{path} imports {bad}"
+        if "tests" in path.parts:
+            continue
+        private = {name for name in _imports(path) if name.partition(".")[0] == "bench"} - public
+        assert not private, f"{path} imports {private}"
 
 
 def test_the_core_names_no_plugin() -> None:
@@ -174,13 +166,13 @@ from bench import Model, hookimpl
 def register_models():
     return [Model(name="cpvt", about="the real one", build=None, classifier=None, traits={"baseline"})]
 """
-    ours = plugins.catalog()
-    assert "RECONSTRUCTION" in ours.get("models", "cpvt").about
-    catalog = load(authors=official)
-    assert catalog.problems == ()
-    assert catalog.get("models", "cpvt").about == "the real one"
-    assert catalog.entry("models", "cpvt").source.plugin == "authors"
-    refs = [found.ref("models", "cpvt", {}) for found in (ours, catalog)]
+    ours = installed()
+    assert "RECONSTRUCTION" in ours.models.get("cpvt").about
+    registry = load(authors=official)
+    assert registry.problems == ()
+    assert registry.models.get("cpvt").about == "the real one"
+    assert registry.models.entry("cpvt").plugin.name == "authors"
+    refs = [found.models.ref("cpvt", {}) for found in (ours, registry)]
     assert refs[0] != refs[1]
     again = load(authors=official, others=official)  # two real ones are a conflict as ever
-    assert "offered by authors" in again.conflicts["models", "cpvt"]
+    assert "registered by authors" in again.models.conflicts["cpvt"]

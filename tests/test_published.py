@@ -9,10 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from bench import BenchError, Context
-from bench.cli.table import load_reported
-from bench.plugins import catalog
-from bench.published import Published, count, figures
-from bench.table import ReportedRow
+from bench.comparison.reported import ReportedRow, load_reported
+from bench.cost.published import Published, count, figures
+from bench.registry import installed
 
 # Billions of operations at 224 pixels, as printed in the paper's tables.
 FIGURES = {
@@ -29,8 +28,8 @@ FAST = ("cmt", "spa")
 
 
 def built(name: str, classes: int = 1000) -> nn.Module:
-    offer = catalog().get("models", name)
-    net: nn.Module = offer.build(offer.params(), Context(("x",) * classes, 224))
+    offer = installed().models.get(name)
+    net: nn.Module = offer.build(offer.params(), Context(classes=("x",) * classes, size=224))
     return net
 
 
@@ -44,16 +43,19 @@ def test_the_published_figures_are_met_to_the_last_digit(name: str) -> None:
 def test_the_published_figures_are_those_of_the_reported_rows() -> None:
     rows = load_reported()
     for name, gmacs in FIGURES.items():
-        known = figures(rows, catalog().get("models", name).published_as)
+        known = figures(rows, installed().models.get(name).published_as)
         assert known is not None
         assert known.gmacs == gmacs
-    assert figures(rows, catalog().get("models", "cpvt").published_as) == Published(
+    assert figures(rows, installed().models.get("cpvt").published_as) == Published(
         15.64, 22.76, "florindo-moura-2026"
     )
 
 
 def test_a_model_without_a_published_row_has_no_figures() -> None:
-    rows = [ReportedRow("busi", "", {}, 1.0, 2.0, "x"), ReportedRow("busi", "Net", {}, None, None, "x")]
+    rows = [
+        ReportedRow(dataset="busi", model="", values={}, gmacs=1.0, mparams=2.0, source="x"),
+        ReportedRow(dataset="busi", model="Net", values={}, gmacs=None, mparams=None, source="x"),
+    ]
     assert figures(rows, "") is None
     assert figures(rows, "Net") is None
     assert figures(rows, "Other") is None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 import torch
@@ -12,11 +10,12 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
-from bench.data.images import View
-from bench.engine import feeds, resident
+from bench.data.images.store import View
+from bench.engine import input_pipeline
 from bench.engine.device import full_precision
-from bench.engine.feeds import Feed
-from bench.engine.resample import resize_crops, weights
+from bench.engine.gpu.resample import resize_crops, weights
+from bench.engine.gpu.resident import DeviceStore
+from bench.engine.input_pipeline import InputPipeline
 
 GREY_AND_COLOUR = ((1, 40, 52), (3, 40, 40), (3, 61, 40), (1, 40, 90), (3, 43, 44), (1, 40, 41), (1, 50, 40))
 GREY = ((1, 40, 52), (1, 40, 40), (1, 44, 40), (1, 40, 40), (1, 90, 40))
@@ -31,16 +30,14 @@ def view(shapes: tuple[tuple[int, int, int], ...]) -> View:
     return View(rng.integers(0, 256, sum(c * h * w for c, h, w in shapes), dtype=np.uint8), shapes)
 
 
-def rendered(feed: Feed, seed: int = 5) -> list[list[Tensor]]:
+def rendered(inputs: InputPipeline, seed: int = 5) -> list[list[Tensor]]:
     """What the module is given, batch by batch."""
-    return [[t.cpu().clone() for t in feed.render(*batch)] for batch in feed.epoch(seed)]
+    return [[t.cpu().clone() for t in inputs.render(*batch)] for batch in inputs.epoch(seed)]
 
 
 @pytest.fixture(params=DEVICES)
-def device(request: pytest.FixtureRequest) -> Iterator[torch.device]:
-    resident.source.cache_clear()
-    yield torch.device(request.param)
-    resident.source.cache_clear()
+def device(request: pytest.FixtureRequest) -> torch.device:
+    return torch.device(request.param)
 
 
 # --- resampling --------------------------------------------------------------------------------------
@@ -83,7 +80,7 @@ def test_full_precision_ends_with_its_block() -> None:
     torch.set_float32_matmul_precision("highest")
 
 
-# --- feeds -------------------------------------------------------------------------------------------
+# --- input pipelines ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("limit", [None, STREAM])
@@ -94,8 +91,10 @@ def test_finetuning_batches_are_those_of_a_cpu_to_the_last_bit(
     images, count = view(shapes), len(shapes)
     labels = np.arange(count) * 10
     common = {"batch": 3, "size": 32, "flip": 0.5}
-    plain = feeds.finetuning(images, labels, np.arange(count), torch.device("cpu"), **common)
-    cut = feeds.finetuning(images, labels, np.arange(count), device, **common, gathers=True, limit=limit)
+    plain = input_pipeline.finetuning(images, labels, np.arange(count), **common)
+    cut = input_pipeline.finetuning(
+        images, labels, np.arange(count), **common, device_store=DeviceStore(device, limit)
+    )
     assert cut.kind == ("resident" if limit is None else "streamed")
     for (wanted, marks), (found, same) in zip(rendered(plain), rendered(cut), strict=True):
         assert torch.equal(found, wanted)
@@ -109,8 +108,8 @@ def test_pretraining_batches_are_those_of_a_cpu_to_one_grey_level(
 ) -> None:
     images, every = view(shapes), np.arange(len(shapes))
     common = {"batch": 3, "size": 32, "scale": (0.2, 1.0), "flip": 0.5}
-    plain = feeds.pretraining(images, every, torch.device("cpu"), **common)
-    cut = feeds.pretraining(images, every, device, **common, gathers=True, limit=limit)
+    plain = input_pipeline.pretraining(images, every, **common)
+    cut = input_pipeline.pretraining(images, every, **common, device_store=DeviceStore(device, limit))
     for (wanted,), (found,) in zip(rendered(plain), rendered(cut), strict=True):
         difference = (found.int() - wanted.int()).abs()
         assert difference.max() <= 1
@@ -123,17 +122,17 @@ def test_evaluation_batches_are_those_of_a_cpu_to_the_last_bit(
 ) -> None:
     images, order = view(GREY_AND_COLOUR), np.array([6, 0, 3, 3, 2, 1, 5])
     common = {"size": 40, "batch": 3}
-    plain = feeds.evaluation(images, order, torch.device("cpu"), **common)
-    cut = feeds.evaluation(images, order, device, **common, gathers=True, limit=limit)
+    plain = input_pipeline.evaluation(images, order, **common)
+    cut = input_pipeline.evaluation(images, order, **common, device_store=DeviceStore(device, limit))
     for (wanted,), (found,) in zip(plain, cut, strict=True):
         assert torch.equal(found.cpu(), wanted)
 
 
 def test_grey_images_are_one_channel_until_they_are_used(device: torch.device) -> None:
     images = view(GREY)
-    settings = {"batch": 2, "size": 32, "scale": (0.2, 1.0), "flip": 0.5, "gathers": True}
-    feed = feeds.pretraining(images, np.arange(5), device, **settings)
-    (found,) = feed.render(*next(iter(feed.epoch(0))))
+    settings = {"batch": 2, "size": 32, "scale": (0.2, 1.0), "flip": 0.5, "device_store": DeviceStore(device)}
+    inputs = input_pipeline.pretraining(images, np.arange(5), **settings)
+    (found,) = inputs.render(*next(iter(inputs.epoch(0))))
     assert found.shape == (2, 3, 32, 32)
     assert found.untyped_storage().nbytes() == 2 * 32 * 32
 
@@ -141,13 +140,28 @@ def test_grey_images_are_one_channel_until_they_are_used(device: torch.device) -
 def test_a_limit_decides_between_resident_and_streamed(device: torch.device) -> None:
     images = view(GREY)
     size = images.pixels.nbytes
-    assert resident.source(images, device, size).pixels is not None
-    assert resident.source(images, device, size - 1).pixels is None
-    assert resident.source(images, device, None).pixels is not None
+    assert DeviceStore(device, size).open(images).pixels is not None
+    assert DeviceStore(device, size - 1).open(images).pixels is None
+    assert DeviceStore(device).open(images).pixels is not None
 
 
 def test_images_are_moved_once_for_all_units(device: torch.device) -> None:
-    images = view(GREY)
+    images, store = view(GREY), DeviceStore(device)
     for _ in range(3):
-        assert list(feeds.evaluation(images, np.arange(2), device, size=32, gathers=True))
-    assert resident.source.cache_info().misses == 1
+        assert list(input_pipeline.evaluation(images, np.arange(2), size=32, device_store=store))
+    assert store.open(images) is store.open(images)
+    assert store.held == images.pixels.nbytes
+
+
+def test_all_views_together_stay_within_the_limit_and_the_oldest_goes(device: torch.device) -> None:
+    views = [view(GREY) for _ in range(3)]
+    size = views[0].pixels.nbytes
+    store = DeviceStore(device, 2 * size)
+    first, second = store.open(views[0]), store.open(views[1])
+    assert store.open(views[0]) is first  # used again, so the second is now the oldest
+    store.open(views[2])
+    assert store.held == 2 * size
+    assert store.open(views[0]) is first
+    assert store.open(views[1]) is not second
+    store.clear()
+    assert store.held == 0

@@ -13,13 +13,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench import Context, Encoder, Strategy, plugins, store
-from bench.cli.table import tables_of
-from bench.run import execute
-from bench.spec import PretrainSpec, RunSpec
-from bench.study import StudyFile, expand, make_study
-from bench.types import Outcome, Progress, Workplace
-from bench.workbench import open_images, prepare_data
+from bench import Context, Encoder, Outcome, Session, Strategy, Study, silent
+from bench.comparison.tables import tables_of
+from bench.data.splits.manifest import load_split
+from bench.execution.plan import make_plan
+from bench.execution.run import execute
+from bench.interfaces.executor import Environment
+from bench.registry import Entry, installed
+from bench.results import store
+from bench.results.record import Record
+from bench.study.spec import PretrainSpec, RunSpec
 
 BASE = {
     "size": 32,
@@ -48,62 +51,58 @@ class Counted(nn.Module):
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Execute the units of a study on a small phantom, with the strategy `counted` added to the catalog."""
-    offer = Strategy(
+def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Session:
+    """A session whose registry also has the strategy `counted`."""
+    counted = Strategy(
         name="counted",
         about="test",
         needs=frozenset({"dense"}),
         objective=lambda encoder, params, context: Counted(encoder, context),
     )
-    real = plugins.catalog()
-    source = real.entry("strategies", "egmae").source
-    strategies = {**real.entries["strategies"], "counted": plugins.Entry(offer, source)}
-    catalog = dataclasses.replace(real, entries={**real.entries, "strategies": strategies})
-    monkeypatch.setattr(plugins, "catalog", lambda: catalog)
+    real = installed()
+    entries = real.strategies.entries
+    known = {**entries, "counted": Entry(counted, entries["egmae"].plugin)}
+    registry = dataclasses.replace(real, strategies=dataclasses.replace(real.strategies, entries=known))
     monkeypatch.setattr(Counted, "limit", 1000)
     Counted.seen.clear()
+    return Session(Environment(data=tmp_path, results=tmp_path / "results"), registry)
+
+
+@pytest.fixture
+def run(session: Session) -> Run:
+    """Execute the units of a study on a small phantom."""
 
     def run_(*strategies: str, model: str = "test_convnext", **protocol: Any) -> list[Outcome]:
         merged = {k: {**v, **protocol.pop(k, {})} if isinstance(v, dict) else v for k, v in BASE.items()}
-        file = StudyFile(
+        study = Study.from_keywords(
+            registry=session.registry,
             datasets=("phantom",),
             models=(model,),
             strategies=strategies,
             protocol={**merged, **protocol},
             dataset={"phantom": {"patients": 30}},
         )
-        study = make_study(file, catalog)
-        place = Workplace(tmp_path, tmp_path / "results", "cpu", 1)
-        splits = prepare_data(study, place, silent)
-        plan = expand(study, catalog, lambda ref, round_: splits[ref, round_].hash)
-        return [execute(unit, place, silent) for unit in plan.units]
+        return [execute(unit, session, silent) for unit in make_plan(study, session).units]
 
     return run_
 
 
-def silent(news: Progress) -> None:
-    """No one listens."""
+def record(tmp_path: Path, outcome: Outcome) -> Record:
+    return store.read(tmp_path / "results", outcome.unit)
 
 
-def record(tmp_path: Path, outcome: Outcome) -> dict[str, Any]:
-    return dict(store.read(tmp_path / "results", outcome.spec).content)
-
-
-def test_pretraining_sees_training_images_only(run: Run, tmp_path: Path) -> None:
+def test_pretraining_sees_training_images_only(run: Run, session: Session, tmp_path: Path) -> None:
     (pretrained, tuned) = run(
         "counted", pretrain={"scale": (1.0, 1.0), "resize": 32, "flip": 0.0, "epochs": 3}
     )
     assert (pretrained.status, tuned.status) == ("done", "done")
-    spec = pretrained.spec
+    spec = pretrained.unit
     assert isinstance(spec, PretrainSpec)
-    counts = record(tmp_path, tuned)["data"]["counts"]
+    counts = record(tmp_path, tuned).data.counts
     train = sum(images for images, _ in counts["train"].values())
     assert sum(len(batch) for batch in Counted.seen) == 3 * train
-    images = open_images(spec.dataset, tmp_path, tmp_path / "results", (32,))
-    from bench.data import splits
-
-    split = splits.load(tmp_path / "results", images, spec.split)
+    images = session.images(spec.dataset, (32,))
+    split = load_split(tmp_path / "results", images, spec.split)
     view = images.view(32)
     shown = {t.numpy().tobytes() for batch in Counted.seen for t in batch.contiguous()}
     for part in ("val", "test"):
@@ -115,9 +114,10 @@ def test_pretraining_sees_training_images_only(run: Run, tmp_path: Path) -> None
 
 def test_all_images_are_seen_only_if_asked_for_and_the_table_says_so(run: Run, tmp_path: Path) -> None:
     outcomes = run("counted", pretrain={"data": "all"})
-    total = sum(n for by in record(tmp_path, outcomes[1])["data"]["counts"].values() for n, _ in by.values())
+    total = sum(n for by in record(tmp_path, outcomes[1]).data.counts.values() for n, _ in by.values())
     assert sum(len(batch) for batch in Counted.seen) == total
-    (table,) = tables_of(tmp_path / "results", [])
+    results = tmp_path / "results"
+    (table,) = tables_of(store.scan(results)[0], results).tables
     assert any(line.startswith("Transductive: counted saw the test images") for line in table.footer)
     Counted.seen.clear()
     run("counted", pretrain={"data": "train"})
@@ -129,10 +129,10 @@ def test_memory_that_runs_out_starts_again_in_parts_and_says_so(
 ) -> None:
     monkeypatch.setattr(Counted, "limit", 5)
     pretrained, _ = run("counted")
-    found = record(tmp_path, pretrained)
+    stored = record(tmp_path, pretrained)
     assert pretrained.status == "done"
-    assert found["accumulate"] == 4
-    assert "each step was done in 4 parts" in found["notes"][-1]
+    assert stored.accumulate == 4
+    assert "each step was done in 4 parts" in stored.notes[-1]
     assert max(len(batch) for batch in Counted.seen) <= 5
 
 
@@ -148,19 +148,19 @@ def test_memory_for_not_even_one_image_is_a_failure_with_a_remedy(
 
 def test_a_diverging_training_fails_alone(run: Run, tmp_path: Path) -> None:
     outcomes = run("scratch", "egmae", pretrain={"learning_rate": 1e30})
-    by_kind = {o.spec.label: o for o in outcomes if not isinstance(o.spec, RunSpec)}
+    by_kind = {o.unit.label: o for o in outcomes if not isinstance(o.unit, RunSpec)}
     failed = by_kind["test_convnext.egmae.r0"]
     assert failed.status == "failed"
     assert "lower protocol.pretrain.learning_rate" in failed.reason
-    assert [o.status for o in outcomes if o.spec.label == "test_convnext.scratch.r0"] == ["done"]
-    assert (store.failure_path(tmp_path / "results", failed.spec) / "record.json").exists()
+    assert [o.status for o in outcomes if o.unit.label == "test_convnext.scratch.r0"] == ["done"]
+    assert (store.failure_path(tmp_path / "results", failed.unit) / "record.json").exists()
 
 
 def test_all_strategies_of_a_round_start_from_the_same_network(run: Run, tmp_path: Path) -> None:
     """With a learning rate of almost nothing, scratch and a pretraining that learns nothing agree."""
     still = {"learning_rate": 1e-30, "weight_decay": 0.0}
     outcomes = run("scratch", "counted", pretrain=still, finetune=still)
-    tuned = [o.spec for o in outcomes if isinstance(o.spec, RunSpec)]
+    tuned = [o.unit for o in outcomes if isinstance(o.unit, RunSpec)]
     first, second = (
         store.read_predictions(store.path_of(tmp_path / "results", spec), "test") for spec in tuned
     )
@@ -170,7 +170,7 @@ def test_all_strategies_of_a_round_start_from_the_same_network(run: Run, tmp_pat
 
 def test_the_ensemble_is_the_mean_of_its_members(run: Run, tmp_path: Path) -> None:
     outcomes = run("scratch", "counted")
-    folders = [store.path_of(tmp_path / "results", o.spec) for o in outcomes if o.spec.kind != "pretrain"]
+    folders = [store.path_of(tmp_path / "results", o.unit) for o in outcomes if o.unit.kind != "pretrain"]
     *members, ensemble = (store.read_predictions(f, "test").probabilities for f in folders)
     np.testing.assert_allclose(ensemble, np.mean(members, axis=0), atol=1e-12)
 
@@ -178,8 +178,7 @@ def test_the_ensemble_is_the_mean_of_its_members(run: Run, tmp_path: Path) -> No
 def test_bf16_and_best_epoch_selection_run_on_a_cpu(run: Run, tmp_path: Path) -> None:
     (outcome,) = run("scratch", precision="bf16", finetune={"selection": "best"})
     assert outcome.status == "done", outcome.reason
-    history = record(tmp_path, outcome)["history"]
-    assert len(history["validation_accuracy"]) == 2
+    assert len(record(tmp_path, outcome).history.validation_accuracy) == 2
 
 
 def test_a_size_the_features_do_not_divide_is_refused(run: Run) -> None:
@@ -194,5 +193,5 @@ def test_a_bug_in_a_plugin_is_a_failure_with_its_traceback(
     monkeypatch.setattr(Counted, "forward", lambda self, images: SimpleNamespace().nothing)
     pretrained, _ = run("counted")
     assert pretrained.status == "failed"
-    folder = store.failure_path(tmp_path / "results", pretrained.spec)
+    folder = store.failure_path(tmp_path / "results", pretrained.unit)
     assert "Traceback" in (folder / "record.json").read_text()

@@ -12,9 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench import spec
 from bench.errors import ConfigError
-from bench.spec import EnsembleSpec, Finetuning, PretrainSpec, Protocol, Ref, RunSpec, key, parse
+from bench.identity import Ref, derive_seed, to_json
+from bench.parsing import parse, read_toml
+from bench.study import spec
+from bench.study.protocol import Finetuning, Protocol
+from bench.study.spec import EnsembleSpec, PretrainSpec, RunSpec
 
 SHIPPED = Path(spec.__file__).parent / "protocols"
 
@@ -37,13 +40,12 @@ def pretraining(**changes: Any) -> PretrainSpec:
 
 def test_golden_keys() -> None:
     """A key that changes orphans every result ever stored. If this fails, a default or the form changed."""
-    assert key(run()) == "803387429a2c2383"
-    assert key(pretraining()) == "e2419df855acb369"
-    assert key(run(start=pretraining())) == "90cd7d535c24e5c0"
-    assert key(EnsembleSpec(Ref("mean"), (run(), run(strategy=Ref("imagenet"))))) == "f9e6c4215a9310ca"
+    assert run().key == "803387429a2c2383"
+    assert pretraining().key == "e2419df855acb369"
+    assert run(start=pretraining()).key == "90cd7d535c24e5c0"
+    assert EnsembleSpec(Ref("mean"), (run(), run(strategy=Ref("imagenet")))).key == "f9e6c4215a9310ca"
     assert (
-        key(run(finetune=Finetuning(epochs=30), strategy=Ref("egmae", {"patch": 32}, 2)))
-        == "d66ab61b7e3d3799"
+        run(finetune=Finetuning(epochs=30), strategy=Ref("egmae", {"patch": 32}, 2)).key == "d66ab61b7e3d3799"
     )
 
 
@@ -54,8 +56,8 @@ def test_a_new_field_with_a_default_keeps_old_keys() -> None:
         more: dict[str, int] = field(default_factory=dict)
 
     later = Later(**{f.name: getattr(run(), f.name) for f in dataclasses.fields(RunSpec)})
-    assert key(later) == key(run())
-    assert key(dataclasses.replace(later, added=4)) != key(run())
+    assert later.key == run().key
+    assert dataclasses.replace(later, added=4).key != run().key
 
 
 @pytest.mark.parametrize(
@@ -76,39 +78,39 @@ def test_a_new_field_with_a_default_keeps_old_keys() -> None:
     ],
 )
 def test_whatever_can_alter_predictions_alters_the_key(change: dict[str, Any]) -> None:
-    assert key(run(**change)) != key(run())
+    assert run(**change).key != run().key
 
 
 def test_paths_do_not_alter_the_key() -> None:
     there = Ref("imagenet", {"weights_sha256": "00"}, 1, {"weights": "/somewhere/w.safetensors"})
-    assert key(run(strategy=there)) == key(run(strategy=dataclasses.replace(there, local={})))
+    assert run(strategy=there).key == run(strategy=dataclasses.replace(there, local={})).key
 
 
 def test_fine_tunings_share_one_pretraining() -> None:
     short, long = (run(start=pretraining(), finetune=Finetuning(epochs=epochs)) for epochs in (30, 45))
-    assert key(short) != key(long)
+    assert short.key != long.key
     assert short.start
     assert long.start
-    assert key(short.start) == key(long.start)
+    assert short.start.key == long.start.key
 
 
 def test_specs_survive_a_record() -> None:
     unit = EnsembleSpec(Ref("mean"), (run(start=pretraining()), run(strategy=Ref("imagenet"))))
     for spec_ in (unit, *unit.members, pretraining()):
-        assert spec.unit_from_json(spec_.kind, spec.to_json(spec_)) == spec_
+        assert spec.unit_from_json(spec_.kind, to_json(spec_)) == spec_
 
 
 @given(st.integers(0, 2**32), st.lists(st.integers(0, 50) | st.text(max_size=5), max_size=4))
 def test_derived_seeds_are_stable_and_fit_torch(seed: int, axes: list[int | str]) -> None:
-    first = spec.derive_seed(seed, *axes)
-    assert first == spec.derive_seed(seed, *axes)
+    first = derive_seed(seed, *axes)
+    assert first == derive_seed(seed, *axes)
     assert 0 <= first < 2**63
-    assert first != spec.derive_seed(seed, *axes, "more")
+    assert first != derive_seed(seed, *axes, "more")
 
 
 def test_the_paper_protocol_is_the_default_and_spells_everything_out() -> None:
     values = tomllib.loads((SHIPPED / "paper.toml").read_text())
-    assert parse(Protocol, values, "protocol") == Protocol()
+    assert parse(Protocol, values, "protocol") == Protocol(model="convnext_tiny.fb_in1k")
 
     def names(cls: Any, given_: dict[str, Any]) -> None:
         assert set(given_) == {f.name for f in dataclasses.fields(cls)}
@@ -153,6 +155,6 @@ def test_a_file_that_is_not_toml_is_named(tmp_path: Path) -> None:
     bad = tmp_path / "mine.toml"
     bad.write_text("size = = 3")
     with pytest.raises(ConfigError, match=r"mine\.toml: not valid TOML .*line 1"):
-        spec.read_toml(bad)
+        read_toml(bad)
     with pytest.raises(ConfigError, match=r"none\.toml: cannot be read"):
-        spec.read_toml(tmp_path / "none.toml")
+        read_toml(tmp_path / "none.toml")

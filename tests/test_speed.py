@@ -47,7 +47,7 @@ def test_a_budget_buys_more_repeats_up_to_a_limit() -> None:
 def test_training_is_timed_with_the_optimiser() -> None:
     net = Counting()
     before = [p.detach().clone() for p in net.parameters()]
-    timing = training(net, Context(("a", "b", "c"), 16), 5, CPU, budget=0.0)
+    timing = training(net, Context(classes=("a", "b", "c"), size=16), 5, CPU, budget=0.0)
     assert timing.repeats == REPEATS
     assert set(net.modes) == {(True, True, (5, 3, 16, 16))}
     changed = [not torch.equal(p, old) for p, old in zip(net.parameters(), before, strict=True)]

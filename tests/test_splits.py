@@ -11,11 +11,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bench import BenchError, DataError, DataNotFound
-from bench.data.audit import Audit, Duplicate, judge
-from bench.data.images import Images
-from bench.data.splits import Split, adopt, draw, frozen, load, require_sound
+from bench.data.audit.audit import Audit, Duplicate
+from bench.data.audit.verdict import judge
+from bench.data.images.images import Images
+from bench.data.splits.manifest import adopt, frozen, load_split
+from bench.data.splits.split import Split, draw, require_sound
 from bench.errors import SplitError
-from bench.spec import AuditSettings, SplitSettings
+from bench.study.protocol import AuditSettings, SplitSettings
 
 HOLDOUT, KFOLD = SplitSettings(), SplitSettings(method="kfold")
 
@@ -247,7 +249,7 @@ def test_duplicates_of_another_label_are_never_tested_on(conflicts: str, where: 
             split = draw(images, settings, round_, 0, audit)
             assert {split.parts[i] for pair in CONTRADICTED for i in pair} == where
             assert split.verdict is not None
-            assert (split.verdict.kept_out, split.verdict.contradicted) == (4, 0)
+            assert (split.verdict.kept_out, split.verdict.label_conflicts) == (4, 0)
     kept = [row for row in split.rows() if row[-1] != "out"]
     assert sum(n.images for by in split.counts().values() for n in by.values()) == len(kept)
     assert any("8 images are in no part" in note for note in split.notes) == (conflicts == "out")
@@ -268,8 +270,8 @@ def test_an_image_level_split_leaks_and_is_refused_if_strict() -> None:
     split = draw(images, settings, 0, 0, audit_of(images, (0, 1), (2, 3), (4, 5), (6, 7), (8, 9)))
     assert len(set(split.groups)) == len(images)
     assert split.verdict is not None
-    assert split.verdict.torn_groups > 0
-    assert split.verdict.exposed > 0
+    assert split.verdict.leaking_groups > 0
+    assert split.verdict.leaked > 0
     with pytest.raises(
         SplitError, match=r"toy round 0: audit [0-9a-f]{8} finds that .* on more than one side"
     ):
@@ -285,8 +287,8 @@ def test_groups_as_given_ignore_the_audit() -> None:
     split = draw(images, SplitSettings(groups="given"), 0, 0, audit)
     assert split.groups == images.groups
     assert split.verdict is not None
-    assert split.verdict.torn_clusters > 0
-    assert split.verdict.torn_groups == 0
+    assert split.verdict.leaking_clusters > 0
+    assert split.verdict.leaking_groups == 0
 
 
 def test_an_official_split_is_kept_and_judged() -> None:
@@ -295,8 +297,8 @@ def test_an_official_split_is_kept_and_judged() -> None:
     split = draw(images, HOLDOUT, 0, 0, audit_of(images, (0, 19), (1, 2)))
     assert list(split.parts) == parts
     assert split.verdict is not None
-    assert split.verdict.torn_clusters == 1
-    assert split.verdict.exposed == 1
+    assert split.verdict.leaking_clusters == 1
+    assert split.verdict.leaked == 1
     assert split.verdict.examples == ("i0000 (train) = i0019 (test)",)
 
 
@@ -350,9 +352,9 @@ def test_a_frozen_split_is_read_back_not_drawn_again(tmp_path: Path, monkeypatch
     (path,) = manifests(tmp_path)
     assert path.name.startswith("r0.")
     assert path.name.endswith(f".{split.hash}.json")
-    monkeypatch.setattr("bench.data.splits.draw", lambda *a: pytest.fail("drawn again"))
+    monkeypatch.setattr("bench.data.splits.manifest.draw", lambda *a: pytest.fail("drawn again"))
     assert frozen(tmp_path, IMAGES, HOLDOUT, 0, 5) == split
-    assert load(tmp_path, IMAGES, split.hash) == split
+    assert load_split(tmp_path, IMAGES, split.hash) == split
 
 
 def test_every_request_has_its_manifest(tmp_path: Path) -> None:
@@ -372,7 +374,7 @@ def test_every_request_has_its_manifest(tmp_path: Path) -> None:
 def test_a_loaded_split_follows_the_order_of_the_images(tmp_path: Path) -> None:
     split = frozen(tmp_path, IMAGES, HOLDOUT, 0, 0)
     back = {f: getattr(IMAGES, f)[::-1] for f in ("ids", "labels", "groups", "parts", "sha256")}
-    loaded = load(tmp_path, dataclasses.replace(IMAGES, **back), split.hash)
+    loaded = load_split(tmp_path, dataclasses.replace(IMAGES, **back), split.hash)
     assert loaded.parts == split.parts[::-1]
     assert loaded.hash == split.hash
 
@@ -385,7 +387,7 @@ def test_a_manifest_of_other_images_is_refused_with_the_differences(tmp_path: Pa
         IMAGES, ids=("new", *IMAGES.ids[1:]), sha256=("0" * 64, "f" * 64, *IMAGES.sha256[2:]), labels=labels
     )
     with pytest.raises(DataError) as caught:
-        load(tmp_path, changed, split.hash)
+        load_split(tmp_path, changed, split.hash)
     said = str(caught.value)
     assert "1 missing (i0000)" in said
     assert "1 extra (new)" in said
@@ -399,7 +401,7 @@ def test_an_edited_manifest_is_refused(tmp_path: Path) -> None:
     (path,) = manifests(tmp_path)
     path.write_text(path.read_text().replace('"test"]', '"train"]', 1))
     for read in (
-        lambda: load(tmp_path, IMAGES, split.hash),
+        lambda: load_split(tmp_path, IMAGES, split.hash),
         lambda: frozen(tmp_path, IMAGES, HOLDOUT, 0, 0),
     ):
         with pytest.raises(DataError, match="was edited"):
@@ -422,7 +424,7 @@ def test_a_manifest_of_before_audits_is_read(tmp_path: Path) -> None:
     data = json.loads(path.read_text())
     del data["audit"], data["settings"]["groups"], data["settings"]["conflicts"]
     path.write_text(json.dumps({**data, "format": 1}))
-    assert load(tmp_path, IMAGES, split.hash) == split
+    assert load_split(tmp_path, IMAGES, split.hash) == split
 
 
 def test_a_manifest_made_elsewhere_is_checked_and_kept(tmp_path: Path) -> None:
@@ -434,11 +436,11 @@ def test_a_manifest_made_elsewhere_is_checked_and_kept(tmp_path: Path) -> None:
     adopted = adopt(tmp_path / "here", carried, IMAGES, audit)
     assert adopted.hash == split.hash
     assert adopted.verdict == judge(audit, IMAGES, split.parts)
-    assert load(tmp_path / "here", IMAGES, split.hash) == adopted
+    assert load_split(tmp_path / "here", IMAGES, split.hash) == adopted
     fewer = make([[1, 2] * 10, [2] * 9])
     with pytest.raises(DataError, match=r"carried\.json: the images of toy are not those .* 2 missing"):
         adopt(tmp_path / "here", carried, fewer)
-    with pytest.raises(DataError, match="no split manifest that can be read"):
+    with pytest.raises(DataError, match="not a split manifest that can be read"):
         adopt(tmp_path / "here", tmp_path / "none.json", IMAGES)
 
 
@@ -448,12 +450,12 @@ def test_a_broken_manifest_is_named(tmp_path: Path, text: str) -> None:
     (path,) = manifests(tmp_path)
     path.write_text(text)
     with pytest.raises(DataError, match=path.name):
-        load(tmp_path, IMAGES, split.hash)
+        load_split(tmp_path, IMAGES, split.hash)
 
 
 def test_a_missing_manifest_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataNotFound, match="no split manifest 0123456789abcdef"):
-        load(tmp_path, IMAGES, "0123456789abcdef")
+        load_split(tmp_path, IMAGES, "0123456789abcdef")
 
 
 def test_two_answers_to_one_request_are_refused(tmp_path: Path) -> None:

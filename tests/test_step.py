@@ -17,18 +17,22 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from bench import Context
-from bench.data.images import View
-from bench.engine import feeds, layout, loop
-from bench.engine.feeds import Feed
-from bench.engine.graph import WARMUP, CudaCapture, Replayed
-from bench.spec import derive_seed
+from bench.data.images.store import View
+from bench.engine import input_pipeline, loop
+from bench.engine.gpu.graph import WARMUP, CudaCapture, Replayed
+from bench.engine.gpu.memory_format import FORMATS, fastest_format
+from bench.engine.gpu.resident import DeviceStore
+from bench.engine.input_pipeline import InputPipeline
+from bench.engine.job import Budget, Job
+from bench.engine.step import Step, make_optimizer
+from bench.identity import derive_seed
 from bench_strategies import egmae, mae
 
 cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 CPU = torch.device("cpu")
 SIZE, IMAGES = 32, 22
-CONTEXT = Context(("a", "b", "c"), SIZE)
-BUDGET = loop.Budget(3, 3, 1e-3, (0.9, 0.99), 0.05, warmup=0.2)  # 22 images in batches of 8, 8 and 6
+CONTEXT = Context(classes=("a", "b", "c"), size=SIZE)
+BUDGET = Budget(3, 3, 1e-3, (0.9, 0.99), 0.05, warmup=0.2)  # 22 images in batches of 8, 8 and 6
 
 
 def net() -> nn.Module:
@@ -53,17 +57,17 @@ def images() -> View:
 LABELS = np.arange(IMAGES) % 3
 
 
-def feed(device: torch.device = CPU, **options: object) -> Feed:
+def inputs(**options: object) -> InputPipeline:
     common = {"batch": 8, "size": SIZE, "flip": 0.5, **options}
-    return feeds.finetuning(images(), LABELS, np.arange(IMAGES), device, **common)  # type: ignore[arg-type]
+    return input_pipeline.finetuning(images(), LABELS, np.arange(IMAGES), **common)  # type: ignore[arg-type]
 
 
-def job(folder: Path, device: torch.device = CPU, **options: object) -> loop.Job:
+def job(folder: Path, device: torch.device = CPU, **options: object) -> Job:
     common: dict = {"precision": "fp32", **options}
-    return loop.Job("toy", "fine-tune", 7, device, folder / "toy.pt", lambda news: None, **common)
+    return Job("toy", "fine-tune", 7, device, folder / "toy.pt", lambda news: None, **common)
 
 
-def plain_loop(module: nn.Module, epochs: Feed) -> list[float]:
+def plain_loop(module: nn.Module, epochs: InputPipeline) -> list[float]:
     """What the engine must equal: the textbook loop, with the same seeds."""
     vectors = [p for p in module.parameters() if p.ndim <= 1]
     matrices = [p for p in module.parameters() if p.ndim > 1]
@@ -104,12 +108,12 @@ class Rerun:
         return replay
 
 
-def trained(monkeypatch: pytest.MonkeyPatch, folder: Path, capture: object, given: Feed) -> tuple:
+def trained(monkeypatch: pytest.MonkeyPatch, folder: Path, capture: object, given: InputPipeline) -> tuple:
     """The engine's loop on a CPU with the step captured by `capture`."""
 
-    def make_step(module: nn.Module, feed: Feed, budget: loop.Budget, job: loop.Job) -> loop.Step:
-        optimizer = loop.make_optimizer(module, budget)
-        return loop.Step(module, optimizer, job, feed.render, torch.channels_last, capture)  # type: ignore[arg-type]
+    def make_step(module: nn.Module, inputs: InputPipeline, budget: Budget, job: Job) -> Step:
+        optimizer = make_optimizer(module, budget)
+        return Step(module, optimizer, job, inputs.render, torch.channels_last, capture)  # type: ignore[arg-type]
 
     monkeypatch.setattr(loop, "make_step", make_step)
     module = loop.Classifier(net(), CONTEXT.normalize)
@@ -126,9 +130,9 @@ def same(a: nn.Module, b: nn.Module, **tolerance: float) -> None:
 
 def test_the_loop_is_the_plain_loop(tmp_path: Path) -> None:
     reference = net()
-    losses = plain_loop(reference, feed())
+    losses = plain_loop(reference, inputs())
     module = loop.Classifier(net(), CONTEXT.normalize)
-    history = loop.optimize(module, feed(), BUDGET, job(tmp_path))
+    history = loop.optimize(module, inputs(), BUDGET, job(tmp_path))
     assert history.losses == pytest.approx(losses, rel=1e-5)
     same(module.net, reference, rtol=1e-4, atol=1e-5)
     assert history.engine["step"] == "eager"
@@ -140,9 +144,11 @@ def test_the_path_of_a_gpu_gives_what_a_cpu_gives(
 ) -> None:
     """Tables of crops, rendered within a captured step: crops are exact, so nothing differs but layout."""
     module = loop.Classifier(net(), CONTEXT.normalize)
-    expected = loop.optimize(module, feed(), BUDGET, job(tmp_path / "a"))
+    expected = loop.optimize(module, inputs(), BUDGET, job(tmp_path / "a"))
     capture = Rerun()
-    other, history = trained(monkeypatch, tmp_path / "b", capture, feed(gathers=True, limit=limit))
+    other, history = trained(
+        monkeypatch, tmp_path / "b", capture, inputs(device_store=DeviceStore(CPU, limit))
+    )
     assert history.losses == expected.losses
     same(other, module, rtol=0.0, atol=0.0)
     assert (history.engine["step"], history.engine["images"]) == (
@@ -159,32 +165,38 @@ def test_a_captured_step_in_parts_is_the_ordinary_step_in_parts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, accumulate: int
 ) -> None:
     whole = loop.Classifier(net(), CONTEXT.normalize)
-    loop.optimize(whole, feed(), BUDGET, job(tmp_path / "a", accumulate=accumulate))
+    loop.optimize(whole, inputs(), BUDGET, job(tmp_path / "a", accumulate=accumulate))
     original = job
     monkeypatch.setitem(globals(), "job", lambda folder: original(folder, accumulate=accumulate))
-    other, _ = trained(monkeypatch, tmp_path / "b", Rerun(), feed(gathers=True))
+    other, _ = trained(monkeypatch, tmp_path / "b", Rerun(), inputs(device_store=DeviceStore(CPU)))
     same(other, whole, rtol=0.0, atol=0.0)
 
 
 @pytest.mark.parametrize("strategy", [egmae, mae])
 def test_objectives_can_be_captured_as_they_are(tmp_path: Path, strategy: object) -> None:
     """No objective holds on to a tensor of an earlier batch: replays on new buffers give ordinary losses."""
-    from bench.types import Encoder
+    from bench.interfaces.model import Encoder
 
     def module() -> nn.Module:
         torch.manual_seed(1)
         body = nn.Conv2d(3, 8, 8, stride=8)
-        encoder = Encoder(body, lambda net, x: net(x), 8, 8)
-        return strategy.objective(encoder, strategy.OFFER.params(decoder_width=16, patch=16), CONTEXT)  # type: ignore[attr-defined]
+        encoder = Encoder(net=body, features=lambda net, x: net(x), stride=8, width=8)
+        return strategy.objective(encoder, strategy.STRATEGY.params(decoder_width=16, patch=16), CONTEXT)  # type: ignore[attr-defined]
 
     found = []
     for capture in (None, Rerun()):
-        given = feeds.pretraining(
-            images(), np.arange(IMAGES), CPU, batch=8, size=SIZE, scale=(0.2, 1.0), flip=0.5, gathers=True
+        given = input_pipeline.pretraining(
+            images(),
+            np.arange(IMAGES),
+            batch=8,
+            size=SIZE,
+            scale=(0.2, 1.0),
+            flip=0.5,
+            device_store=DeviceStore(CPU),
         )
         trained_one = module()
-        step = loop.Step(
-            trained_one, loop.make_optimizer(trained_one, BUDGET), job(tmp_path), given.render, None, capture
+        step = Step(
+            trained_one, make_optimizer(trained_one, BUDGET), job(tmp_path), given.render, None, capture
         )
         for epoch in range(3):
             torch.manual_seed(epoch)
@@ -245,12 +257,12 @@ def test_memory_that_runs_out_in_a_capture_is_not_taken_for_a_bad_step() -> None
 # --- memory formats ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("slow", list(layout.FORMATS.values()))
+@pytest.mark.parametrize("slow", list(FORMATS.values()))
 def test_the_faster_format_is_kept_for_the_next_training(tmp_path: Path, slow: torch.memory_format) -> None:
     tried: list[torch.memory_format] = []
     now = 0.0
 
-    def build(module: nn.Module, memory_format: torch.memory_format) -> loop.Step:
+    def build(module: nn.Module, memory_format: torch.memory_format) -> Step:
         tried.append(memory_format)
 
         def step(sample: object, rate: float) -> None:
@@ -261,41 +273,41 @@ def test_the_faster_format_is_kept_for_the_next_training(tmp_path: Path, slow: t
 
     def choose(images: int) -> torch.memory_format:
         sample = (torch.zeros(images, 10, dtype=torch.int64),)
-        where = job(tmp_path, layouts=tmp_path / "layouts")
-        return layout.choose(net(), sample, build, where, clock=lambda: now)
+        where = job(tmp_path, memory_formats=tmp_path / "formats")
+        return fastest_format(net(), sample, build, where, clock=lambda: now)
 
-    (fast,) = set(layout.FORMATS.values()) - {slow}
+    (fast,) = set(FORMATS.values()) - {slow}
     assert choose(4) is fast
     assert choose(4) is fast
-    assert tried == list(layout.FORMATS.values())  # once each
+    assert tried == list(FORMATS.values())  # once each
     assert choose(5) is fast
     assert len(tried) == 4  # another batch is another question
-    for file in (tmp_path / "layouts").iterdir():
+    for file in (tmp_path / "formats").iterdir():
         file.write_text("{}")
     assert choose(4) is fast
     assert len(tried) == 6  # a damaged file is no answer
 
 
 def test_a_trial_that_fails_costs_only_the_choice(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    def build(module: nn.Module, memory_format: torch.memory_format) -> loop.Step:
+    def build(module: nn.Module, memory_format: torch.memory_format) -> Step:
         raise torch.OutOfMemoryError("full")
 
-    where = job(tmp_path, layouts=tmp_path / "layouts")
-    assert layout.choose(net(), (torch.zeros(1),), build, where) is torch.channels_last
+    where = job(tmp_path, memory_formats=tmp_path / "formats")
+    assert fastest_format(net(), (torch.zeros(1),), build, where) is torch.channels_last
     assert "(OutOfMemoryError: full); using channels_last" in caplog.text
-    assert not (tmp_path / "layouts").exists()
+    assert not (tmp_path / "formats").exists()
 
 
 def test_a_trial_leaves_the_module_alone(tmp_path: Path) -> None:
     module, untouched = loop.Classifier(net(), CONTEXT.normalize), net()
-    given = feed(gathers=True)
+    given = inputs(device_store=DeviceStore(CPU))
 
-    def build(copy: nn.Module, memory_format: torch.memory_format) -> loop.Step:
-        optimizer = loop.make_optimizer(copy, BUDGET)
-        return loop.Step(copy, optimizer, job(tmp_path), given.render, memory_format)
+    def build(copy: nn.Module, memory_format: torch.memory_format) -> Step:
+        optimizer = make_optimizer(copy, BUDGET)
+        return Step(copy, optimizer, job(tmp_path), given.render, memory_format)
 
-    where = job(tmp_path, layouts=tmp_path / "layouts")
-    layout.choose(module, next(iter(given.epoch(0))), build, where)
+    where = job(tmp_path, memory_formats=tmp_path / "formats")
+    fastest_format(module, next(iter(given.epoch(0))), build, where)
     same(module.net, untouched, rtol=0.0, atol=0.0)
 
 
@@ -317,7 +329,9 @@ def test_graphs_give_the_bits_of_ordinary_steps(tmp_path: Path, gpu: torch.devic
     for graph in (False, True):
         module = loop.Classifier(net(), CONTEXT.normalize).to(gpu)
         here = job(tmp_path / str(graph), gpu, graph=graph)
-        found.append((module, loop.optimize(module, feed(gpu, limit=limit), BUDGET, here)))
+        found.append(
+            (module, loop.optimize(module, inputs(device_store=DeviceStore(gpu, limit)), BUDGET, here))
+        )
     (plain, expected), (replayed, history) = found
     assert history.engine["step"] == "graph"
     assert history.losses == expected.losses
@@ -333,7 +347,15 @@ def test_a_gpu_gives_what_a_cpu_gives(tmp_path: Path, gpu: torch.device) -> None
         module = loop.Classifier(net(), CONTEXT.normalize).to(device)
         module.net[4].p = 0.0
         found.append(
-            (module, loop.optimize(module, feed(device), BUDGET, job(tmp_path / device.type, device)))
+            (
+                module,
+                loop.optimize(
+                    module,
+                    inputs(device_store=None if device == CPU else DeviceStore(device)),
+                    BUDGET,
+                    job(tmp_path / device.type, device),
+                ),
+            )
         )
     assert found[1][1].losses == pytest.approx(found[0][1].losses, rel=1e-3)
     same(found[1][0], found[0][0], rtol=1e-2, atol=1e-3)
@@ -351,7 +373,7 @@ def test_a_step_that_waits_for_the_gpu_runs_ordinarily_and_right(tmp_path: Path,
     for kind in (loop.Classifier, Waiting):
         module = kind(net(), CONTEXT.normalize).to(gpu)
         here = job(tmp_path / kind.__name__, gpu, graph=kind is Waiting)
-        found.append((module, loop.optimize(module, feed(gpu), BUDGET, here)))
+        found.append((module, loop.optimize(module, inputs(device_store=DeviceStore(gpu)), BUDGET, here)))
     assert found[1][1].engine["step"].startswith("eager: ")
     same(found[1][0], found[0][0], rtol=0.0, atol=0.0)
 
@@ -364,19 +386,19 @@ def test_a_gpu_training_resumes_to_the_same_bits(tmp_path: Path, gpu: torch.devi
     def dying(seed: int) -> Iterator[tuple[Tensor, ...]]:
         if seed == derive_seed(7, "batches", 2):
             raise Killed
-        yield from feed(gpu).epoch(seed)
+        yield from inputs(device_store=DeviceStore(gpu)).epoch(seed)
 
     whole = loop.Classifier(net(), CONTEXT.normalize).to(gpu)
-    expected = loop.optimize(whole, feed(gpu), BUDGET, job(tmp_path / "a", gpu))
+    expected = loop.optimize(whole, inputs(device_store=DeviceStore(gpu)), BUDGET, job(tmp_path / "a", gpu))
     with pytest.raises(Killed):
         loop.optimize(
             loop.Classifier(net(), CONTEXT.normalize).to(gpu),
-            Feed(dying, feed(gpu).render),
+            InputPipeline(dying, inputs(device_store=DeviceStore(gpu)).render),
             BUDGET,
             job(tmp_path / "b", gpu),
         )
     resumed = loop.Classifier(net(), CONTEXT.normalize).to(gpu)
-    found = loop.optimize(resumed, feed(gpu), BUDGET, job(tmp_path / "b", gpu))
+    found = loop.optimize(resumed, inputs(device_store=DeviceStore(gpu)), BUDGET, job(tmp_path / "b", gpu))
     assert found.resumed_from > 0
     assert found.losses == expected.losses
     same(resumed, whole, rtol=0.0, atol=0.0)

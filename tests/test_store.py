@@ -9,22 +9,25 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made import content, mean_of, predictions, run_spec, store_run
+from made import data_of, failure_of, mean_of, predictions, record_of, run_spec, store_run
 
-from bench import store
+from bench.data.audit.verdict import Verdict
 from bench.errors import StoreError
-from bench.spec import Ref, key
+from bench.identity import Ref
+from bench.results import store
+from bench.results.record import TrainingHistory
+from bench.study.protocol import AuditSettings
 
 
 def test_a_unit_is_done_once_it_is_written(tmp_path: Path) -> None:
     spec = run_spec()
     assert not store.exists(tmp_path, spec)
-    path = store.write(tmp_path, spec, content(), predictions={"test": predictions()})
+    path = store.write(tmp_path, record_of(spec), predictions={"test": predictions()})
     assert store.exists(tmp_path, spec)
-    assert path == tmp_path / "runs" / "busi" / f"convnext_tiny.imagenet.r0.{key(spec)}"
+    assert path == tmp_path / "runs" / "busi" / f"convnext_tiny.imagenet.r0.{spec.key}"
     record = store.read(tmp_path, spec)
-    assert (record.kind, record.key, record.spec, record.status) == ("run", key(spec), spec, "done")
-    assert record.content["data"]["title"] == "busi"
+    assert (record.kind, record.key, record.spec, record.status) == ("run", spec.key, spec, "done")
+    assert record == replace(record_of(spec), path=path)
 
 
 @pytest.mark.parametrize(
@@ -32,7 +35,7 @@ def test_a_unit_is_done_once_it_is_written(tmp_path: Path) -> None:
     [run_spec(epochs=3), run_spec(epochs=3).start, mean_of(run_spec("a"), run_spec("b", params={"x": [1]}))],
 )
 def test_every_kind_of_unit_reads_back_as_it_was(tmp_path: Path, spec) -> None:
-    store.write(tmp_path, spec, {})
+    store.write(tmp_path, record_of(spec))
     records, warnings = store.scan(tmp_path)
     assert [r.spec for r in records] == [spec]
     assert not warnings
@@ -43,8 +46,7 @@ def test_predictions_come_back_bit_by_bit(tmp_path: Path) -> None:
     awkward.probabilities[0] = [5e-324, np.nextafter(1, 0), 0.1 + 0.2, -0.0]
     path = store.write(
         tmp_path,
-        run_spec(),
-        {},
+        record_of(run_spec()),
         predictions={"val": predictions(1, classes=awkward.classes), "test": awkward},
     )
     found = store.read_predictions(path, "test")
@@ -56,7 +58,7 @@ def test_predictions_come_back_bit_by_bit(tmp_path: Path) -> None:
 def test_predictions_of_another_shape_are_refused(tmp_path: Path) -> None:
     wrong = replace(predictions(), probabilities=np.ones((60, 2)))
     with pytest.raises(StoreError, match="shape"):
-        store.write(tmp_path, run_spec(), {}, predictions={"test": wrong})
+        store.write(tmp_path, record_of(run_spec()), predictions={"test": wrong})
     assert not list((tmp_path / "runs" / "busi").iterdir())
 
 
@@ -69,7 +71,7 @@ def test_nothing_is_left_when_writing_breaks_off(tmp_path: Path, error: type[Bas
         raise error("no space left")
 
     with pytest.raises(StoreError if error is OSError else error):
-        store.write(tmp_path, spec, content(), predictions={"test": predictions()}, files=breaks)
+        store.write(tmp_path, record_of(spec), predictions={"test": predictions()}, files=breaks)
     assert not store.exists(tmp_path, spec)
     assert not list((tmp_path / "runs" / "busi").iterdir())
     assert store.scan(tmp_path) == ([], [])
@@ -90,7 +92,7 @@ def test_the_first_of_two_writers_wins(tmp_path: Path) -> None:
             (folder / "who").write_text(name)
             meet.wait()  # both have begun before either ends
 
-        paths.append(store.write(tmp_path, spec, {"who": name}, files=files))
+        paths.append(store.write(tmp_path, record_of(spec, notes=(name,)), files=files))
 
     paths: list[Path] = []
     threads = [threading.Thread(target=writer, args=(name,)) for name in "ab"]
@@ -99,7 +101,7 @@ def test_the_first_of_two_writers_wins(tmp_path: Path) -> None:
     for thread in threads:
         thread.join(10)
     assert paths == [store.path_of(tmp_path, spec)] * 2
-    assert (paths[0] / "who").read_text() == store.read(tmp_path, spec).content["who"]
+    assert ((paths[0] / "who").read_text(),) == store.read(tmp_path, spec).notes
     assert [p.name for p in paths[0].parent.iterdir()] == [paths[0].name]
 
 
@@ -108,25 +110,25 @@ def test_a_directory_without_record_in_the_way_is_an_error(tmp_path: Path) -> No
     target.mkdir(parents=True)
     (target / "notes.txt").write_text("mine")
     with pytest.raises(StoreError, match="cannot be written"):
-        store.write(tmp_path, run_spec(), {})
+        store.write(tmp_path, record_of(run_spec()))
     assert (target / "notes.txt").read_text() == "mine"
 
 
 def test_a_failure_is_replaced_by_a_later_one_and_removed_by_success(tmp_path: Path) -> None:
     spec = run_spec()
-    store.write_failure(tmp_path, spec, "first", "Traceback", {"asked": {"rounds": 2}})
-    store.write_failure(tmp_path, spec, "second", "Traceback", {"asked": {"rounds": 2}})
+    store.write_failure(tmp_path, failure_of(spec, "first"))
+    store.write_failure(tmp_path, failure_of(spec, "second"))
     assert not store.exists(tmp_path, spec)
     [record], warnings = store.scan(tmp_path)
-    assert (record.status, record.content["reason"], warnings) == ("failed", "second", [])
-    store.write(tmp_path, spec, {})
+    assert (record.status, record.reason, warnings) == ("failed", "second", [])
+    store.write(tmp_path, record_of(spec))
     assert [r.status for r in store.scan(tmp_path)[0]] == ["done"]
     assert not store.failure_path(tmp_path, spec).exists()
 
 
 def test_a_late_failure_does_not_hide_a_finished_unit(tmp_path: Path) -> None:
-    store.write(tmp_path, run_spec(), {})
-    store.write_failure(tmp_path, run_spec(), "lost the race", "Traceback", {})
+    store.write(tmp_path, record_of(run_spec()))
+    store.write_failure(tmp_path, failure_of(run_spec(), "lost the race"))
     records, warnings = store.scan(tmp_path)
     assert ([r.status for r in records], warnings) == (["done"], [])
 
@@ -152,8 +154,8 @@ def _damage(path: Path, how: str) -> None:
 
 @pytest.mark.parametrize("how", ["cut", "other spec", "newer", "no spec", "list", "kind"])
 def test_a_damaged_record_is_left_out_with_a_warning(tmp_path: Path, how: str) -> None:
-    path = store.write(tmp_path, run_spec(), {}) / "record.json"
-    store.write(tmp_path, run_spec(round_=1), {})
+    path = store.write(tmp_path, record_of(run_spec())) / "record.json"
+    store.write(tmp_path, record_of(run_spec(round_=1)))
     _damage(path, how)
     records, [warning] = store.scan(tmp_path)
     assert [r.spec.round for r in records] == [1]
@@ -163,7 +165,7 @@ def test_a_damaged_record_is_left_out_with_a_warning(tmp_path: Path, how: str) -
 
 
 def test_a_record_in_another_units_directory_is_not_believed(tmp_path: Path) -> None:
-    path = store.write(tmp_path, run_spec(), {})
+    path = store.write(tmp_path, record_of(run_spec()))
     path.rename(store.path_of(tmp_path, run_spec(round_=1)))
     records, warnings = store.scan(tmp_path)
     assert records == []
@@ -173,8 +175,8 @@ def test_a_record_in_another_units_directory_is_not_believed(tmp_path: Path) -> 
 
 
 def test_a_copy_of_a_unit_counts_once(tmp_path: Path) -> None:
-    path = store.write(tmp_path, run_spec(), {})
-    copy = path.with_name(f"copy.{key(run_spec())}")
+    path = store.write(tmp_path, record_of(run_spec()))
+    copy = path.with_name(f"copy.{run_spec().key}")
     copy.mkdir()
     (copy / "record.json").write_text((path / "record.json").read_text())
     records, warnings = store.scan(tmp_path)
@@ -197,17 +199,39 @@ def test_damaged_or_missing_predictions_name_the_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["../../etc", "hf-hub:a/b c", ".hidden", "a" * 400, "naïve*?"])
 def test_any_name_makes_a_safe_directory(tmp_path: Path, name: str) -> None:
     spec = run_spec(model=name, dataset=Ref(name[:200]))
-    path = store.write(tmp_path, spec, {})
+    path = store.write(tmp_path, record_of(spec))
     assert path.parent.parent == tmp_path / "runs"
     assert not path.parent.name.startswith(".")
     assert [r.spec for r in store.scan(tmp_path)[0]] == [spec]
 
 
 def test_records_hold_plain_json(tmp_path: Path) -> None:
-    odd = {"loss": [np.float32(0.5), float("nan")], "n": np.int64(3), "path": Path("x"), "status": "mine"}
-    path = store.write(tmp_path, run_spec(), odd)
-    found = json.loads((path / "record.json").read_text(), parse_constant=pytest.fail)
-    assert (found["loss"], found["n"], found["path"], found["status"]) == ([0.5, None], 3, "x", "done")
+    loss = (np.float32(0.5), float("nan"))
+    odd = record_of(run_spec(), history=TrainingHistory(loss=loss), accumulate=np.int64(3))  # type: ignore[arg-type]
+    path = store.write(tmp_path, odd)
+    content = json.loads((path / "record.json").read_text(), parse_constant=pytest.fail)
+    assert (content["history"]["loss"], content["accumulate"]) == ([0.5, None], 3)
+
+
+def test_a_verdict_keeps_its_stored_names(tmp_path: Path) -> None:
+    """Records are never rewritten, so what the code renames is read and written as it always was."""
+    verdict = Verdict(
+        audit="a" * 16,
+        settings=AuditSettings(),
+        leaking_clusters=1,
+        leaking_groups=2,
+        leaked=3,
+        label_conflicts=4,
+        kept_out=5,
+        examples=("a (train) = b (test)",),
+    )
+    path = store.write(tmp_path, record_of(run_spec(), data=data_of(audit=verdict)))
+    stored = json.loads((path / "record.json").read_text())["data"]["audit"]
+    names = ("torn_clusters", "torn_groups", "exposed", "contradicted", "kept_out")
+    assert [stored[name] for name in names] == [1, 2, 3, 4, 5]
+    data = store.read(tmp_path, run_spec()).data
+    assert data
+    assert data.audit == verdict
 
 
 def test_no_results_is_no_error(tmp_path: Path) -> None:

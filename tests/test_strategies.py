@@ -18,7 +18,7 @@ from bench_strategies.entropy import patch_entropy
 from bench_strategies.params import MaskParams, NoiseParams
 from bench_strategies.reconstruction import Corrupted, Decoder, Reconstruction, per_pixel, to_patches
 
-CONTEXT = Context(("a", "b"), 64, Normalization((0.5, 0.4, 0.3), (0.2, 0.25, 0.3)))
+CONTEXT = Context(classes=("a", "b"), size=64, normalization=Normalization((0.5, 0.4, 0.3), (0.2, 0.25, 0.3)))
 
 
 def images(count: int = 4, size: int = 64) -> torch.Tensor:
@@ -40,7 +40,7 @@ class TinyNet(nn.Module):
 
 def encoder() -> Encoder:
     torch.manual_seed(0)
-    return Encoder(TinyNet(), lambda net, x: net.conv(x), stride=16, width=5)
+    return Encoder(net=TinyNet(), features=lambda net, x: net.conv(x), stride=16, width=5)
 
 
 def test_noise_variance_is_the_patch_entropy() -> None:
@@ -149,14 +149,16 @@ def test_decoder_puts_pixels_where_their_features_are() -> None:
     assert changed[..., :16, 48:].mean() > 3 * changed[..., 48:, :16].mean()
 
 
-@pytest.mark.parametrize("offer", [egmae.OFFER, noise.OFFER, mae.OFFER], ids=lambda offer: offer.name)
+@pytest.mark.parametrize(
+    "offer", [egmae.STRATEGY, noise.STRATEGY, mae.STRATEGY], ids=lambda offer: offer.name
+)
 @pytest.mark.parametrize("name", ["convnext_atto", "tf_efficientnet_lite0", "resnet10t"])
 def test_every_objective_learns_and_reaches_the_whole_encoder(offer, name: str) -> None:  # type: ignore[no-untyped-def]
     torch.manual_seed(0)
     net = timm.create_model(name, num_classes=2)
     with torch.no_grad():
         width, side = net.forward_features(torch.zeros(1, 3, 64, 64)).shape[1:3]
-    built = Encoder(net, lambda n, x: n.forward_features(x), 64 // side, width)
+    built = Encoder(net=net, features=lambda n, x: n.forward_features(x), stride=64 // side, width=width)
     params = dataclasses.replace(offer.params(), decoder_width=32)
     module = offer.objective(built, params, CONTEXT)
     optimizer = torch.optim.AdamW(module.parameters(), lr=2e-3)

@@ -8,16 +8,18 @@ from pathlib import Path
 import pytest
 
 from bench import ConfigError, UnknownName
-from bench.plugins import catalog
-from bench.spec import key
-from bench.study import Plan, StudyFile, baseline_names, expand, make_study, read_study
+from bench.registry import installed
+from bench.study.config import StudyConfig, parse_assignment, read_study
+from bench.study.expand import Expansion, expand
+from bench.study.study import baseline_names, make_study
 
 ALL = ["swin", "convnext_small", "cmt", "smt", "focalnet", "pervit", "sgformer", "spa", "cpvt"]
 
 
 def models(*assignments: str, **given: tuple[str, ...]) -> list[str]:
-    file = StudyFile(datasets=("phantom",), strategies=("scratch",), base="quick", **given)  # type: ignore[arg-type]
-    return [ref.name for ref in make_study(file, catalog(), assignments).models]
+    file = StudyConfig(datasets=("phantom",), strategies=("scratch",), base="quick", **given)  # type: ignore[arg-type]
+    study = make_study(file, installed(), [parse_assignment(text) for text in assignments])
+    return [ref.name for ref in study.models]
 
 
 def test_baselines_are_added_to_the_protocols_model() -> None:
@@ -27,12 +29,12 @@ def test_baselines_are_added_to_the_protocols_model() -> None:
 
 def test_all_is_every_model_with_the_trait() -> None:
     assert models(baselines=("all",)) == ["tf_efficientnet_lite0", *ALL]
-    assert baseline_names(["cmt", "all"], catalog()) == ALL
+    assert baseline_names(["cmt", "all"], installed()) == ALL
 
 
 def test_a_model_given_both_ways_counts_once() -> None:
     assert models(models=("resnet18", "cmt"), baselines=("cmt", "spa")) == ["resnet18", "cmt", "spa"]
-    assert baseline_names(["cmt", "cmt"], catalog()) == ["cmt"]
+    assert baseline_names(["cmt", "cmt"], installed()) == ["cmt"]
 
 
 def test_parameters_of_a_baseline_can_be_set() -> None:
@@ -54,17 +56,17 @@ STUDIES = sorted((Path(__file__).parent.parent / "studies").glob("*.toml"))
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
 def test_every_study_of_the_source_tree_can_be_made(path: Path) -> None:
-    study = make_study(read_study(path), catalog())
-    assert expand(study, catalog(), lambda dataset, round_: "0" * 64).units
+    study = make_study(read_study(path), installed())
+    assert expand(study, installed(), lambda dataset, round_: "0" * 64).units
 
 
 # --- cells that cannot exist -------------------------------------------------------------------------
 
 
-def planned(*assignments: str, models: tuple[str, ...], strategies: tuple[str, ...]) -> Plan:
-    file = StudyFile(datasets=("phantom",), models=models, strategies=strategies, base="quick")
-    study = make_study(file, catalog(), assignments)
-    return expand(study, catalog(), lambda dataset, round_: "0" * 64)
+def planned(*assignments: str, models: tuple[str, ...], strategies: tuple[str, ...]) -> Expansion:
+    file = StudyConfig(datasets=("phantom",), models=models, strategies=strategies, base="quick")
+    study = make_study(file, installed(), [parse_assignment(text) for text in assignments])
+    return expand(study, installed(), lambda dataset, round_: "0" * 64)
 
 
 def test_a_network_that_cannot_take_the_size_is_na_under_every_strategy() -> None:
@@ -96,7 +98,7 @@ def test_a_study_of_which_nothing_can_be_run_is_one_clear_error() -> None:
 # --- weights of each model ---------------------------------------------------------------------------
 
 
-def weights_of(plan: Plan) -> dict[str, str]:
+def weights_of(plan: Expansion) -> dict[str, str]:
     """Label -> checksum of the file that the unit starts from."""
     return {
         unit.label: unit.strategy.params.get("weights_sha256", "")
@@ -128,7 +130,7 @@ def test_each_model_can_have_its_file_and_the_others_share_one(tmp_path: Path) -
 def test_a_file_is_known_by_its_content_and_only_to_what_loads_it(tmp_path: Path) -> None:
     def keys(*assignments: str) -> dict[str, str]:
         plan = planned(*assignments, "protocol.rounds=1", models=("cmt",), strategies=("imagenet", "scratch"))
-        return {unit.label: key(unit) for unit in plan.units}
+        return {unit.label: unit.key for unit in plan.units}
 
     for name in ("one.pth", "two.pth"):
         (tmp_path / name).write_bytes(b"the same")

@@ -6,40 +6,46 @@ import csv
 import io
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from made import mean_of, run_spec, store_run
+from made import data_of, failure_of, mean_of, record_of, run_spec, store_run
 from typer.testing import CliRunner
 
-from bench import store
 from bench.cli import app
+from bench.comparison.build import build
+from bench.comparison.reported import ReportedRow
+from bench.comparison.scored import ScoredUnit
+from bench.data.audit.verdict import Verdict
+from bench.data.splits.split import PartCount
 from bench.errors import UnknownName
-from bench.spec import Finetuning, Ref
-from bench.table import ReportedRow, Scored, build
-from bench.types import Column, Table
+from bench.identity import Ref
+from bench.interfaces.reporter import Column, Table
+from bench.results import store
+from bench.results.record import Cost, Counts, Provenance
+from bench.study.protocol import AuditSettings, Finetuning
 from bench_standard import reporters
 
-ACCURACY = Column("accuracy", "Accuracy", True)
-LOSS = Column("log_loss", "Log loss", False)
+ACCURACY = Column(name="accuracy", title="Accuracy", higher_is_better=True)
+LOSS = Column(name="log_loss", title="Log loss", higher_is_better=False)
 COLUMNS = [ACCURACY, LOSS]
 
 
-def scored(spec: Any, accuracy: float = 0.5, **changes: Any) -> Scored:
-    known = {
-        "status": "done",
-        "asked_rounds": 2,
-        "title": "BUSI",
-        "content": "c0ffee",
-        "scores": {"accuracy": accuracy, "log_loss": 1 - accuracy},
-        "cost": {"macs": 2e9, "params": 3e6},
-    }
-    return Scored(spec, **{**known, **changes})
+def scored(spec: Any, accuracy: float = 0.5, **changes: Any) -> ScoredUnit:
+    """A finished unit; `changes` are fields of its data, its notes, cost or device, or its scores."""
+    scores = changes.pop("scores", {"accuracy": accuracy, "log_loss": 1 - accuracy})
+    about: dict[str, Any] = {name: changes.pop(name) for name in ("notes", "cost") if name in changes}
+    if "device" in changes:
+        about["provenance"] = Provenance(hardware={"device": changes.pop("device")})
+    data = data_of(**{"title": "BUSI", "content": "c0ffee", "counts": {}, "settings": None, **changes})
+    cost = Cost(macs=2_000_000_000, params=3_000_000)
+    return ScoredUnit(record=record_of(spec, **{"data": data, "cost": cost, **about}), scores=scores)
 
 
-def failed(spec: Any, reason: str = "out of luck") -> Scored:
-    return Scored(spec, "failed", reason, asked_rounds=2)
+def failed(spec: Any, reason: str = "out of luck") -> ScoredUnit:
+    return ScoredUnit(record=failure_of(spec, reason))
 
 
 def only(tables: list[Table]) -> Table:
@@ -77,7 +83,7 @@ def test_other_protocols_get_other_tables(changes: dict[str, Any]) -> None:
     assert len({(table.title, table.protocol) for table in tables}) == 2 or "dataset" in changes
 
 
-@pytest.mark.parametrize("changes", [{"content": "other"}, {"split": "kfold 5 folds"}])
+@pytest.mark.parametrize("changes", [{"content": "other"}, {"settings": {"method": "kfold"}}])
 def test_other_images_or_splits_get_other_tables(changes: dict[str, Any]) -> None:
     tables = build([scored(run_spec()), scored(run_spec("scratch"), **changes)], COLUMNS)
     assert [len(table.rows) for table in tables] == [1, 1]
@@ -124,7 +130,7 @@ def test_ensembles_follow_their_members() -> None:
         a, b = run_spec("egmae", r, epochs=100), run_spec("imagenet", r)
         c = run_spec("egmae", r, epochs=500)
         units += [scored(s) for s in (a, b, c)]
-        units += [scored(mean_of(a, b), cost={}), scored(mean_of(c, b), cost={})]
+        units += [scored(mean_of(a, b), cost=None), scored(mean_of(c, b), cost=None)]
     rows = only(build(units, COLUMNS)).rows
     assert [(row.kind, row.method) for row in rows[3:]] == [
         ("ensemble", "mean(egmae 100 epochs + imagenet)"),
@@ -173,18 +179,25 @@ def test_undefined_rounds_are_left_out_of_the_mean_and_said() -> None:
 
 
 COUNTS = {"train": {"a": [8, 8]}, "val": {"a": [2, 2]}, "test": {"a": [5, 4]}}
-PASSED = {
-    "audit": "abcdef0123456789",
-    "settings": {"distance": 10, "similarity": 0.55, "embed": ""},
-    **dict.fromkeys(("torn_clusters", "torn_groups", "exposed", "contradicted", "kept_out"), 0),
-    "remarks": [],
-}
+PASSED = Verdict(
+    audit="abcdef0123456789",
+    settings=AuditSettings(),
+    leaking_clusters=0,
+    leaking_groups=0,
+    leaked=0,
+    label_conflicts=0,
+    kept_out=0,
+)
 
 
-def footer_of(*audits: dict[str, Any] | None) -> str:
+def footer_of(*audits: Verdict | None) -> str:
     """The footer of a table whose rounds have these audits."""
-    units = [scored(run_spec(round_=r), counts=COUNTS, audit=a or {}) for r, a in enumerate(audits)]
+    units = [scored(run_spec(round_=r), counts=counts_of(COUNTS), audit=a) for r, a in enumerate(audits)]
     return "\n".join(only(build(units, COLUMNS)).footer)
+
+
+def counts_of(counts: dict[str, dict[str, list[int]]]) -> Counts:
+    return {part: {name: PartCount(*n) for name, n in by.items()} for part, by in counts.items()}
 
 
 def test_the_footer_names_the_audit_its_split_passed() -> None:
@@ -194,18 +207,18 @@ def test_the_footer_names_the_audit_its_split_passed() -> None:
 
 
 def test_the_footer_says_in_which_rounds_a_split_leaks() -> None:
-    said = footer_of(PASSED, {**PASSED, "torn_clusters": 3, "exposed": 4})
+    said = footer_of(PASSED, replace(PASSED, leaking_clusters=3, leaked=4))
     assert "THE SPLIT LEAKS" in said
     assert "4 of 7 in round 1." in said
     assert "round 0" not in said
 
 
-def test_the_footer_tells_contradicted_images_and_what_gives_the_class_away() -> None:
-    kept = {**PASSED, "kept_out": 18, "remarks": ["border pixels alone beat the majority"]}
+def test_the_footer_tells_label_conflicts_and_shortcuts() -> None:
+    kept = replace(PASSED, kept_out=18, remarks=("border pixels alone beat the majority",))
     said = footer_of(kept, kept)
     assert "18 images whose duplicates carry another label are neither validated nor tested on." in said
     assert said.count("Audit abcdef01: border pixels alone beat the majority.") == 1
-    said = footer_of(kept, {**kept, "contradicted": 2})
+    said = footer_of(kept, replace(kept, label_conflicts=2))
     assert "Up to 2 validation and test images have a duplicate of another label." in said
     assert "neither validated" not in said
 
@@ -233,9 +246,12 @@ def test_the_footer_says_when_auto_meant_two_precisions(
 
 def test_the_footer_says_what_was_measured_on_what() -> None:
     counts = {"train": {"a": [40, 30], "b": [10, 9]}, "test": {"a": [12, 9], "b": [0, 0]}}
-    units = [scored(run_spec(round_=r), counts=counts, notes=("low light",) * (r == 1)) for r in range(2)]
+    units = [
+        scored(run_spec(round_=r), counts=counts_of(counts), notes=("low light",) * (r == 1))
+        for r in range(2)
+    ]
     text = "\n".join(only(build(units, COLUMNS)).footer)
-    assert "Images a round (mean of 2): 50 train, 12 test." in text
+    assert "Images per round (mean of 2): 50 train, 12 test." in text
     assert "No test image of class b in rounds 0, 1" in text
     assert "low light (round 1)" in text
     assert "sample standard deviation" in text
@@ -244,14 +260,16 @@ def test_the_footer_says_what_was_measured_on_what() -> None:
 
 def test_reported_rows_stand_beside_ours_and_never_win() -> None:
     published = [
-        ReportedRow("busi", "Net", {"accuracy": 0.99}, 1.5, 2.5, "paper"),
-        ReportedRow("isic", "Net", {}),
+        ReportedRow(
+            dataset="busi", model="Net", values={"accuracy": 0.99}, gmacs=1.5, mparams=2.5, source="paper"
+        ),
+        ReportedRow(dataset="isic", model="Net", values={}),
     ]
     units = [scored(run_spec(), 0.6), scored(run_spec("scratch"), 0.7)]
     table = only(build(units, COLUMNS, published))
     assert [row.kind for row in table.rows] == ["run", "run", "reported"]
     assert "paper" in table.footer[-1]
-    text = reporters.markdown([table])
+    text = reporters.as_markdown([table])
     assert "| Net | reported | - | 1.50 | 2.50 | 0.9900 | - |" in text
     assert "**0.7000**" in text
     assert "**0.3000**" in text  # the lowest loss
@@ -274,14 +292,14 @@ def awkward() -> Table:
 
 
 def test_markdown_keeps_its_columns(awkward: Table) -> None:
-    lines = [line for line in reporters.markdown([awkward]).splitlines() if line.startswith("|")]
+    lines = [line for line in reporters.as_markdown([awkward]).splitlines() if line.startswith("|")]
     assert len(lines) == 2 + 4
     assert {line.replace(r"\|", "").count("|") for line in lines} == {8}
     assert sum("**0.6123**" in line for line in lines) == 2  # alike as printed, both best
 
 
 def test_latex_escapes_and_balances(awkward: Table) -> None:
-    text = reporters.latex([awkward])
+    text = reporters.as_latex([awkward])
     assert r"a\_b[red]|50\%" in text
     assert r"c\&d" in text
     assert text.count("{") == text.count("}")
@@ -290,7 +308,7 @@ def test_latex_escapes_and_balances(awkward: Table) -> None:
 
 
 def test_csv_has_full_precision_and_one_line_a_row(awkward: Table) -> None:
-    rows = list(csv.DictReader(io.StringIO(reporters.csv([awkward, awkward]))))
+    rows = list(csv.DictReader(io.StringIO(reporters.as_csv([awkward, awkward]))))
     assert {row["footer"] for row in rows} == {" | ".join(awkward.footer)} != {""}
     assert len(rows) == 8
     found = {row["method"]: row for row in rows}
@@ -299,7 +317,7 @@ def test_csv_has_full_precision_and_one_line_a_row(awkward: Table) -> None:
 
 
 def test_json_is_strict(awkward: Table) -> None:
-    [table] = json.loads(reporters.json([awkward]), parse_constant=pytest.fail)
+    [table] = json.loads(reporters.as_json([awkward]), parse_constant=pytest.fail)
     values = {row["method"]: row["values"] for row in table["rows"]}
     assert values["none"]["accuracy"]["mean"] is None
     assert values["c&d"]["accuracy"]["mean"] == 0.61232
@@ -310,7 +328,7 @@ def test_the_terminal_table_fits_and_loses_nothing(
     awkward: Table, width: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(width))
-    text = reporters.rich([awkward])
+    text = reporters.as_screen([awkward])
     assert max(map(len, text.splitlines())) <= width
     for shown in ("a_b[red]|50%", "c&d", "0.6123*", "n/a", "0.3877", "[bold]"):
         assert shown in text

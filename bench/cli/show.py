@@ -1,164 +1,171 @@
-"""`bench show`: all that is known about one offer."""
+"""`bench show`: all that is known about one component, or about a protocol."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bench.cli.options import make_console, warn_of_problems
+from bench.cli import complete
+from bench.cli.screen import installed_components, make_console
 
 if TYPE_CHECKING:
-    from bench.plugins import Catalog, Entry
-    from bench.types import Dataset, Model
+    from rich.console import Console
+
+    from bench.cli.parameters import Parameter
+    from bench.interfaces.component import Component
+    from bench.interfaces.dataset import Dataset
+    from bench.interfaces.model import Model
+    from bench.registry import Entry, Kind, Registry
 
 
 def show(
-    name: Annotated[str, typer.Argument(help="Of a data set, model, strategy, ensemble, metric ...")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="Of a data set, model, strategy, ensemble, metric, protocol ...",
+            autocompletion=complete.components,
+        ),
+    ],
 ) -> None:
-    """Show what an offer is, where it comes from, and its parameters with their defaults.
+    """Show what something is, where it comes from, and its parameters: default, allowed values, meaning.
 
     Example: bench show egmae
     """
-    from rich.table import Table
     from rich.text import Text
 
-    from bench.plugins import SINGULAR, catalog
+    from bench.cli.parameters import parameters
+    from bench.study.config import protocol_names
 
-    offers = catalog()
-    warn_of_problems(offers)
+    registry = installed_components()
     console = make_console()
-    for number, (kind, entry) in enumerate(_find(offers, name)):
+    if name in protocol_names() or name.endswith(".toml"):
+        _show_protocol(name, console)
+        return
+    for number, (kind, entry) in enumerate(_named(registry, name)):
         if number:
             console.print()
-        console.print(Text.assemble((entry.offer.name, "bold"), f"  ({SINGULAR[kind]})"))
-        facts = Table(box=None, show_header=False, pad_edge=False)
-        facts.add_column(style="dim", no_wrap=True)
-        facts.add_column()
-        for head, text in _facts(kind, entry):
-            if text:
-                facts.add_row(head, Text(text))
-        console.print(facts)
-        if parameters := list(_parameters(kind, entry.offer)):
-            _print_parameters(parameters)
+        component = entry.component
+        console.print(Text.assemble((component.name, "bold"), f"  ({kind.singular})"))
+        _print_facts(list(_facts(entry)), console)
+        prefix = f"{kind.singular}.{component.name}"
+        _print_parameters(list(parameters(component.params, prefix)), "default", console)
 
 
-def _find(catalog: Catalog, name: str) -> list[tuple[str, Entry]]:
-    """Every offer of that name; families are asked only if nothing else has it. Raises UnknownName, or
+def _show_protocol(name: str, console: Console) -> None:
+    """All values of a protocol, those it leaves at their default too."""
+    from rich.text import Text
+
+    from bench.cli.parameters import values_of
+    from bench.parsing import parse
+    from bench.study.config import read_protocol
+    from bench.study.protocol import Protocol
+
+    title, values = read_protocol(name)
+    protocol: Protocol = parse(Protocol, values, "protocol")
+    console.print(Text.assemble((title, "bold"), "  (protocol)"))
+    _print_parameters(list(values_of(protocol, "protocol")), "value", console)
+
+
+def _named(registry: Registry, name: str) -> list[tuple[Kind, Entry[Any]]]:
+    """Every component of that name; families are asked only if nothing else has it. Raises UnknownName, or
     PluginError where two plugins claim the name."""
     from bench.errors import UnknownName
+    from bench.study.config import protocol_names
 
-    for kind in catalog.entries:
-        if (kind, name) in catalog.conflicts:
-            catalog.entry(kind, name)
-    found = [(kind, entries[name]) for kind, entries in catalog.entries.items() if name in entries]
-    if found:
-        return found
+    for components in registry.kinds:
+        if name in components.conflicts:
+            components.entry(name)
+    entries: list[tuple[Kind, Entry[Any]]] = [
+        (components.kind, components.entries[name])
+        for components in registry.kinds
+        if name in components.entries
+    ]
+    if name in registry.models.families:
+        entries.append((registry.models.kind, registry.models.families[name]))
+    if entries:
+        return entries
     try:
-        return [("models", catalog.entry("models", name))]
+        return [(registry.models.kind, registry.models.entry(name))]
     except UnknownName:
-        known = [known for kind in catalog.entries for known in catalog.names(kind)]
-        hint = f"(not loaded: {'; '.join(catalog.problems)})" if catalog.problems else ""
-        raise UnknownName("offer", name, known, hint) from None
+        known = [known for components in registry.kinds for known in components.names()]
+        hint = f"(not loaded: {'; '.join(registry.problems)})" if registry.problems else ""
+        raise UnknownName("component", name, [*known, *protocol_names()], hint) from None
 
 
-def _facts(kind: str, entry: Entry) -> Iterator[tuple[str, str]]:
-    from bench.types import Dataset, Metric, Model, ModelFamily, Strategy
+def _facts(entry: Entry[Any]) -> Iterator[tuple[str, str]]:
+    from bench.interfaces.dataset import Dataset
+    from bench.interfaces.ensemble import Ensemble
+    from bench.interfaces.executor import Executor
+    from bench.interfaces.metric import Metric
+    from bench.interfaces.model import Model, ModelFamily
+    from bench.interfaces.reporter import Reporter
+    from bench.interfaces.strategy import Strategy
 
-    offer = entry.offer
-    yield "about", offer.about
-    if isinstance(offer, Dataset):
-        yield from _dataset(offer)
-    if isinstance(offer, Model):
-        yield from _model(offer)
-    if isinstance(offer, ModelFamily):
+    component: Component[Any] = entry.component
+    yield "about", component.about
+    if isinstance(component, Dataset):
+        yield from _dataset(component)
+    if isinstance(component, Model):
+        yield from _model(component)
+    if isinstance(component, ModelFamily):
         yield "models", "`bench list models --like TEXT` finds them, `bench show MODEL` shows one"
-    if isinstance(offer, Strategy):
-        yield "kind", "self-supervised pretraining" if offer.objective else "initial weights"
-        yield "needs", ", ".join(sorted(offer.needs))
-    if isinstance(offer, Metric):
-        yield "better", "higher" if offer.higher_is_better else "lower"
-        yield "column", f"{offer.title}{'' if offer.default else ' (only if asked for by --metrics)'}"
-    yield "caution", offer.caution
-    yield "citation", offer.citation
-    yield "licence", offer.licence
-    yield "plugin", str(entry.source)
-    yield "revision", str(offer.revision)
+    if isinstance(component, Strategy):
+        yield "kind", "self-supervised pretraining" if component.objective else "initial weights"
+        yield "needs", ", ".join(sorted(component.needs))
+    if isinstance(component, Metric):
+        yield "better", "higher" if component.higher_is_better else "lower"
+        yield "column", f"{component.title}{'' if component.default else ' (only if asked for by --metrics)'}"
+    if isinstance(component, Ensemble | Executor | Reporter) and component.default:
+        yield "default", "used where a command names none"
+    yield "caution", component.caution
+    yield "citation", component.citation
+    yield "licence", component.licence
+    yield "plugin", str(entry.plugin)
+    yield "revision", str(component.revision)
 
 
-def _dataset(offer: Dataset) -> Iterator[tuple[str, str]]:
-    expected = ", ".join(f"{name} {count}" for name, count in offer.expected.items())
-    yield "images", f"{sum(offer.expected.values())}: {expected}" if expected else ""
-    yield "home", offer.home
-    yield "to get it", offer.fetch
+def _dataset(dataset: Dataset[Any]) -> Iterator[tuple[str, str]]:
+    expected = ", ".join(f"{name} {count}" for name, count in dataset.expected.items())
+    yield "images", f"{sum(dataset.expected.values())}: {expected}" if expected else ""
+    yield "home", dataset.home
+    yield "to get it", dataset.fetch
 
 
-def _model(offer: Model) -> Iterator[tuple[str, str]]:
-    from bench.types import LocalWeights
+def _model(model: Model[Any]) -> Iterator[tuple[str, str]]:
+    from bench.interfaces.component import LocalWeights
 
-    normalization = offer.normalization(offer.params())
-    yield "traits", ", ".join(sorted(offer.traits))
-    own = offer.pretrained_source(offer.params()) or "no pretrained weights on this machine"
-    file = f"; a local file: --set model.{offer.name}.weights=FILE"
-    yield "weights", own + (file if issubclass(offer.params, LocalWeights) else "")
+    normalization = model.normalization(model.params())
+    yield "traits", ", ".join(sorted(model.traits))
+    own = model.pretrained_source(model.params()) or "no pretrained weights on this machine"
+    file = f"; a local file: --set model.{model.name}.weights=FILE"
+    yield "weights", own + (file if issubclass(model.params, LocalWeights) else "")
     yield "pixels", f"mean {normalization.mean}, standard deviation {normalization.std}"
 
 
-# --- parameters --------------------------------------------------------------------------------------
-
-
-def _parameters(kind: str, offer: Any) -> Iterator[tuple[str, str, str]]:
-    """Name as `--set` wants it, default, and allowed values, for every parameter."""
-    import typing
-
-    from bench.plugins import SINGULAR
-
-    hints = typing.get_type_hints(offer.params, include_extras=True)
-    for field in dataclasses.fields(offer.params):
-        default = getattr(offer.params(), field.name)
-        name = f"{SINGULAR[kind]}.{offer.name}.{field.name}"
-        yield name, repr(default) if default == "" else str(default), allowed(hints[field.name])
-
-
-def _print_parameters(parameters: list[tuple[str, str, str]]) -> None:
-    from rich.table import Table
+def _print_facts(facts: Sequence[tuple[str, str]], console: Console) -> None:
+    from rich.table import Table as Grid
     from rich.text import Text
 
-    table = Table("parameter (--set NAME=VALUE)", "default", "allowed", box=None, pad_edge=False)
-    table.columns[0].overflow = "fold"
-    for cells in parameters:
-        table.add_row(*map(Text, cells))
-    console = make_console()
+    grid = Grid(box=None, show_header=False, pad_edge=False)
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column()
+    for head, text in facts:
+        if text:
+            grid.add_row(head, Text(text))
+    console.print(grid)
+
+
+def _print_parameters(parameters: Sequence[Parameter], values: str, console: Console) -> None:
+    from rich.table import Table as Grid
+    from rich.text import Text
+
+    if not parameters:
+        return
+    grid = Grid("parameter (--set NAME=VALUE)", values, "allowed", "what it is", box=None, pad_edge=False)
+    grid.columns[0].overflow = "fold"
+    for parameter in parameters:
+        grid.add_row(*map(Text, parameter))
     console.print()
-    console.print(table)
-
-
-def allowed(hint: Any) -> str:
-    """The values a type hint allows, in words: "int, >= 1", "gray or rgb", "true or false"."""
-    import types
-    import typing
-
-    origin, inner = typing.get_origin(hint), typing.get_args(hint)
-    if origin is typing.Annotated:
-        return ", ".join([allowed(inner[0]), *(bound for extra in inner[1:] for bound in _bounds(extra))])
-    if origin is typing.Literal:
-        return " or ".join(map(str, inner))
-    if origin in (typing.Union, types.UnionType):
-        return " or ".join(map(allowed, inner))
-    if origin in (tuple, list):
-        return f"[{', '.join('...' if part is Ellipsis else allowed(part) for part in inner)}]"
-    if hint is bool:
-        return "true or false"
-    return getattr(hint, "__name__", str(hint)).replace("NoneType", "nothing")
-
-
-def _bounds(extra: Any) -> Iterator[str]:
-    """The bounds that one of annotated_types' constraints sets."""
-    signs = {"gt": ">", "ge": ">=", "lt": "<", "le": "<=", "multiple_of": "a multiple of"}
-    for name, sign in signs.items():
-        if (bound := getattr(extra, name, None)) is not None:
-            yield f"{sign} {bound}"
-    if least := getattr(extra, "min_length", None):
-        yield f"at least {least} long"
+    console.print(grid)

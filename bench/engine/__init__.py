@@ -1,1 +1,1 @@
-"""Training and prediction. The only core package that imports torch."""
+"""Training and prediction. The only core package that imports torch at the top of its modules."""

@@ -8,9 +8,8 @@ epoch draws everything, so that an epoch can be replayed after a crash without s
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
@@ -22,10 +21,11 @@ from torch.nn.functional import interpolate
 Batch = tuple[Tensor, ...]
 
 
-class View(Protocol):
+class ImageSequence(Protocol):
     """The store's images at one short side: item i is uint8 (C, h, w), C 1 or 3."""
 
-    def __hash__(self) -> int: ...
+    @property
+    def shapes(self) -> Sequence[tuple[int, int, int]]: ...
 
     def __len__(self) -> int: ...
 
@@ -33,7 +33,7 @@ class View(Protocol):
 
 
 @dataclass(frozen=True)
-class Plan:
+class EpochPlan:
     """What one epoch shows, in order: which image, what part of it, and whether mirrored. N images."""
 
     order: NDArray[np.int64]  # (N,) indices into the view
@@ -41,36 +41,37 @@ class Plan:
     flips: Tensor  # bool (N,)
 
 
-@lru_cache(maxsize=16)
-def shapes_of(view: View) -> Tensor:
-    """int64 (N, 3): channels, height and width of every image, read once a view."""
-    return torch.tensor([view[i].shape for i in range(len(view))])
+def shapes_of(view: ImageSequence) -> Tensor:
+    """int64 (N, 3): channels, height and width of every image."""
+    return torch.tensor(view.shapes)
 
 
 def plan_pretraining(
-    view: View, indices: NDArray[np.int64], *, scale: tuple[float, float], flip: float, seed: int
-) -> Plan:
+    view: ImageSequence, indices: NDArray[np.int64], *, scale: tuple[float, float], flip: float, seed: int
+) -> EpochPlan:
     """Random resized crops and flips of one epoch."""
     draw = torch.Generator().manual_seed(seed)
     order = indices[torch.randperm(len(indices), generator=draw).numpy()]
     boxes = random_resized_crops(shapes_of(view)[order, 1:], scale, draw)
-    return Plan(order, boxes, torch.rand(len(order), generator=draw) < flip)
+    return EpochPlan(order, boxes, torch.rand(len(order), generator=draw) < flip)
 
 
-def plan_finetuning(view: View, indices: NDArray[np.int64], *, size: int, flip: float, seed: int) -> Plan:
+def plan_finetuning(
+    view: ImageSequence, indices: NDArray[np.int64], *, size: int, flip: float, seed: int
+) -> EpochPlan:
     """Random crops of `size` and flips of one epoch."""
     draw = torch.Generator().manual_seed(seed)
     order = indices[torch.randperm(len(indices), generator=draw).numpy()]
     shapes = shapes_of(view)[order, 1:]
     corners = (torch.rand(len(order), 2, generator=draw) * (shapes - size + 1)).long()
-    return Plan(order, _squares(corners, size), torch.rand(len(order), generator=draw) < flip)
+    return EpochPlan(order, _squares(corners, size), torch.rand(len(order), generator=draw) < flip)
 
 
-def plan_evaluation(view: View, indices: NDArray[np.int64], *, size: int) -> Plan:
+def plan_evaluation(view: ImageSequence, indices: NDArray[np.int64], *, size: int) -> EpochPlan:
     """Centre crops in the order of `indices`."""
     # Rounds half to even like torchvision's center_crop.
     corners = ((shapes_of(view)[indices, 1:] - size) / 2.0).round().long()
-    return Plan(indices, _squares(corners, size), torch.zeros(len(indices), dtype=torch.bool))
+    return EpochPlan(indices, _squares(corners, size), torch.zeros(len(indices), dtype=torch.bool))
 
 
 def _squares(corners: Tensor, size: int) -> Tensor:
@@ -78,7 +79,7 @@ def _squares(corners: Tensor, size: int) -> Tensor:
 
 
 def pretraining_batches(
-    view: View,
+    view: ImageSequence,
     indices: NDArray[np.int64],
     *,
     batch: int,
@@ -94,7 +95,7 @@ def pretraining_batches(
 
 
 def finetuning_batches(
-    view: View,
+    view: ImageSequence,
     labels: NDArray[np.int64],
     indices: NDArray[np.int64],
     *,
@@ -109,14 +110,16 @@ def finetuning_batches(
         yield _crops(view, plan, part, size), torch.from_numpy(labels[plan.order[part]])
 
 
-def evaluation_batches(view: View, indices: NDArray[np.int64], *, batch: int, size: int) -> Iterator[Batch]:
+def evaluation_batches(
+    view: ImageSequence, indices: NDArray[np.int64], *, batch: int, size: int
+) -> Iterator[Batch]:
     """Centre crops in the order of `indices`: uint8 (B, 3, size, size)."""
     plan = plan_evaluation(view, indices, size=size)
     for part in chunks(len(indices), batch, keep_single=True):
         yield (_crops(view, plan, part, size),)
 
 
-def _crops(view: View, plan: Plan, part: NDArray[np.int64], size: int) -> Tensor:
+def _crops(view: ImageSequence, plan: EpochPlan, part: NDArray[np.int64], size: int) -> Tensor:
     """Copies of slices, resized where they are not of `size`: on a CPU faster than gathers and matrices."""
     # channels_last: on CPUs depthwise convolutions are about twice as fast in it.
     images = torch.empty(len(part), 3, size, size, dtype=torch.uint8, memory_format=torch.channels_last)

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import interpolate, normalize
 
-from bench.engine.batches import View
-from bench.types import Context
+from bench.engine.batches import ImageSequence
+from bench.interfaces.model import Context
 
 NEIGHBOURS = 4
 INPUT = 128  # side at which the network sees an image, pixels
@@ -20,7 +20,7 @@ BATCH = 64
 
 @torch.inference_mode()
 def nearest(
-    view: View, features: Callable[[Tensor], Tensor], context: Context, device: torch.device
+    view: ImageSequence, features: Callable[[Tensor], Tensor], context: Context, device: torch.device
 ) -> NDArray[np.int64]:
     """(P, 2) every image with its NEIGHBOURS nearest by the cosine of pooled features; first < second.
 

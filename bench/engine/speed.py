@@ -17,9 +17,11 @@ import torch
 from torch import nn
 
 from bench.engine.device import autocast
-from bench.engine.loop import Budget, Classifier, Job, make_optimizer, train_step
-from bench.spec import Finetuning
-from bench.types import Context
+from bench.engine.job import Budget, Job
+from bench.engine.loop import Classifier
+from bench.engine.step import make_optimizer, train_step
+from bench.interfaces.model import Context
+from bench.study.protocol import Finetuning
 
 WARMUP = 2  # the first pass allocates and chooses kernels
 REPEATS = 3  # at least

@@ -32,7 +32,7 @@ def index(root: Path, params: NoParams) -> Index:
         raise DataNotFound(
             f"{home}: no images (*.png) in {', '.join(empty)}; the copy is not whole: {packed}{FETCH}"
         )
-    return Index(CLASSES, samples)
+    return Index(classes=CLASSES, samples=samples)
 
 
 def _is_image(path: Path) -> bool:
@@ -58,7 +58,9 @@ DATASET = Dataset(
     home=HOME,
     fetch=FETCH,
     # Nobody publishes a checksum of it; the first download records one.
-    archives=lambda params: (Archive("Dataset_BUSI.zip", ("https://scholar.cu.edu.eg/Dataset_BUSI.zip",)),),
+    archives=lambda params: (
+        Archive(name="Dataset_BUSI.zip", urls=("https://scholar.cu.edu.eg/Dataset_BUSI.zip",)),
+    ),
     citation=(
         "Al-Dhabyani W, Gomaa M, Khaled H, Fahmy A. Dataset of breast ultrasound images. "
         "Data in Brief 28:104863, 2020. doi:10.1016/j.dib.2019.104863"

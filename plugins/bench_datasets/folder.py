@@ -86,7 +86,7 @@ def _from_classes(root: Path, folders: list[Path], tables: list[Path], group_of:
             f"folder: {root} has {len(folders)} class folders, fewer than two; {LAYOUTS}{hint}"
         )
     samples = tuple(_samples(root, folders, group_of))
-    return Index(tuple(f.name for f in folders), samples)
+    return Index(classes=tuple(f.name for f in folders), samples=samples)
 
 
 def _from_parts(root: Path, group_of: GroupOf) -> Index:
@@ -105,7 +105,7 @@ def _from_parts(root: Path, group_of: GroupOf) -> Index:
             folders = folders_in(root / part)
             classes |= {f.name for f in folders}
             samples += _samples(root, folders, group_of, part)
-    return Index(tuple(sorted(classes, key=natural)), tuple(samples))
+    return Index(classes=tuple(sorted(classes, key=natural)), samples=tuple(samples))
 
 
 def _samples(root: Path, folders: list[Path], group_of: GroupOf, part: str = "") -> Iterator[Sample]:
@@ -138,7 +138,7 @@ def _from_csv(path: Path, group_of: GroupOf) -> Index:
         lines[values["path"]] = line
         samples.append(_sample(path.parent, values, group_of))
     refuse(path, faults)
-    return Index(tuple(sorted({s.label for s in samples}, key=natural)), tuple(samples))
+    return Index(classes=tuple(sorted({s.label for s in samples}, key=natural)), samples=tuple(samples))
 
 
 def _fault(home: Path, row: dict[str, str], lines: dict[str, int]) -> str:

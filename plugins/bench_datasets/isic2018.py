@@ -47,7 +47,7 @@ class Params:
 
 
 @dataclass(frozen=True)
-class Table:
+class LabelTable:
     """What a csv file says of images, by their id."""
 
     path: Path
@@ -90,7 +90,7 @@ def index(root: Path, params: Params) -> Index:
     )
 
 
-def _about(tables: list[Table]) -> list[str]:
+def _about(tables: list[LabelTable]) -> list[str]:
     notes = [
         "lesions are published of training images only: whether validation or test images show one of "
         "these lesions is not known"
@@ -120,7 +120,7 @@ def _training_folders(home: Path) -> list[Path]:
 
 
 def _samples(
-    folders: list[Path], labels: Table, lesions: Table | None, part: str
+    folders: list[Path], labels: LabelTable, lesions: LabelTable | None, part: str
 ) -> tuple[list[Sample], list[str]]:
     """The labelled images of `folders`, and notes about whatever was passed over."""
     paths, extra = _by_id(folders)
@@ -131,7 +131,10 @@ def _samples(
             lacking = [name for name in paths if name not in table.values]
             refuse_lacking(lacking, folders[0], what, table.path, f"fetch that file again from {HOME}")
     group_of = lesions.values if lesions else {}
-    samples = [Sample(n, labels.values[n], group_of.get(n, ""), path, part=part) for n, path in paths.items()]
+    samples = [
+        Sample(id=n, label=labels.values[n], group=group_of.get(n, ""), path=path, part=part)
+        for n, path in paths.items()
+    ]
     bare = [name for name in labels.values if name not in paths]
     where = " and ".join(folder.name for folder in folders)
     notes = {
@@ -160,7 +163,7 @@ def _by_id(folders: list[Path]) -> tuple[dict[str, Path], list[Path]]:
 # --- tables ------------------------------------------------------------------------------------------
 
 
-def _training_labels(home: Path) -> Table:
+def _training_labels(home: Path) -> LabelTable:
     if path := _official_table(home, "train"):
         return _one_hot(path)
     if path := _metadata(home):
@@ -171,7 +174,7 @@ def _training_labels(home: Path) -> Table:
     )
 
 
-def _lesions(home: Path) -> Table:
+def _lesions(home: Path) -> LabelTable:
     if (home / LESIONS).is_file():
         return _read(home / LESIONS, "image", ("lesion_id",), _lesion)
     if path := _metadata(home):
@@ -182,7 +185,7 @@ def _lesions(home: Path) -> Table:
     )
 
 
-def _held_out(home: Path, part: str) -> tuple[Path, Table]:
+def _held_out(home: Path, part: str) -> tuple[Path, LabelTable]:
     """Images and labels of the validation or test part."""
     title = PARTS[part][0]
     inputs, table = home / f"ISIC2018_Task3_{title}_Input", _official_table(home, part)
@@ -207,7 +210,7 @@ def _metadata(home: Path) -> Path | None:
     return next((path for path in places if path.is_file()), None)
 
 
-def _one_hot(path: Path) -> Table:
+def _one_hot(path: Path) -> LabelTable:
     remedy = f"the first line of the official file is image,{','.join(CLASSES)}"
     _, columns = next(read_rows(path, ("image", *CLASSES), remedy), (0, {}))
     if unknown := [name for name in columns if name not in ("", "image", *CLASSES)]:
@@ -239,7 +242,7 @@ def _lesion(row: Mapping[str, str]) -> str:
 
 def _read(
     path: Path, key: str, columns: tuple[str, ...], value_of: Callable[[Mapping[str, str]], str]
-) -> Table:
+) -> LabelTable:
     """Values by image id, which column `key` has; what is wrong with a row is named by its line."""
     values: dict[str, str] = {}
     lines: dict[str, int] = {}
@@ -257,7 +260,7 @@ def _read(
         except ValueError as error:
             faults.append(f"line {line}: {error}")
     refuse(path, faults)
-    return Table(path, values)
+    return LabelTable(path, values)
 
 
 # --- the offer ---------------------------------------------------------------------------------------
@@ -268,7 +271,9 @@ def archives(params: Params) -> tuple[Archive, ...]:
 
     def archive(name: str, checksum: str = "", size: int = 0) -> Archive:
         urls = tuple(server + name for server in SERVERS)
-        return Archive(name, urls, checksum, size, unpack="" if name.endswith(".zip") else None)
+        return Archive(
+            name=name, urls=urls, checksum=checksum, size=size, unpack="" if name.endswith(".zip") else None
+        )
 
     training = (
         # Size and both md5 are what a public download script checks; PyHealth's loader has the first md5 too.

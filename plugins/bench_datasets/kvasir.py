@@ -47,7 +47,9 @@ def index(root: Path, params: NoParams) -> Index:
     )
     version, expected = _version(Counter(s.label for s in samples))
     extra = [path.relative_to(home).as_posix() for _, others in found.values() for path in others]
-    return Index(CLASSES, samples, version, expected, tuple(_notes(home, extra)))
+    return Index(
+        classes=CLASSES, samples=samples, version=version, expected=expected, notes=tuple(_notes(home, extra))
+    )
 
 
 def _find(root: Path) -> Path:
@@ -97,8 +99,8 @@ DATASET = Dataset(
     # Nobody publishes a checksum; the size is what the server said in 2023.
     archives=lambda params: (
         Archive(
-            "kvasir-dataset-v2.zip",
-            (
+            name="kvasir-dataset-v2.zip",
+            urls=(
                 "https://datasets.simula.no/downloads/kvasir/kvasir-dataset-v2.zip",
                 "https://datasets.simula.no/kvasir/data/kvasir-dataset-v2.zip",
             ),

@@ -39,7 +39,7 @@ def _generate(params: Params) -> Index:
         patient = f"p{number:04d}"
         for view, array in enumerate(speckle.patient(label, params.size, (params.seed, number))):
             samples.append(Sample(id=f"{label}/{patient}-{view}", label=label, group=patient, array=array))
-    return Index(tuple(SHARES), tuple(samples))
+    return Index(classes=tuple(SHARES), samples=tuple(samples))
 
 
 def _labels(patients: int) -> list[str]:

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
 
-from bench import Ensemble, Predictions, hookimpl
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+from bench import Combine, Ensemble, NoParams, Predictions, hookimpl
 
 
-def _mean(val: list[Predictions], params: Any) -> Callable[[list[NDArray[np.float64]]], NDArray[np.float64]]:
+def _mean(val: list[Predictions], params: NoParams) -> Combine:
     from bench_ensembles.mean import mean
 
     return mean
@@ -27,5 +22,6 @@ def register_ensembles() -> Iterable[Ensemble]:
             about="arithmetic mean of the members' probabilities",
             citation="Florindo and Moura 2026, arXiv:2605.21970v1, equation 11",
             fit=_mean,
+            default=True,
         )
     ]

@@ -91,7 +91,7 @@ def _features(net: Any, images: Tensor) -> Tensor:
     return found
 
 
-def _own(allowed: sizes.Sizes, **about: Any) -> Model:
+def _own(allowed: sizes.Sizes, **about: Any) -> Model[BaselineParams]:
     """A network written here, for images of the allowed sizes."""
     common: dict[str, Any] = {"classifier": lambda net: ("head.",), "traits": TRAITS}
     return Model(
@@ -163,7 +163,7 @@ CPVT = _own(
     build=_build_cpvt,
     classifier=lambda net: ("periphery.head.",),
     caution="a reconstruction from its description, not the authors' network",
-    stand_in=True,
+    replaceable=True,
     revision=0,  # a plugin with the authors' network begins at 1: its results have other keys than these
     traits=TRAITS | {"reconstruction"},
 )
@@ -186,7 +186,7 @@ def _translate_timm(module: str, net: nn.Module, state: Mapping[str, Tensor]) ->
     return translate(module, net, state)
 
 
-def _timm(timm_name: str, module: str, drop_path: float, **about: Any) -> Model:
+def _timm(timm_name: str, module: str, drop_path: float, **about: Any) -> Model[BaselineParams]:
     """A network of timm with the ImageNet-1k weights of its authors. `module` of `timm.models` defines it."""
     return Model(
         params=BaselineParams,
@@ -243,4 +243,4 @@ FOCALNET = _timm(
     ),
 )
 
-OFFERS = (SWIN, CONVNEXT, CMT, SMT, FOCALNET, PERVIT, SGFORMER, SPA, CPVT)
+BASELINES = (SWIN, CONVNEXT, CMT, SMT, FOCALNET, PERVIT, SGFORMER, SPA, CPVT)

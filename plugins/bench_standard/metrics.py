@@ -1,5 +1,7 @@
 """Metrics of stored predictions: N images, K classes, the predicted class is the most probable one.
 
+scikit-learn is imported inside the functions, because `bench list` imports this module.
+
 When the test part lacks a class of the data set (or a class is never predicted), this is what counts:
 
 - precision, recall, f1, f1_pr: the plain mean over the classes that have a test image or a prediction,
@@ -15,12 +17,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-from sklearn import metrics as sk
-
-from bench import Predictions
+from bench import Metric, Predictions
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
 BINS = 15
@@ -34,11 +34,16 @@ def _predicted(predictions: Predictions) -> NDArray[np.int64]:
 
 def accuracy(predictions: Predictions) -> float:
     """Share of images whose predicted class is right."""
+    from sklearn import metrics as sk
+
     return float(sk.accuracy_score(predictions.labels, _predicted(predictions)))
 
 
 def balanced_accuracy(predictions: Predictions) -> float:
     """Mean recall of the classes with test images (scikit-learn's, without its warning)."""
+    import numpy as np
+    from sklearn import metrics as sk
+
     present = np.unique(predictions.labels)
     predicted = _predicted(predictions)
     recalls = sk.recall_score(predictions.labels, predicted, labels=present, average=None, zero_division=0)
@@ -47,18 +52,24 @@ def balanced_accuracy(predictions: Predictions) -> float:
 
 def precision(predictions: Predictions) -> float:
     """Macro precision."""
+    from sklearn import metrics as sk
+
     predicted = _predicted(predictions)
     return float(sk.precision_score(predictions.labels, predicted, average="macro", zero_division=0))
 
 
 def recall(predictions: Predictions) -> float:
     """Macro recall."""
+    from sklearn import metrics as sk
+
     predicted = _predicted(predictions)
     return float(sk.recall_score(predictions.labels, predicted, average="macro", zero_division=0))
 
 
 def f1(predictions: Predictions) -> float:
     """Macro F1: the mean of the classes' F1."""
+    from sklearn import metrics as sk
+
     predicted = _predicted(predictions)
     return float(sk.f1_score(predictions.labels, predicted, average="macro", zero_division=0))
 
@@ -74,6 +85,9 @@ def auc(predictions: Predictions) -> float:
 
     nan if no class has both, that is if all test images are of one class.
     """
+    import numpy as np
+    from sklearn import metrics as sk
+
     present = np.unique(predictions.labels)
     if len(present) < 2:
         return float("nan")
@@ -83,6 +97,9 @@ def auc(predictions: Predictions) -> float:
 
 def mcc(predictions: Predictions) -> float:
     """Multi-class Matthews correlation coefficient; 0 if all labels or all predictions are of one class."""
+    import numpy as np
+    from sklearn import metrics as sk
+
     predicted = _predicted(predictions)
     if len(np.union1d(predictions.labels, predicted)) < 2:
         return 0.0  # scikit-learn's value, without its warning
@@ -94,6 +111,8 @@ def brier(predictions: Predictions) -> float:
 
     With two classes it is twice the score that looks at the positive class alone.
     """
+    import numpy as np
+
     p = predictions.probabilities
     truth = np.eye(p.shape[1])[predictions.labels]
     return float(((p - truth) ** 2).sum(axis=1).mean())
@@ -103,6 +122,8 @@ def ece(predictions: Predictions) -> float:
     """Expected calibration error (Guo et al. 2017): images are put into 15 equal bins of their top
     probability, (0, 1/15], (1/15, 2/15] ...; the result is the mean over images of the distance between
     accuracy and mean top probability in the image's bin."""
+    import numpy as np
+
     top = predictions.probabilities.max(axis=1)
     right = _predicted(predictions) == predictions.labels
     bins = np.clip(np.ceil(top * BINS).astype(int) - 1, 0, BINS - 1)
@@ -115,5 +136,80 @@ def log_loss(predictions: Predictions) -> float:
 
     Rows are scaled to sum to 1 exactly; a probability of 0 counts as the smallest double step, 2.2e-16.
     """
+    import numpy as np
+    from sklearn import metrics as sk
+
     p = predictions.probabilities / predictions.probabilities.sum(axis=1, keepdims=True)
     return float(sk.log_loss(predictions.labels, p, labels=np.arange(p.shape[1])))
+
+
+_PER_CLASS = "of the classes with test images or predictions"
+
+METRICS = (
+    Metric(
+        name="accuracy",
+        title="Accuracy",
+        about="share of images whose most probable class is right",
+        score=accuracy,
+    ),
+    Metric(
+        name="precision",
+        title="Precision",
+        about=f"macro precision: plain mean {_PER_CLASS}; 0/0 is 0",
+        score=precision,
+    ),
+    Metric(
+        name="recall", title="Recall", about=f"macro recall: plain mean {_PER_CLASS}; 0/0 is 0", score=recall
+    ),
+    Metric(name="f1", title="F1", about=f"macro F1: mean of the F1 {_PER_CLASS}", score=f1),
+    Metric(
+        name="f1_pr",
+        title="F1 (PR)",
+        about="harmonic mean of macro precision and macro recall; not the macro F1",
+        score=f1_pr,
+    ),
+    Metric(
+        name="auc",
+        title="AUC",
+        about="one-vs-rest area under the ROC curve, mean of classes with test images",
+        score=auc,
+    ),
+    Metric(
+        name="balanced_accuracy",
+        title="Bal. acc.",
+        about="mean recall of the classes with test images",
+        score=balanced_accuracy,
+        default=False,
+    ),
+    Metric(
+        name="mcc",
+        title="MCC",
+        about="multi-class Matthews correlation; 0 where undefined",
+        score=mcc,
+        default=False,
+    ),
+    Metric(
+        name="brier",
+        title="Brier",
+        about="mean squared distance to the one-hot label, summed over classes",
+        score=brier,
+        higher_is_better=False,
+        default=False,
+    ),
+    Metric(
+        name="ece",
+        title="ECE",
+        about="expected calibration error, 15 equal bins of the top probability",
+        score=ece,
+        higher_is_better=False,
+        default=False,
+    ),
+    Metric(
+        name="log_loss",
+        title="Log loss",
+        about="mean negative log probability of the true class, nats",
+        score=log_loss,
+        higher_is_better=False,
+        default=False,
+    ),
+)

@@ -11,25 +11,25 @@ share a GPU by turns unless NVIDIA's MPS runs (`nvidia-cuda-mps-control -d`), wh
 
 from __future__ import annotations
 
+import logging
+import logging.handlers
 import multiprocessing
 import signal
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import Any
 
-from bench import Outcome, Progress, Workplace
+from bench import Environment, Execute, Executor, Outcome, Progress, Report, Session, Unit
 
-Execute = Callable[[Any, Workplace, Callable[[Progress], None]], Outcome]
 Memory = tuple[int, int]  # bytes this process holds on the GPU, bytes free there
 
 INTERVAL = 0.2  # seconds between news of one worker
 STEADY = 8  # steps after which a unit holds the memory it will hold: ordinary steps, capture, replays
 SPARE = 1.2  # of the largest unit's memory that must be free before one more starts
 PATIENCE = 30.0  # seconds a worker has to write its checkpoint when interrupted
-NO_MEMORY = "OutOfMemoryError"
 
 
 @dataclass
@@ -38,7 +38,7 @@ class Worker:
 
     process: BaseProcess
     pipe: Connection
-    unit: Any = None
+    unit: Unit | None = None
     started: float = 0.0
     steps: int = 0
     memory: Memory | None = None
@@ -49,18 +49,17 @@ class Worker:
         return self.unit is None or self.steps >= STEADY
 
 
-def packed(
-    execute: Execute, units: list[Any], workplace: Workplace, report: Callable[[Progress], None]
-) -> Iterator[Outcome]:
-    """Execute up to `workplace.jobs` units at once; a unit starts after all it needs have ended."""
-    waiting, most = list(units), max(1, workplace.jobs)
+def packed(execute: Execute, units: Sequence[Unit], session: Session, report: Report) -> Iterator[Outcome]:
+    """Execute up to `environment.jobs` units at once; a unit starts after all it needs have ended."""
+    environment = session.environment
+    waiting, most = list(units), max(1, environment.jobs)
     workers: list[Worker] = []
     try:
         while waiting or any(w.unit is not None for w in workers):
             busy = [w for w in workers if w.unit is not None]
-            unit = _next(waiting, [w.unit for w in busy])
+            unit = _next(waiting, [w.unit for w in busy if w.unit is not None])
             if unit is not None and len(busy) < most and _room(busy):
-                _give(unit, execute, replace(workplace, shared=most > 1), workers)
+                _give(unit, execute, replace(environment, shared=most > 1), workers)
                 waiting.remove(unit)
                 continue
             for worker in _ready(busy):
@@ -68,8 +67,8 @@ def packed(
                 if outcome is None:
                     continue
                 # Not whether others may run now: two units can run out of memory in the same moment.
-                if worker.shared and outcome.status == "failed" and outcome.reason.startswith(NO_MEMORY):
-                    waiting.insert(0, outcome.spec)
+                if worker.shared and outcome.out_of_memory:
+                    waiting.insert(0, outcome.unit)
                     most = max(1, min(most, len(busy)) - 1)
                 else:
                     yield outcome
@@ -77,10 +76,10 @@ def packed(
         _dismiss(workers)
 
 
-def _next(waiting: list[Any], running: list[Any]) -> Any | None:
+def _next(waiting: list[Unit], running: list[Unit]) -> Unit | None:
     """The first unit that needs none of those that have not ended."""
-    unfinished = waiting + running
-    return next((u for u in waiting if not any(need in unfinished for need in u.needs)), None)
+    unfinished = {unit.key for unit in (*waiting, *running)}
+    return next((u for u in waiting if not any(need.key in unfinished for need in u.needs)), None)
 
 
 def _room(busy: list[Worker]) -> bool:
@@ -96,13 +95,13 @@ def _room(busy: list[Worker]) -> bool:
 # --- workers -----------------------------------------------------------------------------------------
 
 
-def _give(unit: Any, execute: Execute, workplace: Workplace, workers: list[Worker]) -> None:
+def _give(unit: Unit, execute: Execute, environment: Environment, workers: list[Worker]) -> None:
     worker = next((w for w in workers if w.unit is None), None) or _hire(workers)
     worker.unit, worker.started, worker.steps, worker.memory = unit, time.monotonic(), 0, None
-    worker.shared = workplace.shared
-    if workplace.device.startswith("cuda"):
+    worker.shared = environment.shared
+    if environment.device.startswith("cuda"):
         worker.memory = (0, 0)  # nothing starts beside it before it has told what it holds
-    worker.pipe.send((execute, unit, workplace))
+    worker.pipe.send((execute, unit, environment))
 
 
 def _hire(workers: list[Worker]) -> Worker:
@@ -121,7 +120,7 @@ def _ready(busy: list[Worker]) -> list[Worker]:
     return [w for w in busy if w.pipe in pipes]
 
 
-def _hear(worker: Worker, workers: list[Worker], report: Callable[[Progress], None]) -> Outcome | None:
+def _hear(worker: Worker, workers: list[Worker], report: Report) -> Outcome | None:
     """Take one message: pass news on, return an outcome. A process that died failed its unit."""
     try:
         message, memory = worker.pipe.recv()
@@ -132,8 +131,16 @@ def _hear(worker: Worker, workers: list[Worker], report: Callable[[Progress], No
         cause = (
             f"killed by signal {-code} (memory?)" if code is not None and code < 0 else f"exit code {code}"
         )
-        seconds = time.monotonic() - worker.started
-        return Outcome(worker.unit, "failed", f"its process ended before it did: {cause}", seconds)
+        assert worker.unit is not None  # only busy workers are heard
+        return Outcome(
+            unit=worker.unit,
+            status="failed",
+            reason=f"its process ended before it did: {cause}",
+            seconds=time.monotonic() - worker.started,
+        )
+    if isinstance(message, logging.LogRecord):
+        logging.getLogger(message.name).handle(message)
+        return None
     if isinstance(message, Progress):
         worker.steps = max(worker.steps, (message.epoch - 1) * message.total + message.done)
         worker.memory = memory or worker.memory
@@ -162,13 +169,17 @@ def _dismiss(workers: list[Worker]) -> None:
 def _serve(pipe: Connection) -> None:
     """Execute what comes through the pipe until it is closed."""
     signal.signal(signal.SIGTERM, _interrupt)
+    line = _Line(pipe)
+    _forward_logs(line)
+    session: Session | None = None
     try:
         while True:
-            execute, unit, workplace = pipe.recv()
-            news = _News(pipe, workplace.device)
-            outcome = execute(unit, workplace, news)
-            pipe.send((outcome, None))
-            _release(workplace.device)
+            execute, unit, environment = pipe.recv()
+            if session is None or session.environment != environment:
+                session = Session(environment)
+            outcome = execute(unit, session, _News(line, environment.device))
+            line.send(outcome)
+            _release(environment.device)
     except (KeyboardInterrupt, EOFError, BrokenPipeError):
         pass
 
@@ -177,21 +188,52 @@ def _interrupt(signum: int, frame: object) -> None:
     raise KeyboardInterrupt
 
 
+class _Line:
+    """The way back to the process that hired this one; threads take turns."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self.pipe = pipe
+        self.lock = threading.Lock()
+
+    def send(self, message: Outcome | Progress | logging.LogRecord, memory: Memory | None = None) -> None:
+        with self.lock:
+            self.pipe.send((message, memory))
+
+
+class _LogForwarder(logging.handlers.QueueHandler):
+    """Sends log records to the other process: written here, they would tear its progress bars."""
+
+    def __init__(self, line: _Line) -> None:
+        super().__init__(line)  # type: ignore[arg-type]  # not a queue, and `enqueue` knows
+        self.line = line
+
+    def enqueue(self, record: logging.LogRecord) -> None:
+        self.line.send(record)
+
+
+def _forward_logs(line: _Line) -> None:
+    logging.captureWarnings(True)
+    for name in ("bench", "py.warnings"):
+        logger = logging.getLogger(name)
+        logger.handlers = [_LogForwarder(line)]
+        logger.propagate = False
+
+
 class _News:
     """Sends progress on, not too often, with the memory of the GPU."""
 
-    def __init__(self, pipe: Connection, device: str) -> None:
-        self.pipe = pipe
+    def __init__(self, line: _Line, device: str) -> None:
+        self.line = line
         self.device = device
-        self.said = 0.0
+        self.sent = 0.0
 
     def __call__(self, news: Progress) -> None:
         now = time.monotonic()
-        if now - self.said < INTERVAL and news.done < news.total:
+        if now - self.sent < INTERVAL and news.done < news.total:
             return
-        self.said = now
+        self.sent = now
         try:
-            self.pipe.send((news, _memory(self.device)))
+            self.line.send(news, _memory(self.device))
         except OSError:  # nobody is left to work for; not a failure of the unit
             raise KeyboardInterrupt from None
 
@@ -212,3 +254,12 @@ def _release(device: str) -> None:
 
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
+
+
+PACKED = Executor(
+    name="packed",
+    about="--jobs units at once, each in a process of its own",
+    map=packed,
+    default=True,
+    parallel=True,
+)

@@ -1,23 +1,20 @@
-"""Renderings of the comparison table as text: markdown, LaTeX, CSV, JSON; `terminal` has the coloured one."""
+"""Renderings of comparison tables: markdown, LaTeX, CSV, JSON; `terminal` has the one for the screen."""
 
 from __future__ import annotations
 
-import csv as csv_
+import csv
 import dataclasses
 import io
-import json as json_
+import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from bench import Row, Table
-from bench_standard import cells, terminal
-
-rich = terminal.render
+from bench import Reporter, Row, Table, cells
 
 
-def markdown(tables: list[Table]) -> str:
+def as_markdown(tables: Sequence[Table]) -> str:
     """Pipe tables, as GitHub and pandoc read them."""
     return "\n\n".join(_markdown(table) for table in tables) + "\n"
 
@@ -36,8 +33,8 @@ def _markdown_escape(text: str) -> str:
     return re.sub(r"([\\|*_<>\[\]])", r"\\\1", " ".join(text.split()))
 
 
-def latex(tables: list[Table]) -> str:
-    """One table environment a table; needs the package booktabs."""
+def as_latex(tables: Sequence[Table]) -> str:
+    """One table environment per table; needs the package booktabs."""
     return "\n\n".join(["% needs \\usepackage{booktabs}", *map(_latex, tables)]) + "\n"
 
 
@@ -88,10 +85,10 @@ def _rows(table: Table, escape: Callable[[str], str], bold: str, both: str) -> l
     winners = cells.best(table)
 
     def value(row: Row, name: str) -> str:
-        found = row.values.get(name)
-        text = escape(cells.mean(found))
+        estimate = row.values.get(name)
+        text = escape(cells.mean(estimate))
         text = bold.format(text) if cells.is_best(row, name, winners) else text
-        spread = cells.spread(found)
+        spread = cells.spread(estimate)
         return both.format(text, spread) if spread else text
 
     return [
@@ -105,14 +102,14 @@ def _rows(table: Table, escape: Callable[[str], str], bold: str, both: str) -> l
     ]
 
 
-def csv(tables: list[Table]) -> str:
-    """One line a row of any table; fractions in full precision, empty where there is no number. The footer,
+def as_csv(tables: Sequence[Table]) -> str:
+    """One line per row of any table; fractions in full precision, empty where there is no number. The footer,
     which says what the numbers are not, is on every line: lines are read without the table around them."""
     names = list(dict.fromkeys(column.name for table in tables for column in table.columns))
     text = io.StringIO()
     heads = ["dataset", "protocol", "kind", "model", "method", "rounds_done", "rounds_asked"]
     measures = [f"{name}_{part}" for name in names for part in ("mean", "sd")]
-    writer = csv_.writer(text, lineterminator="\n")
+    writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*heads, "gmacs", "mparams", *measures, "note", "footer"])
     for table in tables:
         for row in table.rows:
@@ -128,9 +125,9 @@ def csv(tables: list[Table]) -> str:
     return text.getvalue()
 
 
-def json(tables: list[Table]) -> str:
+def as_json(tables: Sequence[Table]) -> str:
     """All that the tables hold; null where a metric is not defined."""
-    return json_.dumps(_plain([dataclasses.asdict(table) for table in tables]), indent=2) + "\n"
+    return json.dumps(_plain([dataclasses.asdict(table) for table in tables]), indent=2) + "\n"
 
 
 def _plain(value: Any) -> Any:
@@ -139,3 +136,26 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_plain(inner) for inner in value]
     return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def as_screen(tables: Sequence[Table]) -> str:
+    """For the terminal, as wide as it is."""
+    from bench_standard.terminal import render  # rich's tables take a tenth of a second to import
+
+    return render(tables)
+
+
+REPORTERS = (
+    Reporter(
+        name="rich",
+        about="for the terminal, as wide as it is; the best value of a column stands out",
+        render=as_screen,
+        default=True,
+    ),
+    Reporter(name="markdown", about="pipe tables, the best value of a column bold", render=as_markdown),
+    Reporter(name="latex", about="booktabs tables, the best value of a column bold", render=as_latex),
+    Reporter(
+        name="csv", about="one flat table of all rows, means and deviations in full precision", render=as_csv
+    ),
+    Reporter(name="json", about="all that a table holds, in full precision", render=as_json),
+)

@@ -11,14 +11,13 @@ from rich.measure import Measurement
 from rich.table import Table as Grid
 from rich.text import Text
 
-from bench import Row, Table
-from bench_standard import cells
+from bench import Row, Table, cells
 
 UNLIMITED = 100_000
 NOT_A_TERMINAL = 160  # columns, where neither a terminal nor COLUMNS says how wide
 
 
-def render(tables: list[Table]) -> str:
+def render(tables: Sequence[Table]) -> str:
     """Text, with colours if standard output is a terminal.
 
     Where a row does not fit in a line, deviations go below means; where that is still too wide, the

@@ -19,7 +19,7 @@ def objective(encoder: Encoder, params: NoiseParams, context: Context) -> nn.Mod
     return Reconstruction(encoder, context, params, EntropyNoise(params, context, guided=True))
 
 
-OFFER = Strategy(
+STRATEGY = Strategy(
     name="egmae",
     revision=2,  # noise is drawn in another order
     about="entropy-guided MAE: Gaussian noise per patch, variance = the patch's Shannon entropy",

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from bench.engine.device import any_order
+from bench import any_order
 
 Colour = Literal["luma", "channels", "joint"]
 LEVELS = 256

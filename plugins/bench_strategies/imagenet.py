@@ -92,7 +92,7 @@ def _from_file(params: ImagenetParams, setting: str) -> Weights:
             f"{path} has changed since the study was planned: sha256 {found}, not "
             f"{params.weights_sha256 or 'recorded'}; restore it, or plan again to use the new one"
         )
-    return Weights(read(path), f"file {path.name}, sha256 {found}")
+    return Weights(state=read(path), source=f"file {path.name}, sha256 {found}")
 
 
 def _sha256(path: Path) -> str:
@@ -179,7 +179,7 @@ def _few(names: list[str]) -> str:
     return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
-OFFER = Strategy(
+STRATEGY = Strategy(
     name="imagenet",
     about="ImageNet weights: the model's own, or a file",
     params=ImagenetParams,

@@ -19,7 +19,7 @@ def objective(encoder: Encoder, params: MaskParams, context: Context) -> nn.Modu
     return Reconstruction(encoder, context, params, PatchMask(params))
 
 
-OFFER = Strategy(
+STRATEGY = Strategy(
     name="mae",
     about="plain MAE: 60 % of 32x32 patches replaced by a learnt token, loss on those",
     params=MaskParams,

@@ -19,7 +19,7 @@ def objective(encoder: Encoder, params: NoiseParams, context: Context) -> nn.Mod
     return Reconstruction(encoder, context, params, EntropyNoise(params, context, guided=False))
 
 
-OFFER = Strategy(
+STRATEGY = Strategy(
     name="noise",
     revision=2,  # noise is drawn in another order
     about="control of egmae: the same mean noise variance, not guided by entropy",

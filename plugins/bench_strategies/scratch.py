@@ -15,7 +15,7 @@ def initialize(net: nn.Module, model: Model, model_params: object, params: NoPar
     return "random initialisation"
 
 
-OFFER = Strategy(
+STRATEGY = Strategy(
     name="scratch",
     about="random initialisation, no pretraining",
     initialize=initialize,

@@ -1,4 +1,4 @@
-"""`bench data audit`: duplicates, contradicting labels, torn groups, give-aways."""
+"""`bench data audit`: duplicates, label conflicts, leaking groups, shortcuts."""
 
 from __future__ import annotations
 
@@ -8,32 +8,24 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from bench.cli.options import (
-    DataOption,
-    DatasetArgument,
-    DeviceOption,
-    ResultsOption,
-    SetDatasetOption,
-    ThreadsOption,
-    make_console,
-    make_workplace,
-    say,
-    warn_of_problems,
-)
+from bench.cli.options import DatasetArgument, EnvironmentOptions, SetDatasetOption, dataset_of, with_options
+from bench.cli.screen import installed_components, make_console, say
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from bench.data.audit import Audit, Duplicate
-    from bench.data.images import Images
+    from bench.data.audit.audit import Audit, Duplicate
+    from bench.data.images.images import Images
 
 LISTED = 12  # pairs in the terminal
 PICTURED = 24  # pairs in the picture
 SHORT = 160  # short side of the pictured images, pixels
 
 
+@with_options
 def audit(
     name: DatasetArgument,
+    where: EnvironmentOptions,
     distance: Annotated[
         int | None,
         typer.Option(
@@ -52,37 +44,32 @@ def audit(
         typer.Option(help="Where to draw the worst pairs (.png) [default: beside the audit]."),
     ] = None,
     set_: SetDatasetOption = None,
-    data: DataOption = None,
-    results: ResultsOption = Path("results"),
-    device: DeviceOption = "",
-    threads: ThreadsOption = 0,
 ) -> None:
-    """Look for duplicates, duplicates of another label, torn groups, and borders that give the class away.
+    """Look for duplicates, duplicates of another label, leaking groups, and borders that tell the class.
 
     `bench run` does the same with the protocol's settings; its default split keeps duplicates together.
 
     Example: bench data audit busi --picture pairs.png
     """
     from bench.cli.progress import display
-    from bench.data.audit import path_of
-    from bench.plugins import catalog
-    from bench.spec import AuditSettings, parse
-    from bench.study import dataset_ref
-    from bench.workbench import audited
+    from bench.data.audit.audit import path_of
+    from bench.execution.session import Session
+    from bench.parsing import parse
+    from bench.study.protocol import AuditSettings
 
-    warn_of_problems(catalog())
+    registry = installed_components()
     given = {"distance": distance, "similarity": similarity, "embed": embed or None}
     settings = parse(AuditSettings, {k: v for k, v in given.items() if v is not None}, "audit")
-    workplace = make_workplace(data, results, device, threads)
+    session = Session(where.environment(), registry)
     console = make_console()
     with display(console, 0) as shown:
-        ref = dataset_ref(name, catalog(), set_ or ())
-        images, made = audited(ref, settings, workplace, shown.report, (SHORT,))
-    pairs = _ranked(made, images)
-    _print_counts(made, images, console)
-    _print_parts(made, images, console)
+        ref = dataset_of(name, set_, registry)
+        images, audited = session.audited(ref, settings, (SHORT,), shown.report)
+    pairs = _ranked(audited, images)
+    _print_counts(audited, images, console)
+    _print_parts(audited, images, console)
     _print_pairs(pairs, images, console)
-    path = path_of(results, made)
+    path = path_of(session.environment.results, audited)
     say(console, f"written: {path}")
     if pairs:
         target = picture or path.with_suffix(".png")
@@ -98,10 +85,10 @@ class _Pair(NamedTuple):
     found: Duplicate
 
 
-def _ranked(made: Audit, images: Images) -> list[_Pair]:
+def _ranked(audited: Audit, images: Images) -> list[_Pair]:
     """Across classes first, then across groups, then the most alike."""
     place = {name: i for i, name in enumerate(images.ids)}
-    pairs = [_Pair(place[d.first], place[d.second], d) for d in made.duplicates]
+    pairs = [_Pair(place[d.first], place[d.second], d) for d in audited.duplicates]
 
     def rank(pair: _Pair) -> tuple[bool, bool, float, str]:
         same_class = bool(images.labels[pair.first] == images.labels[pair.second])
@@ -111,31 +98,31 @@ def _ranked(made: Audit, images: Images) -> list[_Pair]:
     return sorted(pairs, key=rank)
 
 
-def _print_counts(made: Audit, images: Images, console: Console) -> None:
-    from rich.table import Table
+def _print_counts(audited: Audit, images: Images, console: Console) -> None:
+    from rich.table import Table as Grid
 
-    from bench.data.audit import counts
+    from bench.data.audit.audit import counts
 
-    table = Table(title=f"{made.dataset}: audit {made.hash[:8]}", title_justify="left", box=None)
-    table.show_header = False
-    table.add_column()
-    table.add_column(justify="right")
-    for what, count in counts(made, images).items():
-        table.add_row(what, str(count))
-    console.print(table)
-    for probe in made.probes:
+    grid = Grid(title=f"{audited.dataset}: audit {audited.hash[:8]}", title_justify="left", box=None)
+    grid.show_header = False
+    grid.add_column()
+    grid.add_column(justify="right")
+    for what, count in counts(audited, images).items():
+        grid.add_row(what, str(count))
+    console.print(grid)
+    for probe in audited.probes:
         text = f"{probe.text}; balanced {probe.balanced:.3f}, {probe.images} images"
         console.print(text, markup=False, style="bold red" if probe.beats else None)
-    for note in made.notes:
+    for note in audited.notes:
         console.print(f"note: {note}", markup=False)
 
 
-def _print_parts(made: Audit, images: Images, console: Console) -> None:
+def _print_parts(audited: Audit, images: Images, console: Console) -> None:
     """What the split that comes with the data set leaks, if it has one."""
-    from bench.data.audit import judge
+    from bench.data.audit.verdict import judge
 
     if all(images.parts):
-        verdict = judge(made, images, images.parts)
+        verdict = judge(audited, images, images.parts)
         console.print(
             f"the split that comes with it: {verdict.text}",
             markup=False,
@@ -146,26 +133,26 @@ def _print_parts(made: Audit, images: Images, console: Console) -> None:
 
 
 def _print_pairs(pairs: Sequence[_Pair], images: Images, console: Console) -> None:
-    from rich.table import Table
+    from rich.table import Table as Grid
     from rich.text import Text
 
     if not pairs:
         return
     left = f" (and {len(pairs) - LISTED} more)" if len(pairs) > LISTED else ""
-    table = Table(title=f"worst pairs{left}", title_justify="left")
+    grid = Grid(title=f"worst pairs{left}", title_justify="left")
     for head in ("image", "label", "is also", "label", "alike", "bits"):
-        table.add_column(head, justify="right" if head in ("alike", "bits") else "left", overflow="fold")
+        grid.add_column(head, justify="right" if head in ("alike", "bits") else "left", overflow="fold")
     for pair in pairs[:LISTED]:
         labels = [images.classes[images.labels[i]] for i in pair[:2]]
         style = "" if labels[0] == labels[1] else "red"
         alike = "equal" if pair.found.exact else f"{pair.found.similarity:.2f}"
         cells = (pair.found.first, labels[0], pair.found.second, labels[1], alike, str(pair.found.bits))
-        table.add_row(*map(Text, cells), style=style)
-    console.print(table)
+        grid.add_row(*map(Text, cells), style=style)
+    console.print(grid)
 
 
 def _draw(pairs: Sequence[_Pair], images: Images, target: Path) -> None:
-    from bench.data.picture import Couple, Side, draw
+    from bench.data.audit.picture import Couple, Side, draw
     from bench.errors import StoreError
 
     view = images.view(SHORT)

@@ -12,17 +12,15 @@ from bench.cli.options import (
     DataOption,
     DatasetArgument,
     SetDatasetOption,
-    default_data_root,
-    make_console,
-    read_dataset,
-    say,
-    warn_of_problems,
+    data_root,
+    dataset_of,
 )
+from bench.cli.screen import installed_components, make_console, say
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from bench.data.fetch import Job
+    from bench.data.fetch.fetch import FetchTask
 
 
 def fetch(
@@ -38,121 +36,121 @@ def fetch(
 
     Example: bench data fetch busi
     """
-    from bench.data.fetch import carry_out, plan
-    from bench.plugins import catalog
+    from bench.data.fetch.fetch import carry_out, plan
 
-    warn_of_problems(catalog())
-    dataset, params = read_dataset(name, set_)
-    root = data if data is not None else default_data_root()
+    registry = installed_components()
+    ref = dataset_of(name, set_, registry)
+    dataset, params = registry.datasets.get(ref.name), registry.datasets.params(ref)
+    root = data_root(data)
     console = make_console()
-    job = plan(dataset, params, root)
-    if job.complete:
-        _conclude(job, console, "is already")
+    task = plan(dataset, params, root)
+    if task.complete:
+        _conclude(task, console, "is already")
         return
-    _describe(job, console)
-    _agree(job, yes, console)
+    _describe(task, console)
+    _agree(task, yes, console)
     try:
         from bench.cli.progress import display
 
         with display(console, 0) as shown:
-            notes = carry_out(job, shown.report, keep=keep_archives)
+            notes = carry_out(task, shown.report, keep=keep_archives)
     except KeyboardInterrupt:
         typer.echo("interrupted; what has arrived is kept. Run the same command again to go on.", err=True)
         raise typer.Exit(INTERRUPTED) from None
     for note in notes:
         say(console, f"note: {note}")
-    _conclude(job, console, "is now")
+    _conclude(task, console, "is now")
 
 
-def _describe(job: Job, console: Console) -> None:
+def _describe(task: FetchTask, console: Console) -> None:
     """What would come from where, under which terms, and where it would go."""
-    from rich.table import Table
+    from rich.table import Table as Grid
     from rich.text import Text
 
-    dataset = job.dataset
+    dataset = task.dataset
     console.print(Text(f"{dataset.name}: {dataset.about}", style="bold"))
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    table.add_column(style="dim")
-    table.add_column(overflow="fold")
+    grid = Grid(box=None, show_header=False, padding=(0, 2, 0, 0))
+    grid.add_column(style="dim")
+    grid.add_column(overflow="fold")
     facts = {"licence": dataset.licence or "not stated", "cite": dataset.citation, "home": dataset.home}
     for title, text in facts.items():
         if text:
-            table.add_row(title, Text(text))
-    for i, archive in enumerate(job.pending):
-        table.add_row("" if i else "download", Text(_source(job, i)))
+            grid.add_row(title, Text(text))
+    for i, archive in enumerate(task.pending):
+        grid.add_row("" if i else "download", Text(_source(task, i)))
         for mirror in archive.urls[1:]:
-            table.add_row("", Text(f"  or {mirror}"))
-    if not job.archives:
-        table.add_row("download", Text("by the client of its publisher"))
-    table.add_row("to", Text(str(job.folder)))
-    console.print(table)
-    if job.found is not None:
-        say(console, f"note: {_differing(job)}")
+            grid.add_row("", Text(f"  or {mirror}"))
+    if not task.archives:
+        grid.add_row("download", Text("by the client of its publisher"))
+    grid.add_row("to", Text(str(task.folder)))
+    console.print(grid)
+    if task.found is not None:
+        say(console, f"note: {_differing(task)}")
 
 
-def _source(job: Job, i: int) -> str:
+def _source(task: FetchTask, i: int) -> str:
     from rich.filesize import decimal
 
-    from bench.data.download import part_of
+    from bench.data.fetch.download import part_of
 
-    archive = job.pending[i]
-    target = job.folder / archive.name
+    archive = task.pending[i]
+    target = task.folder / archive.name
     if target.is_file():
         return f"{archive.name}  (is there already)"
     size = f"  {decimal(archive.size)}" if archive.size else ""
     if part_of(target).is_file():
         size += f"  ({decimal(part_of(target).stat().st_size)} have arrived)"
-    return f"{archive.name}{size}  {archive.urls[0] if archive.urls else job.dataset.home}"
+    return f"{archive.name}{size}  {archive.urls[0] if archive.urls else task.dataset.home}"
 
 
-def _agree(job: Job, yes: bool, console: Console) -> None:
+def _agree(task: FetchTask, yes: bool, console: Console) -> None:
     """Consent to the licence, unless it was given before. Raises ConfigError where nobody can be asked."""
-    from bench.data.fetch import has_consent, record_consent
+    from bench.data.fetch.fetch import has_consent, record_consent
     from bench.errors import ConfigError
 
-    if has_consent(job):
+    if has_consent(task):
         return
     if yes:
-        record_consent(job, "--yes")
+        record_consent(task, "--yes")
         return
     if not sys.stdin.isatty():
         raise ConfigError(
-            f"{job.dataset.name}: nobody can be asked here whether they agree to the licence; read it above "
+            f"{task.dataset.name}: nobody can be asked here whether they agree to the licence; read it above "
             "and give --yes"
         )
     if not typer.confirm("Do you agree to the licence, and to cite the authors?"):
         console.print("nothing was fetched")
         raise typer.Exit(1)
-    record_consent(job, "asked")
+    record_consent(task, "asked")
 
 
-def _conclude(job: Job, console: Console, verb: str) -> None:
+def _conclude(task: FetchTask, console: Console, verb: str) -> None:
     """Where it lies and how much of it; raises the index's own error if it finds nothing."""
-    from bench.data.fetch import differences, where
+    from bench.data.fetch.fetch import differences, where
 
-    index = job.dataset.index(job.root, job.params)
+    index = task.dataset.index(task.root, task.params)
     version = f", {index.version}" if index.version else ""
     say(
         console,
-        f"{job.dataset.name} {verb} in {where(index, job.root)}: {len(index.samples)} images of "
+        f"{task.dataset.name} {verb} in {where(index, task.root)}: {len(index.samples)} images of "
         f"{len(index.classes)} classes{version}",
     )
     for note in index.notes:
         say(console, f"note: {note}")
-    if differences(index, job.dataset):
+    if differences(index, task.dataset):
         say(
             console,
-            f"note: these are not the counts expected; `bench data verify {job.dataset.name}` shows where "
+            f"note: these are not the counts expected; `bench data verify {task.dataset.name}` shows where "
             "they differ",
         )
 
 
-def _differing(job: Job) -> str:
-    from bench.data.fetch import differences, where
+def _differing(task: FetchTask) -> str:
+    from bench.data.fetch.fetch import differences, where
 
-    assert job.found is not None
-    place = where(job.found, job.root)
-    if counts := differences(job.found, job.dataset):
+    assert task.found is not None
+    place = where(task.found, task.root)
+    if counts := differences(task.found, task.dataset):
         listed = ", ".join(f"{name} {found} of {wanted}" for name, (found, wanted) in counts.items())
         return f"{place} holds images already, but not as many as expected ({listed})"
     return f"{place} holds images already; what is missing of the download is fetched again"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,15 +18,14 @@ from bench.cli.options import (
     SplitOption,
     StrictOption,
     ThreadsOption,
-    make_console,
-    make_workplace,
-    manifests,
-    say,
-    warn_of_problems,
+    assignments,
 )
+from bench.cli.screen import installed_components, make_console, say
 
 if TYPE_CHECKING:
-    from bench.study import Study
+    from bench.registry import Registry
+    from bench.study.config import Assignment
+    from bench.study.study import Study
 
 
 def split(
@@ -49,41 +49,44 @@ def split(
 
     Example: bench data split busi --rounds 5 -o busi_splits
     """
-    from bench.cli.plan import print_counts
+    from bench.api import local_environment
+    from bench.cli.plans import print_counts
     from bench.cli.progress import display
-    from bench.data.splits import path_of
-    from bench.plugins import catalog
-    from bench.workbench import prepare_data
+    from bench.data.splits.manifest import path_of
+    from bench.execution.plan import freeze_splits
+    from bench.execution.session import Session
 
-    warn_of_problems(catalog())
-    study = _study(name, protocol, rounds, set_)
-    workplace = make_workplace(data, results, "cpu", threads)
+    registry = installed_components()
+    study = _study(name, protocol, assignments(set_, rounds), registry)
+    environment = local_environment(data, results, device="cpu", threads=threads)
     console = make_console()
     with display(console, 0) as shown:
-        found = prepare_data(study, workplace, shown.report, given=manifests(split), strict=strict)
-    print_counts(study.datasets[0], found, console)
-    for made in found.values():
-        verdict = f"{made.verdict.text} (audit {made.verdict.audit[:8]})" if made.verdict else "not audited"
-        say(console, f"round {made.round}  {verdict}")
-        path = path_of(results, made)
+        splits = freeze_splits(
+            study, Session(environment, registry), shown.report, manifests=split or (), strict=strict
+        )
+    print_counts(study.datasets[0], splits, console)
+    for frozen in splits.values():
+        verdict = frozen.verdict
+        text = f"{verdict.text} (audit {verdict.audit[:8]})" if verdict else "not audited"
+        say(console, f"round {frozen.round}  {text}")
+        path = path_of(environment.results, frozen)
         if output is not None:
-            path = _copy(path, output / f"{name}.r{made.round}.json")
+            path = _copy(path, output / f"{name}.r{frozen.round}.json")
         say(console, f"  written: {path}")
 
 
 def _copy(path: Path, target: Path) -> Path:
-    from bench.store import replace_text
+    from bench.files import write_result
 
-    replace_text(target, path.read_text(encoding="utf-8"))
+    write_result(target, path.read_text(encoding="utf-8"))
     return target
 
 
-def _study(name: str, protocol: str, rounds: int | None, assignments: list[str] | None) -> Study:
+def _study(name: str, protocol: str, changes: Sequence[Assignment], registry: Registry) -> Study:
     """A study of this data set alone; what it would train does not matter here."""
-    from bench.plugins import catalog
-    from bench.study import StudyFile, make_study
+    from bench.study.config import DEFAULT_PROTOCOL, StudyConfig
+    from bench.study.study import make_study
 
-    strategies = tuple(catalog().names("strategies")[:1])
-    file = StudyFile(datasets=(name,), strategies=strategies, base=protocol or "paper")
-    extra = [f"protocol.rounds={rounds}"] if rounds is not None else []
-    return make_study(file, catalog(), [*(assignments or ()), *extra])
+    strategies = tuple(registry.strategies.names()[:1])
+    config = StudyConfig(datasets=(name,), strategies=strategies, base=protocol or DEFAULT_PROTOCOL)
+    return make_study(config, registry, changes)

@@ -11,17 +11,15 @@ from bench.cli.options import (
     DatasetArgument,
     SetDatasetOption,
     ThreadsOption,
-    default_data_root,
-    make_console,
-    read_dataset,
-    say,
-    warn_of_problems,
+    data_root,
+    dataset_of,
 )
+from bench.cli.screen import installed_components, make_console, say
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from bench.data.verify import Verdict
+    from bench.data.fetch.verify import Verification
 
 
 def verify(
@@ -35,62 +33,62 @@ def verify(
     Example: bench data verify busi
     """
     from bench.cli.progress import display
-    from bench.data.fetch import where
-    from bench.data.verify import verify as examine
-    from bench.plugins import catalog
-    from bench.provenance import usable_cores
+    from bench.data.fetch.fetch import where
+    from bench.data.fetch.verify import verify as examine
+    from bench.execution.provenance import usable_cores
 
-    warn_of_problems(catalog())
-    dataset, params = read_dataset(name, set_)
-    root = data if data is not None else default_data_root()
+    registry = installed_components()
+    ref = dataset_of(name, set_, registry)
+    dataset, params = registry.datasets.get(ref.name), registry.datasets.params(ref)
+    root = data_root(data)
     console = make_console()
     with display(console, 0) as shown:
-        verdict = examine(dataset, params, root, threads or usable_cores(), shown.report)
-    version = verdict.index.version
-    place = where(verdict.index, root)
+        verification = examine(dataset, params, root, threads or usable_cores(), shown.report)
+    version = verification.index.version
+    place = where(verification.index, root)
     say(console, f"{name}{f', {version},' if version else ''} in {place}")
-    _print_counts(verdict, console)
-    _print_details(verdict, console)
-    if not verdict.problems:
-        say(console, f"{name} is whole: {len(verdict.index.samples)} images, all of them readable")
+    _print_counts(verification, console)
+    _print_details(verification, console)
+    if not verification.problems:
+        say(console, f"{name} is whole: {len(verification.index.samples)} images, all of them readable")
         return
     fetchable = bool(dataset.archives(params)) or dataset.download is not None
     remedy = (
         f"move the faulty files away and run `bench data fetch {name}`" if fetchable else dataset.fetch
     ) or "replace the faulty files"
-    say(console, f"{name} is not as it should be: {', '.join(verdict.problems)}; {remedy}")
+    say(console, f"{name} is not as it should be: {', '.join(verification.problems)}; {remedy}")
     raise typer.Exit(1)
 
 
-def _print_counts(verdict: Verdict, console: Console) -> None:
-    from rich.table import Table
+def _print_counts(verification: Verification, console: Console) -> None:
+    from rich.table import Table as Grid
     from rich.text import Text
 
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    table.add_column("class")
-    columns = ["images", "expected", ""] if verdict.expected else ["images"]
+    grid = Grid(box=None, padding=(0, 2, 0, 0))
+    grid.add_column("class")
+    columns = ["images", "expected", ""] if verification.expected else ["images"]
     for title in columns:
-        table.add_column(title, justify="right")
-    names = list(dict.fromkeys([*verdict.counts, *verdict.expected]))
-    rows = [(name, verdict.counts.get(name, 0), verdict.expected.get(name, 0)) for name in names]
+        grid.add_column(title, justify="right")
+    names = list(dict.fromkeys([*verification.counts, *verification.expected]))
+    rows = [(name, verification.counts.get(name, 0), verification.expected.get(name, 0)) for name in names]
     rows.append(("all", sum(row[1] for row in rows), sum(row[2] for row in rows)))
     for name, found, wanted in rows:
         difference = f"{found - wanted:+d}" if found != wanted else ""
-        table.add_row(*map(Text, [name, str(found), str(wanted), difference][: len(columns) + 1]))
-    console.print(table)
+        grid.add_row(*map(Text, [name, str(found), str(wanted), difference][: len(columns) + 1]))
+    console.print(grid)
 
 
-def _print_details(verdict: Verdict, console: Console) -> None:
-    for note in verdict.index.notes:
+def _print_details(verification: Verification, console: Console) -> None:
+    for note in verification.index.notes:
         say(console, f"note: {note}")
     for title, faults in (
-        ("unreadable", verdict.unreadable),
-        ("gone or cut short", verdict.missing),
-        ("fault", verdict.faults),
+        ("unreadable", verification.unreadable),
+        ("gone or cut short", verification.missing),
+        ("fault", verification.faults),
     ):
         for fault in faults:
             say(console, f"{title}: {fault}")
-    for name, fault in verdict.archives.items():
+    for name, fault in verification.archives.items():
         say(console, f"{name}: {fault or 'checksum as recorded'}")
-    if not verdict.expected:
+    if not verification.expected:
         say(console, "note: nobody says how many images there should be")

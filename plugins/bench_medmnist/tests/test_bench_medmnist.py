@@ -14,7 +14,7 @@ from typing import Any, get_args, get_type_hints
 import numpy as np
 import pytest
 from bench_medmnist.offers import PARTS, ChestParams, Params, archives, index
-from bench_medmnist.sources import SOURCES, Source
+from bench_medmnist.sources import SOURCES, MedMNISTSet
 
 import bench_medmnist
 from bench import DataError, DataNotFound, Dataset, Index
@@ -25,7 +25,7 @@ BREAST, CHEST = BY_NAME["breastmnist"], BY_NAME["chestmnist"]
 OFFERS = bench_medmnist.register_datasets()
 
 
-def arrays(source: Source, size: int = 28, *, colour: bool = False) -> dict[str, Any]:
+def arrays(source: MedMNISTSet, size: int = 28, *, colour: bool = False) -> dict[str, Any]:
     """Two random images of every class (or finding) in train, one in val and test."""
     rng = np.random.default_rng(0)
     made: dict[str, Any] = {}
@@ -47,7 +47,7 @@ def saved(path: Path, made: dict[str, Any]) -> Path:
     return path
 
 
-def read(root: Path, source: Source = BREAST, params: Params = Params(28)) -> Index:  # noqa: B008
+def read(root: Path, source: MedMNISTSet = BREAST, params: Params = Params(28)) -> Index:  # noqa: B008
     return index(source, root, params)
 
 
@@ -159,7 +159,7 @@ def test_the_table_is_that_of_the_package(info: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.name)
-def test_archives_are_those_of_the_package(source: Source, info: dict[str, Any]) -> None:
+def test_archives_are_those_of_the_package(source: MedMNISTSet, info: dict[str, Any]) -> None:
     for size, suffix in ((28, ""), (64, "_64"), (128, "_128"), (224, "_224")):
         (archive,) = archives(source, Params(size))  # type: ignore[arg-type]
         assert archive.urls == (info[source.name][f"url{suffix}"],)

@@ -32,8 +32,8 @@ def stripes(root: Path, params: StripesParams) -> Index:
         for i in range(params.images):
             image = np.tile(np.arange(40) // 4 % 2 * 90.0, (40, 1)) + rng.integers(0, 120, (40, 40))
             array = (image if label == "vertical" else image.T).astype(np.uint8)
-            samples.append(Sample(f"{label}-{i}", label, group=f"{label}-{i // 2}", array=array))
-    return Index(("horizontal", "vertical"), tuple(samples))
+            samples.append(Sample(id=f"{label}-{i}", label=label, group=f"{label}-{i // 2}", array=array))
+    return Index(classes=("horizontal", "vertical"), samples=tuple(samples))
 
 
 @dataclass(frozen=True)

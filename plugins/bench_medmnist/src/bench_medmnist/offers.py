@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from bench import Archive, DataError, DataNotFound, Dataset, Index, Sample
-from bench_medmnist.sources import Source
+from bench_medmnist.sources import MedMNISTSet
 
 if TYPE_CHECKING:
     import numpy as np
@@ -58,8 +58,8 @@ class ChestParams(Params):
     ] = "any"
 
 
-def offer(source: Source) -> Dataset:
-    """The offer of one set; cheap to make."""
+def offer(source: MedMNISTSet) -> Dataset[Any]:
+    """The component of one set; cheap to make."""
     return Dataset(
         name=source.name,
         about=f"MedMNIST+: {source.about}, {sum(source.parts):,} images",
@@ -77,21 +77,21 @@ def offer(source: Source) -> Dataset:
     )
 
 
-def file_name(source: Source, size: int) -> str:
+def file_name(source: MedMNISTSet, size: int) -> str:
     return f"{source.name}.npz" if size == 28 else f"{source.name}_{size}.npz"
 
 
-def archives(source: Source, params: Params) -> tuple[Archive, ...]:
+def archives(source: MedMNISTSet, params: Params) -> tuple[Archive, ...]:
     """The file of the asked size, with the address and md5 that the package `medmnist` states."""
     from medmnist.info import INFO
 
     suffix = "" if params.size == 28 else f"_{params.size}"
     about = INFO[source.name]
     urls, checksum = (about[f"url{suffix}"],), f"md5:{about[f'MD5{suffix}']}"
-    return (Archive(file_name(source, params.size), urls, checksum, unpack=None),)
+    return (Archive(name=file_name(source, params.size), urls=urls, checksum=checksum, unpack=None),)
 
 
-def index(source: Source, root: Path, params: Params) -> Index:
+def index(source: MedMNISTSet, root: Path, params: Params) -> Index:
     """All images, as rows of memory maps. Unpacks the npz beside itself the first time.
 
     Raises DataNotFound if the file of this size is not there, DataError if it does not hold what it should.
@@ -116,14 +116,14 @@ def index(source: Source, root: Path, params: Params) -> Index:
     )
 
 
-def classes_of(source: Source, params: Params) -> tuple[str, ...]:
+def classes_of(source: MedMNISTSet, params: Params) -> tuple[str, ...]:
     if isinstance(params, ChestParams):
         finding = "finding" if params.finding == "any" else params.finding
         return f"no {finding}", finding
     return source.labels
 
 
-def _find(source: Source, root: Path, size: int) -> Path:
+def _find(source: MedMNISTSet, root: Path, size: int) -> Path:
     name = file_name(source, size)
     folders = (root / source.name, root)
     for folder in folders:
@@ -137,7 +137,7 @@ def _find(source: Source, root: Path, size: int) -> Path:
     )
 
 
-def _samples(npz: Path, part: str, source: Source, params: Params) -> Iterator[Sample]:
+def _samples(npz: Path, part: str, source: MedMNISTSet, params: Params) -> Iterator[Sample]:
     from bench_medmnist.npz import mapped, read
 
     images, content = mapped(npz, f"{part}_images")
@@ -162,7 +162,7 @@ def _samples(npz: Path, part: str, source: Source, params: Params) -> Iterator[S
 
 
 def _codes(
-    npz: Path, part: str, labels: NDArray[Any], source: Source, params: Params
+    npz: Path, part: str, labels: NDArray[Any], source: MedMNISTSet, params: Params
 ) -> NDArray[np.integer[Any]]:
     """(N,) indices into the classes. Raises DataError, with the first few rows, for labels out of range."""
     import numpy as np

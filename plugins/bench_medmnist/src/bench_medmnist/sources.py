@@ -9,7 +9,7 @@ ORGANS = (
 )
 
 
-class Source(NamedTuple):
+class MedMNISTSet(NamedTuple):
     """One data set. `parts` counts the images of train, val and test; `labels` are the classes in their
     order, or the findings of the one set that has many a image."""
 
@@ -22,7 +22,7 @@ class Source(NamedTuple):
 
 
 SOURCES = (
-    Source(
+    MedMNISTSet(
         "pathmnist",
         "colorectal cancer histology, 9 tissues",
         (89_996, 10_004, 7_180),
@@ -31,7 +31,7 @@ SOURCES = (
             *("normal colon mucosa", "cancer-associated stroma", "colorectal adenocarcinoma epithelium"),
         ),
     ),
-    Source(
+    MedMNISTSet(
         "chestmnist",
         "chest X-rays: is there a finding?",
         (78_468, 11_219, 22_433),
@@ -41,7 +41,7 @@ SOURCES = (
         ),
         caution="its 14 findings an image are made one yes-or-no question (parameter `finding`)",
     ),
-    Source(
+    MedMNISTSet(
         "dermamnist",
         "dermoscopy, 7 diagnoses (HAM10000)",
         (7_007, 1_003, 2_005),
@@ -57,28 +57,28 @@ SOURCES = (
         licence="CC BY-NC 4.0",
         caution="HAM10000 has several images of one lesion; this set splits by image, and names no lesion",
     ),
-    Source(
+    MedMNISTSet(
         "octmnist",
         "optical coherence tomography of the retina, 4 diagnoses",
         (97_477, 10_832, 1_000),
         ("choroidal neovascularization", "diabetic macular edema", "drusen", "normal"),
     ),
-    Source("pneumoniamnist", "chest X-rays of children", (4_708, 524, 624), ("normal", "pneumonia")),
-    Source(
+    MedMNISTSet("pneumoniamnist", "chest X-rays of children", (4_708, 524, 624), ("normal", "pneumonia")),
+    MedMNISTSet(
         "retinamnist",
         "fundus photographs, 5 grades of diabetic retinopathy",
         (1_080, 120, 400),
         ("0", "1", "2", "3", "4"),
         caution="ordinal grades are taken as classes",
     ),
-    Source(
+    MedMNISTSet(
         "breastmnist",
         "breast ultrasound (BUSI)",
         (546, 78, 156),
         ("malignant", "normal, benign"),
         caution="BUSI has near-duplicate images; this set splits by image",
     ),
-    Source(
+    MedMNISTSet(
         "bloodmnist",
         "microscopy of blood cells, 8 kinds",
         (11_959, 1_712, 3_421),
@@ -88,7 +88,7 @@ SOURCES = (
             *("lymphocyte", "monocyte", "neutrophil", "platelet"),
         ),
     ),
-    Source(
+    MedMNISTSet(
         "tissuemnist",
         "microscopy of kidney cortex cells, 8 kinds",
         (165_466, 23_640, 47_280),
@@ -102,7 +102,7 @@ SOURCES = (
             "Thick Ascending Limb",
         ),
     ),
-    Source("organamnist", "abdominal CT, axial, 11 organs", (34_561, 6_491, 17_778), ORGANS),
-    Source("organcmnist", "abdominal CT, coronal, 11 organs", (12_975, 2_392, 8_216), ORGANS),
-    Source("organsmnist", "abdominal CT, sagittal, 11 organs", (13_932, 2_452, 8_827), ORGANS),
+    MedMNISTSet("organamnist", "abdominal CT, axial, 11 organs", (34_561, 6_491, 17_778), ORGANS),
+    MedMNISTSet("organcmnist", "abdominal CT, coronal, 11 organs", (12_975, 2_392, 8_216), ORGANS),
+    MedMNISTSet("organsmnist", "abdominal CT, sagittal, 11 organs", (13_932, 2_452, 8_827), ORGANS),
 )

@@ -1,0 +1,101 @@
+"""The public names of `bench` and where they are; read by lazy_loader when one is first used."""
+
+from .api import load_results, local_environment, plan, run, tables
+from .engine.device import any_order
+from .errors import (
+    BenchError,
+    ConfigError,
+    DataError,
+    DataNotFound,
+    PluginError,
+    SizeError,
+    SplitError,
+    StoreError,
+    TrainingError,
+    UnknownName,
+    WeightsError,
+)
+from .execution.plan import Plan
+from .execution.session import Session
+from .hookspecs import hookimpl
+from .interfaces import cells
+from .interfaces.component import Component, LocalWeights, NoParams
+from .interfaces.dataset import Archive, Dataset, Index, Sample
+from .interfaces.ensemble import Combine, Ensemble
+from .interfaces.executor import (
+    Environment,
+    Execute,
+    Executor,
+    Outcome,
+    Progress,
+    Report,
+    Unit,
+    silent,
+)
+from .interfaces.metric import Metric
+from .interfaces.model import Context, Encoder, Model, ModelFamily, Normalization, Weights
+from .interfaces.predictions import Predictions
+from .interfaces.reporter import Column, Estimate, Reporter, Row, Table, Tables
+from .interfaces.strategy import Strategy
+from .results.results import Results
+from .study.study import Study
+
+__version__: str
+
+__all__ = [
+    "Archive",
+    "BenchError",
+    "Column",
+    "Combine",
+    "Component",
+    "ConfigError",
+    "Context",
+    "DataError",
+    "DataNotFound",
+    "Dataset",
+    "Encoder",
+    "Ensemble",
+    "Environment",
+    "Estimate",
+    "Execute",
+    "Executor",
+    "Index",
+    "LocalWeights",
+    "Metric",
+    "Model",
+    "ModelFamily",
+    "NoParams",
+    "Normalization",
+    "Outcome",
+    "Plan",
+    "PluginError",
+    "Predictions",
+    "Progress",
+    "Report",
+    "Reporter",
+    "Results",
+    "Row",
+    "Sample",
+    "Session",
+    "SizeError",
+    "SplitError",
+    "StoreError",
+    "Strategy",
+    "Study",
+    "Table",
+    "Tables",
+    "TrainingError",
+    "Unit",
+    "UnknownName",
+    "Weights",
+    "WeightsError",
+    "any_order",
+    "cells",
+    "hookimpl",
+    "load_results",
+    "local_environment",
+    "plan",
+    "run",
+    "silent",
+    "tables",
+]

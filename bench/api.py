@@ -1,0 +1,130 @@
+"""The Python API on which the command line stands: a study, its plan, its run, its results, its tables.
+
+import bench
+
+study = bench.Study.from_names("phantom", "egmae,imagenet", protocol="quick")
+plan = bench.plan(study)
+bench.run(plan)
+bench.tables(bench.load_results())
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.interfaces.executor import Environment, Report, silent
+from bench.interfaces.reporter import Tables
+
+if TYPE_CHECKING:
+    from bench.execution.plan import Plan
+    from bench.interfaces.executor import Outcome
+    from bench.results.results import Results
+    from bench.study.study import Study
+
+
+def local_environment(
+    data: str | Path | None = None,
+    results: str | Path | None = None,
+    *,
+    device: str = "",
+    threads: int = 0,
+    jobs: int = 1,
+    compile: bool = False,
+) -> Environment:
+    """Where units run on this machine, with the command line's defaults for what is not given.
+
+    Data sets are looked for in `data`, else $BENCH_DATA, else the platform's folder for a user's data;
+    results are kept in `results`, else $BENCH_RESULTS, else ./results. The device is a GPU if there is one;
+    the cores that this process may use are shared among `jobs` units at once. Raises ConfigError for a
+    device that is not there.
+    """
+    from bench.engine.device import check, default_device
+    from bench.execution.provenance import usable_cores
+
+    return Environment(
+        data=default_data_root() if data is None else Path(data),
+        results=Path(results or os.environ.get("BENCH_RESULTS") or "results"),
+        device=str(check(device)) if device else default_device(),
+        threads=threads or max(1, usable_cores() // jobs),
+        jobs=jobs,
+        compile=compile,
+    )
+
+
+def default_data_root() -> Path:
+    """$BENCH_DATA, or the platform's folder for a user's data."""
+    from platformdirs import user_data_path
+
+    return Path(os.environ.get("BENCH_DATA") or user_data_path("bench"))
+
+
+def plan(
+    study: Study,
+    env: Environment | None = None,
+    report: Report = silent,
+    *,
+    manifests: Sequence[str | Path] = (),
+    strict: bool = False,
+) -> Plan:
+    """Decode and audit the images of a study, freeze its splits, and list its units. Trains nothing.
+
+    `env` is where units run (`local_environment()` unless given). `manifests` are split manifests made
+    elsewhere, or folders of them. With `strict`, a split that leaks is refused. Raises BenchError.
+    """
+    from bench.execution.plan import make_plan
+    from bench.execution.session import Session
+
+    environment = replace(env or local_environment(), asked=study.asked)
+    paths = [Path(path) for path in manifests]
+    return make_plan(study, Session(environment), report, manifests=paths, strict=strict)
+
+
+def run(
+    plan: Plan, env: Environment | None = None, report: Report = silent, *, executor: str = ""
+) -> list[Outcome]:
+    """Do what is left of a plan; returns one outcome per unit that was to do.
+
+    `env` is where units run (where they were planned unless given); `executor` names how they are worked
+    through (the default one that works on `env.jobs` units at once unless given). Raises UnknownName or
+    ConfigError; what a unit suffers is its outcome.
+    """
+    from bench.execution.plan import choose_executor, work
+    from bench.execution.session import Session
+
+    if env is not None:
+        plan = replace(plan, session=Session(replace(env, asked=plan.study.asked), plan.session.registry))
+    chosen = choose_executor(plan.session.registry, executor, plan.session.environment.jobs)
+    return list(work(plan, chosen, report))
+
+
+def load_results(folder: str | Path | None = None, metrics: Sequence[str] = ()) -> Results:
+    """A results folder (`./results` or $BENCH_RESULTS unless given) as pandas frames: `runs`, `rounds`,
+    `predictions`, `history`.
+
+    `metrics` names the columns of `rounds`; none means every installed metric. Raises UnknownName.
+    """
+    from bench.results.results import load_results as load
+
+    return load(folder or os.environ.get("BENCH_RESULTS") or "results", metrics)
+
+
+def tables(
+    results: Results,
+    metrics: Sequence[str] = (),
+    *,
+    datasets: Sequence[str] = (),
+    reported: bool = False,
+) -> Tables:
+    """Comparison tables of stored results, one per set of rows that may be compared.
+
+    `metrics` names the columns (the default ones unless given), `datasets` the data sets (all of them);
+    `reported` puts published numbers beside ours. Raises UnknownName for a metric that is not installed or a
+    data set without results, PluginError for a metric that cannot be computed.
+    """
+    from bench.comparison.tables import tables_of
+
+    return tables_of(results.records, results.folder, metrics, datasets=datasets, reported=reported).tables

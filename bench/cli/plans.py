@@ -1,0 +1,57 @@
+"""Showing a plan: what the splits hold, and which cells cannot exist."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from bench.cli.options import StudyOptions
+    from bench.execution.plan import Plan, Splits
+    from bench.identity import Ref
+    from bench.interfaces.executor import Environment
+    from bench.study.study import Study
+
+
+def show_plan(study: Study, environment: Environment, options: StudyOptions, console: Console) -> Plan:
+    """Plan a study, showing progress, its splits, and the cells that cannot exist."""
+    from bench import api
+    from bench.cli.progress import display
+
+    with display(console, 0) as shown:
+        plan = api.plan(
+            study, environment, shown.report, manifests=options.split or (), strict=options.strict
+        )
+    for dataset in study.datasets:
+        print_counts(dataset, plan.splits, console)
+    for cell in plan.not_possible:
+        console.print(f"n/a  {cell.label}: {cell.reason}", markup=False)
+    return plan
+
+
+def print_counts(dataset: Ref, splits: Splits, console: Console) -> None:
+    """Images and groups per part and class: round 0 in full, then what is noted about any round, and what
+    the audit says."""
+    from rich.table import Table as Grid
+
+    counts = splits[dataset, 0].counts()
+    grid = Grid(title=f"{dataset.name}: images (groups) of round 0", title_justify="left")
+    grid.add_column("class")
+    for part in counts:
+        grid.add_column(part, justify="right")
+    for name in next(iter(counts.values())):
+        cells = (counts[part][name] for part in counts)
+        grid.add_row(name, *(f"{images} ({groups})" for images, groups in cells))
+    totals = (
+        [sum(column) for column in zip(*by_class.values(), strict=True)] for by_class in counts.values()
+    )
+    grid.add_section()
+    grid.add_row("all", *(f"{images} ({groups})" for images, groups in totals))
+    console.print(grid)
+    for (ref, round_), split in splits.items():
+        if ref == dataset:
+            for note in split.notes:
+                console.print(f"note: {dataset.name} round {round_}: {note}", markup=False)
+            if split.verdict and split.verdict.leaks:
+                console.print(f"LEAK: {dataset.name} round {round_}: {split.verdict.text}", markup=False)

@@ -1,0 +1,50 @@
+"""Writing to the terminal."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from rich.console import Console
+
+    from bench.registry import Registry
+
+
+def make_console(*, stderr: bool = False) -> Console:
+    """A console that does not wrap what is read by programs and honours NO_COLOR and COLUMNS."""
+    from rich.console import Console
+
+    console = Console(stderr=stderr, highlight=False, soft_wrap=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console = Console(stderr=stderr, highlight=False, width=160)
+    return console
+
+
+def say(console: Console, text: str) -> None:
+    """A line of text as it is: its brackets are not markup, and the terminal wraps it."""
+    console.print(text, markup=False, soft_wrap=True)
+
+
+def warn(problems: Iterable[str]) -> None:
+    """Say on stderr what is wrong without being an error."""
+    for problem in problems:
+        typer.echo(f"warning: {problem}", err=True)
+
+
+def installed_components() -> Registry:
+    """The registry; what is wrong with installed plugins is said on stderr."""
+    from bench.registry import installed
+
+    registry = installed()
+    warn(registry.problems)
+    return registry
+
+
+def units(count: int) -> str:
+    """ "1 unit", "2 units"."""
+    return f"{count} unit{'s' * (count != 1)}"

@@ -1,0 +1,59 @@
+"""Comparison tables of stored records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from bench.comparison.build import build
+from bench.comparison.reported import load_reported
+from bench.comparison.scored import score_records
+from bench.errors import UnknownName
+from bench.interfaces.reporter import Column, Tables
+from bench.registry import Registry, installed
+from bench.results.record import Record
+
+if TYPE_CHECKING:
+    from bench.interfaces.metric import Metric
+
+
+class Compared(NamedTuple):
+    """Tables, and what a user should know of damaged results."""
+
+    tables: Tables
+    warnings: list[str]
+
+
+def tables_of(
+    records: Iterable[Record],
+    results: Path,
+    metrics: Sequence[str] = (),
+    *,
+    datasets: Sequence[str] = (),
+    reported: bool = False,
+    registry: Registry | None = None,
+) -> Compared:
+    """Tables of these records, stored in the folder `results`.
+
+    `metrics` and `datasets` are names; none means the default metrics and all data sets. Raises UnknownName
+    for a metric that is not installed or a data set without results, PluginError for a metric that cannot be
+    computed.
+    """
+    records = list(records)
+    known = {record.spec.dataset.name for record in records}
+    for name in datasets:
+        if known and name not in known:
+            raise UnknownName("dataset", name, known, f"(data sets with results in {results})")
+    chosen = choose_metrics(registry or installed(), metrics)
+    wanted = [record for record in records if not datasets or record.spec.dataset.name in datasets]
+    units, warnings = score_records(wanted, chosen)
+    columns = [Column(name=m.name, title=m.title, higher_is_better=m.higher_is_better) for m in chosen]
+    return Compared(build(units, columns, load_reported() if reported else ()), warnings)
+
+
+def choose_metrics(registry: Registry, names: Sequence[str]) -> list[Metric[Any]]:
+    """The metrics called `names`, once each; without names, the default ones. Raises UnknownName."""
+    if names:
+        return [registry.metrics.get(name) for name in dict.fromkeys(names)]
+    return [metric for metric in registry.metrics.all() if metric.default]

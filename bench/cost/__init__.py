@@ -1,0 +1,1 @@
+"""What a network costs: operations and parameters, the published figures, and speed on this machine."""

@@ -1,0 +1,145 @@
+"""Pairs of images that show the same picture. Arrays only.
+
+Perceptual hashes propose, pixels decide. Two images are candidates if their 64-bit pHash (ImageHash) differs
+in few bits; they are duplicates if their *detail* correlates at some small shift. Detail is what is left of
+a 64x64 grey copy after its blurred version is taken away and the local contrast is made equal, faded out
+towards the border: on chest X-rays and dermoscopy all images share coarse shape and a dark frame, so hashes
+and plain correlation alone pair thousands of different patients, but nobody shares speckle or skin texture.
+
+Tried at 10 bits and 0.55 on 780 BUSI, 10,015 ISIC 2018 and 1,400 COVID-19 Radiography images: 207, 178 and 0
+pairs (plain pHash within 10 bits: 227, 17,553 and 2,210). All ten cross-class pairs that are known of BUSI
+are among them; 175 of ISIC's pairs are of one lesion, the other three the same lesion under two numbers.
+The 30 least similar pairs of BUSI and of ISIC, looked at by eye, were all the same picture or lesion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+SIDE = 64  # of the copies that are compared, pixels
+FINE = 1.0  # standard deviation of the blur that separates detail from shape, pixels
+NEIGHBOURHOOD = 2.0  # of the blur that measures local contrast
+FLOOR = 2.0  # grey levels added to local contrast, so that flat regions do not count
+FADE = 0.5  # share of the side over which a Tukey window fades to zero
+REACH = 6  # largest shift tried in each direction, pixels
+MOST = 2_000_000  # candidates compared by pixels; the hash distance is lowered until there are no more
+_BLOCK = 512  # rows or pairs at once, which bounds memory
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Duplicates among N images; `first` < `second`, in order. (P,) each."""
+
+    first: NDArray[np.int64]
+    second: NDArray[np.int64]
+    bits: NDArray[np.int64]  # of 64 in which the perceptual hashes differ
+    similarity: NDArray[np.float64]  # largest correlation of detail over all shifts; 1 for equal pixels
+    candidates: int  # pairs that were compared by pixels
+    distance: int  # bits in which candidates differ at most: as asked, or less where there were too many
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+
+def find(
+    copies: NDArray[np.uint8],
+    exact: Sequence[str],
+    distance: int,
+    similarity: float,
+    further: NDArray[np.int64] | None = None,
+) -> Pairs:
+    """Duplicates among grey `copies` (N, SIDE, SIDE).
+
+    Images whose `exact` (sha256 of their pixels) is equal are duplicates whatever they show. `further` are
+    candidates (P, 2), first < second, beside those that the hashes propose.
+    """
+    hashes = perceptual_hashes(copies)
+    candidates, distance = near(hashes, distance)
+    others = [] if further is None else [further]
+    pairs = np.unique(np.concatenate([candidates, _equal(exact), *others]), axis=0)
+    alike = correlate(copies, pairs)
+    alike[[exact[a] == exact[b] for a, b in pairs]] = 1.0
+    kept = alike >= similarity
+    first, second = pairs[kept].T
+    bits = np.bitwise_count(hashes[first] ^ hashes[second]).astype(np.int64)
+    return Pairs(first, second, bits, np.round(alike[kept], 3), len(pairs), distance)
+
+
+def perceptual_hashes(copies: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    """(N,) 64-bit pHash of every copy, by ImageHash."""
+    from imagehash import phash
+    from PIL import Image
+
+    bits = np.stack([phash(Image.fromarray(copy)).hash.ravel() for copy in copies])
+    return np.packbits(bits, axis=1).view(np.uint64).ravel()
+
+
+def near(hashes: NDArray[np.uint64], distance: int) -> tuple[NDArray[np.int64], int]:
+    """(P, 2) pairs whose hashes differ in at most `distance` bits, and that distance: it is lowered until
+    there are at most MOST of them."""
+    found: list[NDArray[np.int64]] = [np.empty((0, 3), dtype=np.int64)]
+    for start in range(0, len(hashes), _BLOCK):
+        bits = np.bitwise_count(hashes[start : start + _BLOCK, None] ^ hashes[None, start:])
+        first, second = np.nonzero(bits <= distance)
+        later = second > first
+        first, second = first[later], second[later]
+        found.append(np.stack([first + start, second + start, bits[first, second]], axis=1))
+        while sum(map(len, found)) > MOST and distance:
+            distance -= 1
+            found = [part[part[:, 2] <= distance] for part in found]
+    return np.concatenate(found)[:, :2], distance
+
+
+def _equal(exact: Sequence[str]) -> NDArray[np.int64]:
+    """(P, 2) each image with the next one of the same sha256."""
+    last: dict[str, int] = {}
+    pairs = []
+    for i, sha in enumerate(exact):
+        if sha in last:
+            pairs.append((last[sha], i))
+        last[sha] = i
+    return np.array(pairs, dtype=np.int64).reshape(-1, 2)
+
+
+def detail(copies: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """(N, SIDE, SIDE) detail of every copy: mean 0 and norm 1, or all zero for a flat image."""
+    from scipy.ndimage import gaussian_filter
+    from scipy.signal.windows import tukey
+
+    fade = np.outer(tukey(SIDE, FADE), tukey(SIDE, FADE)).astype(np.float32)
+    found = np.empty(copies.shape, dtype=np.float32)
+    for i, copy in enumerate(copies):
+        high = copy - gaussian_filter(copy.astype(np.float32), FINE)
+        contrast = np.sqrt(gaussian_filter(high * high, NEIGHBOURHOOD)) + FLOOR
+        even = high / contrast
+        faded = (even - even.mean()) * fade
+        faded -= faded.mean()
+        found[i] = faded / max(float(np.linalg.norm(faded)), 1e-6)
+    return found
+
+
+def correlate(copies: NDArray[np.uint8], pairs: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(P,) the largest correlation of detail over all shifts of up to REACH pixels, for each pair (P, 2)."""
+    from scipy.fft import irfft2, rfft2
+
+    used, place = np.unique(pairs, return_inverse=True)
+    spectra = np.concatenate([rfft2(detail(copies[part])) for part in _blocks(used)]) if len(used) else used
+    alike = np.empty(len(pairs), dtype=np.float64)
+    window = np.arange(-REACH, REACH + 1)
+    for rows in _blocks(np.arange(len(pairs))):
+        first, second = place.reshape(-1, 2)[rows].T
+        shifted = irfft2(spectra[first] * np.conj(spectra[second]), s=(SIDE, SIDE))
+        alike[rows] = shifted[:, window[:, None], window].max(axis=(1, 2))
+    return alike
+
+
+def _blocks(rows: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    for start in range(0, len(rows), _BLOCK):
+        yield rows[start : start + _BLOCK]

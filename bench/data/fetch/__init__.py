@@ -1,0 +1,1 @@
+"""Bringing a data set here, and checking that all of it is."""

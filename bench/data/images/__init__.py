@@ -1,0 +1,1 @@
+"""From files to pixels in memory maps, decoded once."""

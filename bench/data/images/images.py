@@ -1,0 +1,86 @@
+"""The images of a data set: labels, groups, parts, and views of pixels that were decoded once.
+
+The pixels are kept by `store`. Labels, groups and parts are not stored: they come from the data set's index
+each time, so a corrected label needs no decoding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bench.data.images.store import Original, View, open_views
+from bench.identity import digest
+from bench.interfaces.dataset import Index, Sample
+from bench.interfaces.executor import Environment, Report
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """A data set whose pixels are stored. All sequences are of length N and in the index's order."""
+
+    dataset: str
+    classes: tuple[str, ...]
+    ids: tuple[str, ...]
+    labels: NDArray[np.int64]  # (N,) indices into classes
+    groups: tuple[str, ...]  # never empty: an image without a group is a group of its own
+    parts: tuple[str, ...]  # "train", "val", "test", or "" where the data set does not say
+    sha256: tuple[str, ...]  # of the decoded pixels at full resolution
+    version: str
+    views: Mapping[int, View]
+    originals: tuple[Original, ...] = ()  # size, channels and bytes of every file
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def view(self, short: int) -> View:
+        """The images with their short side at `short` pixels, one of those `open_images` was asked for."""
+        return self.views[short]
+
+    @cached_property
+    def content(self) -> str:
+        """sha256 (hex) of what the data set is: its (id, pixels, label, group), in any order."""
+        names = (self.classes[label] for label in self.labels)
+        return digest(sorted(map(list, zip(self.ids, self.sha256, names, self.groups, strict=True))))
+
+
+def open_images(
+    name: str, index: Index, environment: Environment, short_sides: Sequence[int], report: Report
+) -> Images:
+    """The images that the index of data set `name` lists, with a view at every short side.
+
+    Decodes what is not stored yet. Raises DataError if a file cannot be used.
+    """
+    stored = open_views(name, index.samples, environment, short_sides, report)
+    number = {name: i for i, name in enumerate(index.classes)}
+    return Images(
+        dataset=name,
+        classes=index.classes,
+        ids=tuple(s.id for s in index.samples),
+        labels=np.array([number[s.label] for s in index.samples], dtype=np.int64),
+        groups=_groups(index.samples),
+        parts=tuple(s.part for s in index.samples),
+        sha256=stored.sha256,
+        version=index.version,
+        views=stored.views,
+        originals=stored.originals,
+    )
+
+
+def _groups(samples: Sequence[Sample]) -> tuple[str, ...]:
+    """Group names, a lone image's made of its id and unlike any other group's."""
+    taken = {s.group for s in samples}
+
+    def alone(image: str) -> str:
+        while image in taken:
+            image = f"{image} (alone)"
+        return image
+
+    return tuple(s.group or alone(s.id) for s in samples)

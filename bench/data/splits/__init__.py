@@ -1,0 +1,1 @@
+"""Which images train, validate and test: drawn once, then frozen as manifests."""

@@ -1,0 +1,1 @@
+"""From a study to results: planning, one unit of work, and what a process works with."""

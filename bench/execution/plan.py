@@ -1,0 +1,161 @@
+"""From a study to a plan: images decoded and audited, splits frozen, units in dependency order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from bench.errors import ConfigError
+from bench.execution.session import Session
+from bench.identity import Ref
+from bench.interfaces.executor import Execute, Executor, Outcome, Report, silent
+from bench.results import store
+from bench.study.expand import NotPossible, expand
+from bench.study.spec import UnitSpec
+from bench.study.study import Study
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from bench.data.splits.split import Split
+    from bench.registry import Registry
+
+Splits = Mapping[tuple[Ref, int], "Split"]
+"""(data set, round) -> its frozen split"""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a study comes to on this machine.
+
+    Attributes:
+        study: the study.
+        splits: the frozen split of every data set and round.
+        units: the work, in dependency order.
+        not_possible: cells that cannot exist, shown as n/a.
+        session: of this process, in which the images are open.
+    """
+
+    study: Study
+    splits: Splits
+    units: tuple[UnitSpec, ...]
+    not_possible: tuple[NotPossible, ...]
+    session: Session
+
+    @property
+    def to_do(self) -> tuple[UnitSpec, ...]:
+        """The units that are not done."""
+        results = self.session.environment.results
+        return tuple(unit for unit in self.units if not store.exists(results, unit))
+
+
+def make_plan(
+    study: Study,
+    session: Session,
+    report: Report = silent,
+    *,
+    manifests: Sequence[Path] = (),
+    strict: bool = False,
+) -> Plan:
+    """Decode and audit the images, freeze the splits, and expand the study into units.
+
+    `manifests` are split manifests made elsewhere, or folders of them. With `strict`, a split that leaks is
+    refused. Raises BenchError.
+    """
+    splits = freeze_splits(study, session, report, manifests=manifests, strict=strict)
+    units, not_possible = expand(study, session.registry, lambda ref, round_: splits[ref, round_].hash)
+    return Plan(study, splits, tuple(units), tuple(not_possible), session)
+
+
+def freeze_splits(
+    study: Study,
+    session: Session,
+    report: Report = silent,
+    *,
+    manifests: Sequence[Path] = (),
+    strict: bool = False,
+) -> Splits:
+    """Decode and audit every data set of a study, once, and freeze the split of each round.
+
+    Where there are `manifests` for a data set, they are its splits. With `strict`, a split that leaks is
+    refused. Raises BenchError.
+    """
+    from bench.data.splits.manifest import adopt, frozen
+    from bench.data.splits.split import require_sound
+
+    protocol, results = study.protocol, session.environment.results
+    given = _by_dataset(_files(manifests), study)
+    splits: dict[tuple[Ref, int], Split] = {}
+    for ref in study.datasets:
+        images, audit = session.audited(ref, protocol.audit, study.short_sides, report)
+        for round_ in range(protocol.rounds):
+            if ref.name in given:
+                split = adopt(results, given[ref.name][round_], images, audit)
+            else:
+                split = frozen(results, images, protocol.split, round_, protocol.seed, audit)
+            if strict:
+                require_sound(split)
+            splits[ref, round_] = split
+    return splits
+
+
+def _files(manifests: Sequence[Path]) -> list[Path]:
+    """Manifests, those of a folder one by one. Raises ConfigError for a folder without any."""
+    files = []
+    for path in manifests:
+        inside = sorted(path.glob("*.json")) if path.is_dir() else [path]
+        if not inside:
+            raise ConfigError(
+                f"--split {path}: no manifest (*.json) in this folder; `bench data split` makes them"
+            )
+        files += inside
+    return files
+
+
+def _by_dataset(files: Sequence[Path], study: Study) -> dict[str, dict[int, Path]]:
+    """Manifests by data set and round. Raises ConfigError where a round has none or two, or where one is
+    for a data set that the study does not name."""
+    from bench.data.splits.manifest import read
+
+    manifests: dict[str, dict[int, Path]] = {}
+    for path in files:
+        split = read(path)
+        if split.dataset not in [ref.name for ref in study.datasets]:
+            raise ConfigError(f"--split {path}: is for {split.dataset}, which this study does not name")
+        other = manifests.setdefault(split.dataset, {}).setdefault(split.round, path)
+        if other != path:
+            raise ConfigError(
+                f"--split {path}: {other} is for round {split.round} too; give one for each round"
+            )
+    for name, by_round in manifests.items():
+        if lacking := sorted(set(range(study.protocol.rounds)) - set(by_round)):
+            raise ConfigError(
+                f"--split: no manifest of {name} for round {', '.join(map(str, lacking))}; "
+                f"give one for each round, or lower --rounds (now {study.protocol.rounds})"
+            )
+    return manifests
+
+
+def choose_executor(registry: Registry, name: str, jobs: int) -> Executor[Any]:
+    """The executor called `name`; without a name, the default one that works on as many units at once.
+
+    Raises UnknownName, or ConfigError if no plugin has a default.
+    """
+    if name:
+        return registry.executors.get(name)
+    default = registry.executors.first(lambda e: e.default and e.parallel == (jobs > 1))
+    if default is None:
+        kind = "executor for --jobs" if jobs > 1 else "executor"
+        known = ", ".join(registry.executors.names()) or "none"
+        raise ConfigError(f"no plugin has a default {kind}; name one with --executor (known: {known})")
+    return default
+
+
+def work(plan: Plan, executor: Executor[Any], report: Report = silent) -> Iterator[Outcome]:
+    """Do what is left of a plan; yields one outcome per unit as they end."""
+    from bench.execution.run import execute
+
+    # Its units are those of `to_do`, which are the specs that `execute` knows.
+    yield from executor.map(cast(Execute, execute), plan.to_do, plan.session, report)

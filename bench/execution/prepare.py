@@ -1,0 +1,221 @@
+"""What a unit works with: images, split, network, and the training of each stage."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bench.errors import ConfigError, StoreError
+from bench.identity import derive_seed
+from bench.interfaces.executor import Report, silent
+from bench.interfaces.model import Context, Encoder, Model
+from bench.interfaces.strategy import Strategy
+from bench.results import store
+from bench.study.spec import PretrainSpec, RunSpec
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+    from torch import nn
+
+    from bench.data.images.images import Images
+    from bench.data.splits.split import Split
+    from bench.engine.input_pipeline import InputPipeline
+    from bench.engine.job import Budget
+    from bench.execution.session import Session
+
+ENCODER = "encoder.safetensors"
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Everything that one unit works with; the network is randomly initialised and on its device."""
+
+    images: Images
+    split: Split
+    model: Model[Any]
+    strategy: Strategy[Any]
+    context: Context
+    net: nn.Module
+    device: torch.device
+
+
+@dataclass(frozen=True)
+class Training:
+    """What the training loop needs for one stage."""
+
+    module: nn.Module
+    inputs: InputPipeline
+    budget: Budget
+    stage: str
+
+
+def prepare(spec: PretrainSpec | RunSpec, session: Session, report: Report = silent) -> Setup:
+    """Open the images and the split, and build the network.
+
+    Raises BenchError where the data, the split or the network cannot be had.
+    """
+    import torch
+
+    from bench.data.splits.manifest import load_split
+
+    registry = session.registry
+    device = session.configure_device()
+    images = session.images(spec.dataset, short_sides(spec), report)
+    split = load_split(session.environment.results, images, spec.split)
+    model = registry.models.get(spec.model.name)
+    params = registry.models.params(spec.model)
+    context = Context(classes=images.classes, size=spec.size, normalization=model.normalization(params))
+    # The same initial weights for every strategy of a round: only what the strategy does sets rows apart.
+    torch.manual_seed(derive_seed(spec.seed, spec.dataset.name, spec.round, "weights"))
+    net = model.build(params, context)
+    torch.manual_seed(derive_seed(spec.seed, spec.dataset.name, spec.round, "classifier"))
+    reset_classifier(net, model.classifier(net))
+    net = net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    strategy = registry.strategies.get(spec.strategy.name)
+    return Setup(images, split, model, strategy, context, net, device)
+
+
+def reset_classifier(net: nn.Module, prefixes: tuple[str, ...]) -> None:
+    """Start the classifier at weights N(0, 0.01^2) cut at two deviations, and zero bias.
+
+    Part of the common protocol, because networks differ in this and small sets feel it: timm's EfficientNets
+    draw a 3-class classifier so large that fine-tuning begins at a loss of 6 instead of ln 3.
+    """
+    from torch import nn
+
+    for name, module in net.named_modules():
+        if isinstance(module, nn.Linear | nn.Conv2d) and within(f"{name}.", prefixes):
+            nn.init.trunc_normal_(module.weight, std=0.01, a=-0.02, b=0.02)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+def short_sides(spec: PretrainSpec | RunSpec) -> tuple[int, ...]:
+    """Short sides at which a unit needs the images, pixels."""
+    if isinstance(spec, PretrainSpec):
+        return (spec.pretrain.resize,)
+    return (spec.finetune.resize, spec.size)
+
+
+def training_of(spec: PretrainSpec | RunSpec, setup: Setup, session: Session) -> Training:
+    """What the loop needs for this unit. Also used to measure its speed."""
+    if isinstance(spec, PretrainSpec):
+        return pretraining(spec, setup, session)
+    return finetuning(spec, setup, session)
+
+
+def pretraining(spec: PretrainSpec, setup: Setup, session: Session) -> Training:
+    """The objective, the batches and the budget of a pretraining."""
+    from bench.engine import input_pipeline
+    from bench.engine.batches import steps_per_epoch
+    from bench.engine.job import Budget
+
+    assert setup.strategy.objective
+    settings = spec.pretrain
+    params = session.registry.strategies.params(spec.strategy)
+    module = setup.strategy.objective(as_encoder(setup), params, setup.context).to(setup.device)
+    indices = pretraining_images(setup.split, settings.data)
+    budget = Budget(
+        epochs=settings.epochs,
+        steps=steps_per_epoch(len(indices), settings.batch),
+        learning_rate=settings.learning_rate * settings.batch / 256,
+        betas=settings.betas,
+        weight_decay=settings.weight_decay,
+        warmup=settings.warmup,
+    )
+    inputs = input_pipeline.pretraining(
+        setup.images.view(settings.resize),
+        indices,
+        batch=settings.batch,
+        size=spec.size,
+        scale=settings.scale,
+        flip=settings.flip,
+        device_store=session.device_store,
+    )
+    return Training(module, inputs, budget, "pretrain")
+
+
+def finetuning(spec: RunSpec, setup: Setup, session: Session) -> Training:
+    """The classifier, the batches and the budget of a fine-tuning."""
+    from bench.engine import input_pipeline
+    from bench.engine.batches import steps_per_epoch
+    from bench.engine.job import Budget
+    from bench.engine.loop import Classifier
+
+    settings = spec.finetune
+    indices = setup.split.indices("train")
+    budget = Budget(
+        epochs=settings.epochs,
+        steps=steps_per_epoch(len(indices), settings.batch),
+        learning_rate=settings.learning_rate,
+        betas=settings.betas,
+        weight_decay=settings.weight_decay,
+        warmup=settings.warmup,
+    )
+    inputs = input_pipeline.finetuning(
+        setup.images.view(settings.resize),
+        setup.images.labels,
+        indices,
+        batch=settings.batch,
+        size=spec.size,
+        flip=settings.flip,
+        device_store=session.device_store,
+    )
+    return Training(Classifier(setup.net, setup.context.normalize), inputs, budget, "fine-tune")
+
+
+def as_encoder(setup: Setup) -> Encoder:
+    """The network as strategies see it; its stride and width are found by trying. Raises ConfigError."""
+    import torch
+
+    features, size = setup.model.features, setup.context.size
+    assert features, "a strategy that pretrains needs the trait 'dense', which promises features"
+    setup.net.eval()
+    with torch.no_grad():
+        maps = features(setup.net, torch.zeros(1, 3, size, size, device=setup.device))
+    _, width, height, across = maps.shape
+    if height != across or size % height:
+        raise ConfigError(
+            f"{setup.model.name} gives {height}x{across} features for protocol.size {size}, which do not "
+            f"divide it; choose a multiple of the network's stride"
+        )
+    return Encoder(net=setup.net, features=features, stride=size // height, width=width)
+
+
+def pretraining_images(split: Split, data: str) -> NDArray[np.int64]:
+    """Positions of the images that pretraining sees, for a value of `protocol.pretrain.data`."""
+    import numpy as np
+
+    parts = {"train": ["train"], "train+val": ["train", "val"], "all": ["train", "val", "test"]}[data]
+    return np.sort(np.concatenate([split.indices(part) for part in parts]))
+
+
+def load_initial_weights(spec: RunSpec, setup: Setup, session: Session) -> str:
+    """Give the network the weights its strategy names; returns where they came from."""
+    from safetensors.torch import load_file
+
+    registry = session.registry
+    if spec.start is None:
+        assert setup.strategy.initialize
+        params = registry.strategies.params(spec.strategy)
+        model_params = registry.models.params(spec.model)
+        return setup.strategy.initialize(setup.net, setup.model, model_params, params)
+    folder = store.path_of(session.environment.results, spec.start)
+    encoder = load_file(str(folder / ENCODER), device=str(setup.device))
+    outcome = setup.net.load_state_dict(encoder, strict=False)
+    classifier = setup.model.classifier(setup.net)
+    lost = [n for n in outcome.missing_keys if not within(n, classifier)] + outcome.unexpected_keys
+    if lost:
+        raise StoreError(
+            f"{folder / ENCODER} does not fit {spec.model.name}: {', '.join(lost[:3])}; delete {folder}"
+        )
+    return f"pretraining {spec.start.key}"
+
+
+def within(name: str, prefixes: tuple[str, ...]) -> bool:
+    """Whether a state-dict name belongs to one of the modules called `prefixes`."""
+    return any(name.startswith(prefix.removesuffix(".") + ".") for prefix in prefixes)

@@ -1,0 +1,309 @@
+"""One unit of work, from spec to record. A newcomer starts here.
+
+execute(unit)   images -> split -> net -> pretrain or load weights -> fine-tune -> predict -> store.write
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import time
+import traceback
+from collections.abc import Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from bench.errors import BenchError, TrainingError
+from bench.execution.prepare import (
+    ENCODER,
+    Setup,
+    Training,
+    load_initial_weights,
+    prepare,
+    training_of,
+    within,
+)
+from bench.identity import Ref, derive_seed, to_json
+from bench.interfaces.executor import Outcome, Report
+from bench.interfaces.predictions import Predictions
+from bench.results import store
+from bench.results.record import Asked, DataSummary, Provenance, Record, Timings, TrainingHistory
+from bench.study.spec import EnsembleSpec, PretrainSpec, RunSpec, UnitSpec
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from bench.data.images.images import Images
+    from bench.data.splits.split import Split
+    from bench.engine.job import History, Job
+    from bench.execution.session import Session
+    from bench.registry import Components, Plugin
+
+
+def execute(spec: UnitSpec, session: Session, report: Report) -> Outcome:
+    """Do one unit and store its record. What a unit can suffer becomes a failure record and an outcome;
+    only an interruption passes through."""
+    import torch
+
+    results = session.environment.results
+    if store.exists(results, spec):
+        return Outcome(unit=spec, status="done")
+    missing = sorted({need.label for need in spec.needs if not store.exists(results, need)})
+    if missing:
+        reason = f"needs {', '.join(missing)}, which failed"
+        return Outcome(unit=spec, status="blocked", reason=reason)
+    started = time.perf_counter()
+    try:
+        if isinstance(spec, EnsembleSpec):
+            combine(spec, session)
+        else:
+            _train_within_memory(spec, session, report)
+    except Exception as error:
+        reason = _reason(error, session)
+        failure = Record(
+            spec=spec,
+            status="failed",
+            asked=_asked(session),
+            provenance=_provenance(spec, session),
+            reason=reason,
+            traceback=traceback.format_exc(),
+        )
+        store.write_failure(results, failure)
+        return Outcome(
+            unit=spec,
+            status="failed",
+            reason=reason,
+            seconds=time.perf_counter() - started,
+            out_of_memory=isinstance(error, torch.OutOfMemoryError),
+        )
+    return Outcome(unit=spec, status="done", seconds=time.perf_counter() - started)
+
+
+def pretrain(spec: PretrainSpec, session: Session, report: Report, accumulate: int = 1) -> None:
+    """Self-supervised pretraining on the images that `spec.pretrain.data` names; stores the encoder."""
+    from safetensors.torch import save_file
+
+    setup = prepare(spec, session, report)
+    training = training_of(spec, setup, session)
+    history, job = _optimize(spec, training, setup, session, report, accumulate)
+    classifier = setup.model.classifier(setup.net)
+    encoder = {
+        name: value.detach().cpu().contiguous()
+        for name, value in setup.net.state_dict().items()
+        if not within(name, classifier)
+    }
+    record = _record(spec, setup, session, history, accumulate)
+    store.write(
+        session.environment.results, record, files=lambda folder: save_file(encoder, str(folder / ENCODER))
+    )
+    _discard(job)
+
+
+def finetune(spec: RunSpec, session: Session, report: Report, accumulate: int = 1) -> None:
+    """Fine-tuning from the strategy's weights, then predictions of the validation and test parts.
+
+    The test part is opened only here, after the weights to evaluate have been chosen.
+    """
+    setup = prepare(spec, session, report)
+    origin = load_initial_weights(spec, setup, session)
+    training = training_of(spec, setup, session)
+    history, job = _optimize(spec, training, setup, session, report, accumulate)
+    predictions = {part: _predict(setup, session, setup.split.indices(part), job) for part in ("val", "test")}
+    record = dataclasses.replace(
+        _record(spec, setup, session, history, accumulate),
+        weights=origin,
+        cost=session.cost(spec.model, len(setup.context.classes), setup.context.size),
+    )
+    store.write(session.environment.results, record, predictions=predictions)
+    _discard(job)
+
+
+def combine(spec: EnsembleSpec, session: Session) -> None:
+    """Fit the ensemble on the members' validation predictions and apply it to both parts."""
+    results = session.environment.results
+    ensembles = session.registry.ensembles
+    folders = [store.path_of(results, member) for member in spec.members]
+    members = {part: [store.read_predictions(f, part) for f in folders] for part in ("val", "test")}
+    rule = ensembles.get(spec.ensemble.name).fit(members["val"], ensembles.params(spec.ensemble))
+    predictions = {
+        part: dataclasses.replace(each[0], probabilities=rule([p.probabilities for p in each]))
+        for part, each in members.items()
+    }
+    record = Record(
+        spec=spec,
+        asked=_asked(session),
+        data=store.read(results, spec.members[0]).data,
+        members=tuple(member.key for member in spec.members),
+        provenance=_provenance(spec, session),
+    )
+    store.write(results, record, predictions=predictions)
+
+
+# --- the stages --------------------------------------------------------------------------------------
+
+
+def _train_within_memory(spec: PretrainSpec | RunSpec, session: Session, report: Report) -> None:
+    """Train; where memory runs out, start again with each step in twice as many parts."""
+    import torch
+
+    accumulate = 1
+    batch = spec.pretrain.batch if isinstance(spec, PretrainSpec) else spec.finetune.batch
+    while True:
+        try:
+            if isinstance(spec, PretrainSpec):
+                pretrain(spec, session, report, accumulate)
+            else:
+                finetune(spec, session, report, accumulate)
+            return
+        except torch.OutOfMemoryError:
+            if session.environment.shared:  # the executor tries again with fewer units at once
+                raise
+            if accumulate >= batch:
+                raise TrainingError(
+                    f"{spec.label}: memory ran out even with one image at a time; "
+                    "choose a smaller protocol.size or model, or another --device"
+                ) from None
+        # Outside the handler, so that the traceback no longer holds the tensors of the failed try.
+        accumulate *= 2
+        if session.device_store is not None:
+            session.device_store.clear()
+        if torch.cuda.is_available():
+            gc.collect()
+            torch.cuda.empty_cache()
+
+
+def _optimize(
+    spec: PretrainSpec | RunSpec,
+    training: Training,
+    setup: Setup,
+    session: Session,
+    report: Report,
+    accumulate: int,
+) -> tuple[History, Job]:
+    from bench.engine.job import Job
+    from bench.engine.loop import optimize
+
+    environment, stage = session.environment, training.stage
+    job = Job(
+        unit=spec.label,
+        stage=stage,
+        seed=derive_seed(spec.seed, spec.dataset.name, spec.round, stage),
+        device=setup.device,
+        checkpoint=environment.scratch / "checkpoints" / f"{spec.key}.{accumulate}.pt",
+        report=report,
+        precision=spec.precision,
+        accumulate=accumulate,
+        memory_formats=environment.scratch / "memory_formats",
+        compile=environment.compile,
+    )
+    validate = None
+    if isinstance(spec, RunSpec) and spec.finetune.selection == "best":
+        validate = partial(_validation_accuracy, setup, session, job)
+    return optimize(training.module, training.inputs, training.budget, job, validate), job
+
+
+def _validation_accuracy(setup: Setup, session: Session, job: Job) -> float:
+    predictions = _predict(setup, session, setup.split.indices("val"), job)
+    return float((predictions.probabilities.argmax(1) == predictions.labels).mean())
+
+
+def _predict(setup: Setup, session: Session, indices: NDArray[np.int64], job: Job) -> Predictions:
+    from bench.engine.input_pipeline import evaluation
+    from bench.engine.predict import predict
+
+    images, size = setup.images, setup.context.size
+    batches = evaluation(images.view(size), indices, size=size, device_store=session.device_store)
+    return Predictions(
+        classes=images.classes,
+        ids=tuple(images.ids[i] for i in indices),
+        groups=tuple(setup.split.groups[i] for i in indices),
+        labels=images.labels[indices],
+        probabilities=predict(setup.net, batches, setup.context.normalize, job).numpy(),
+    )
+
+
+def _discard(job: Job) -> None:
+    from bench.engine import checkpoint
+
+    checkpoint.discard(job.checkpoint)
+
+
+# --- the record --------------------------------------------------------------------------------------
+
+
+def _record(
+    spec: PretrainSpec | RunSpec, setup: Setup, session: Session, history: History, accumulate: int
+) -> Record:
+    notes = list(setup.split.notes)
+    notes += [f"{used.name}: {used.caution}" for used in (setup.model, setup.strategy) if used.caution]
+    if accumulate > 1:
+        notes.append(f"memory ran out: each step was done in {accumulate} parts, which changes batch norm")
+    return Record(
+        spec=spec,
+        asked=_asked(session),
+        data=summarize_data(setup.images, setup.split, spec.dataset),
+        normalization=setup.context.normalization,
+        history=TrainingHistory(loss=tuple(history.losses), validation_accuracy=tuple(history.scores)),
+        timings=Timings(
+            seconds=history.seconds, steps=history.steps, resumed_from_epoch=history.resumed_from
+        ),
+        accumulate=accumulate,
+        engine=history.engine,
+        provenance=_provenance(spec, session),
+        notes=tuple(notes),
+    )
+
+
+def summarize_data(images: Images, split: Split, dataset: Ref) -> DataSummary:
+    """What a record says about its images: content hash, split, and counts per part and class."""
+    return DataSummary(
+        title={**dataset.params, **dataset.local}.get("title") or dataset.name,
+        content=images.content,
+        version=images.version,
+        split=split.hash,
+        settings=to_json(split.settings),
+        audit=split.verdict,
+        counts=split.counts(),
+    )
+
+
+def _asked(session: Session) -> Asked:
+    asked = session.environment.asked
+    return Asked(protocol=str(asked.get("protocol", "")), rounds=int(asked.get("rounds", 0)))
+
+
+def _provenance(spec: UnitSpec, session: Session) -> Provenance:
+    """Tolerant, because failure records need it too: a component that is gone is left out."""
+    return session.provenance(list(_plugins(spec, session)))
+
+
+def _plugins(spec: UnitSpec, session: Session) -> Iterator[Plugin]:
+    registry = session.registry
+    used: list[tuple[Components[Any], Ref]]
+    if isinstance(spec, EnsembleSpec):
+        used = [(registry.ensembles, spec.ensemble)]
+    else:
+        used = [
+            (registry.datasets, spec.dataset),
+            (registry.models, spec.model),
+            (registry.strategies, spec.strategy),
+        ]
+    for components, ref in used:
+        try:
+            yield components.entry(ref.name).plugin
+        except BenchError:
+            continue
+
+
+def _reason(error: Exception, session: Session) -> str:
+    """Why a unit failed, in a line; what is no BenchError names the plugin and the place in its code."""
+    if isinstance(error, BenchError):
+        return str(error)
+    reason = f"{type(error).__name__}: {error}"
+    packages = {plugin.package: plugin for plugin in session.registry.plugins}
+    for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
+        module = str(frame.f_globals.get("__name__", ""))
+        if plugin := packages.get(module.partition(".")[0]):
+            return f"{reason} (plugin {plugin}, {frame.f_code.co_filename}:{line})"
+    return reason

@@ -1,0 +1,147 @@
+"""What one process works with: registry, environment, device, and the images it has opened.
+
+A process has one session. It is handed to `execute` with every unit, so that images are listed and opened
+once however many units need them, and nothing is remembered anywhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import cached_property, partial
+from typing import TYPE_CHECKING
+
+from bench.errors import ConfigError
+from bench.execution import provenance
+from bench.execution.provenance import Software
+from bench.identity import Ref
+from bench.interfaces.executor import Environment, Report, silent
+from bench.interfaces.model import Context
+from bench.registry import Plugin, Registry, installed
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+
+    from bench.data.audit.audit import Audit
+    from bench.data.images.images import Images
+    from bench.engine.gpu.resident import DeviceStore
+    from bench.interfaces.dataset import Index
+    from bench.results.record import Cost, Provenance
+    from bench.study.protocol import AuditSettings
+
+
+class Session:
+    """What one process works with. Another process opens its own: `Session(session.environment)`."""
+
+    def __init__(self, environment: Environment, registry: Registry | None = None) -> None:
+        self.environment = environment
+        self.registry = registry or installed()
+        self._indexes: dict[Ref, Index] = {}
+        self._images: dict[Ref, Images] = {}
+        self._costs: dict[tuple[Ref, int, int], Cost] = {}
+
+    # --- images --------------------------------------------------------------------------------------
+
+    def images(self, dataset: Ref, short_sides: Sequence[int], report: Report = silent) -> Images:
+        """The images of a data set, with a view at each of these short sides.
+
+        The data set is listed once per session. Decodes what the image store lacks, which `report` hears of.
+        Raises DataNotFound if the data set is not there, DataError if its index or a file cannot be used.
+        """
+        from bench.data.images.images import open_images
+        from bench.data.images.index import read_index
+
+        known = self._images.get(dataset)
+        wanted = set(short_sides) | (known.views.keys() if known else set())
+        if known and wanted == known.views.keys():
+            return known
+        if dataset not in self._indexes:
+            component, params = (
+                self.registry.datasets.get(dataset.name),
+                self.registry.datasets.params(dataset),
+            )
+            self._indexes[dataset] = read_index(component, params, self.environment.data)
+        index = self._indexes[dataset]
+        self._images[dataset] = open_images(dataset.name, index, self.environment, sorted(wanted), report)
+        return self._images[dataset]
+
+    def audited(
+        self, dataset: Ref, settings: AuditSettings, short_sides: Sequence[int] = (), report: Report = silent
+    ) -> tuple[Images, Audit]:
+        """The images of a data set and their audit, made now unless it is stored. Raises as `images` does."""
+        from bench.data.audit.audit import stored_audit
+        from bench.data.audit.duplicates import SIDE
+
+        images = self.images(dataset, (*short_sides, SIDE), report)
+        propose = partial(self._embedded_neighbours, images, settings.embed) if settings.embed else None
+        environment = self.environment
+        audit = stored_audit(environment.results, images, settings, environment.threads, propose, report)
+        return images, audit
+
+    def _embedded_neighbours(self, images: Images, name: str) -> NDArray[np.int64]:
+        """Pairs of images that the model `name`, with its own ImageNet weights, places close together."""
+        from bench.data.audit.duplicates import SIDE
+        from bench.engine.embedding import INPUT, nearest
+        from bench.execution.prepare import within
+
+        model = self.registry.models.get(name)
+        params = model.params()
+        source = model.pretrained_source(params)
+        if model.features is None or model.pretrained is None or not source:
+            raise ConfigError(
+                f"audit.embed {name}: this model has no dense features or no ImageNet weights on this "
+                "machine; name another one"
+            )
+        context = Context(classes=images.classes, size=INPUT, normalization=model.normalization(params))
+        net = model.build(params, context)
+        classifier = model.classifier(net)
+        state = model.translate(net, model.pretrained(net, params, source).state)
+        net.load_state_dict({k: v for k, v in state.items() if not within(k, classifier)}, strict=False)
+        device = self.configure_device()
+        net.to(device).eval()
+        return nearest(images.view(SIDE), partial(model.features, net), context, device)
+
+    # --- device --------------------------------------------------------------------------------------
+
+    def configure_device(self) -> torch.device:
+        """Set this process up for reproducible work on the environment's device, and return it."""
+        from bench.engine.device import configure
+
+        return configure(self.environment.device, self.environment.threads)
+
+    @cached_property
+    def device_store(self) -> DeviceStore | None:
+        """Images that lie on the device; None on a CPU, where batches are cut on the host."""
+        from bench.engine.device import check
+        from bench.engine.gpu.resident import DeviceStore
+
+        device = check(self.environment.device)
+        return None if device.type == "cpu" else DeviceStore(device)
+
+    # --- about records -------------------------------------------------------------------------------
+
+    def cost(self, model: Ref, classes: int, size: int) -> Cost:
+        """What the model costs at this size, counted once per session."""
+        from bench.cost.count import measure
+
+        if (model, classes, size) not in self._costs:
+            context = Context(classes=tuple(map(str, range(classes))), size=size)
+            models = self.registry.models
+            net = models.get(model.name).build(models.params(model), context)
+            self._costs[model, classes, size] = measure(net, size)
+        return self._costs[model, classes, size]
+
+    def provenance(self, plugins: Iterable[Plugin]) -> Provenance:
+        """How a record made now, with components of these plugins, came to be."""
+        return provenance.describe(plugins, self.hardware, self._software)
+
+    @cached_property
+    def hardware(self) -> dict[str, str | int]:
+        """What the session runs on."""
+        environment = self.environment
+        return provenance.hardware(environment.device) | {"threads": environment.threads}
+
+    @cached_property
+    def _software(self) -> Software:
+        return provenance.software()

@@ -1,0 +1,65 @@
+"""What all components have in common.
+
+A component is a value that holds functions: cheap to make, so that a plugin's top module imports nothing
+heavy. Whatever needs torch is imported inside the function that needs it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Generic
+
+from typing_extensions import TypeVar
+
+
+@dataclass(frozen=True)
+class NoParams:
+    """The parameters of a component that has none."""
+
+
+P = TypeVar("P", default=NoParams)
+"""The dataclass of a component's parameters."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalWeights:
+    """To be inherited by the parameters of a model whose ImageNet weights may come from a local file.
+
+    A strategy that loads the file puts its checksum into its own parameters (`Strategy.freeze`): the path is
+    in no key, and runs of strategies that do not load the file are the same with and without it.
+
+    Attributes:
+        weights: a local file of ImageNet weights, for strategies that start from them.
+    """
+
+    weights: str = field(default="", metadata={"identity": False})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Component(Generic[P]):
+    """What every component has.
+
+    Attributes:
+        name: how commands and study files call it; no commas.
+        about: one line for `bench list`.
+        caution: what a table must say wherever this component was used.
+        revision: raised when the same inputs would now give something else, so that old results are not
+            taken for new ones.
+        params: a frozen dataclass whose fields all have defaults. Its annotations (with `annotated_types`
+            bounds) validate what a user sets, and its docstring's "Attributes:" are what `bench show` says
+            of each parameter. A field with `metadata={"identity": False}` cannot alter predictions (a path,
+            say) and stays out of the key.
+        citation: how to cite it.
+        licence: the terms of use.
+        replaceable: whether a component of the same name from another package takes its place, as an
+            authors' implementation does with a reconstruction.
+    """
+
+    name: str
+    about: str
+    caution: str = ""
+    revision: int = 1
+    params: type[P] = NoParams  # type: ignore[assignment]  # a default for those that have none
+    citation: str = ""
+    licence: str = ""
+    replaceable: bool = False

@@ -1,0 +1,107 @@
+"""Data sets: labelled images with the groups that must stay on one side of a split."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.interfaces.component import Component, P
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """One labelled image: a file to decode, or an array already in memory.
+
+    Attributes:
+        id: names the image within its data set.
+        label: one of the index's classes.
+        group: what must stay on one side of a split (patient, lesion); empty if the image stands alone.
+        path: the file, unless `array` is given.
+        array: uint8 (H, W) or (H, W, 3); may be a row of a memory map.
+        part: "train", "val" or "test" where the data set fixes its split.
+        source: what identifies an array without hashing it, say a file's checksum and the row.
+    """
+
+    id: str
+    label: str
+    group: str = ""
+    path: Path | None = None
+    array: NDArray[np.uint8] | None = None
+    part: str = ""
+    source: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Index:
+    """All samples of a data set. If every sample has a part, that is the split; otherwise one is drawn.
+
+    Attributes:
+        classes: names of the classes, in the order of a network's outputs.
+        samples: the images.
+        version: which published version this copy is, where versions differ.
+        expected: images per class of that version; empty means the component's own `expected`.
+        notes: what a user should know about this copy (files passed over, rows without an image);
+            `bench data verify` shows them.
+    """
+
+    classes: tuple[str, ...]
+    samples: tuple[Sample, ...]
+    version: str = ""
+    expected: Mapping[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Archive:
+    """One file of a data set's official download.
+
+    Attributes:
+        name: file name under which it is kept.
+        urls: addresses tried in order, the official one first.
+        checksum: "sha256:HEX" or "md5:HEX" of the file where somebody states it; where nobody does, it is
+            recorded at the first download and compared later.
+        size: bytes; 0 if not known.
+        rebuilt: the server packs the file anew for every download, so that only the checksum of its
+            contents can be compared.
+        unpack: folder, below the data set's own, where its members go ("" for that folder itself); None
+            leaves the file packed, under its name.
+    """
+
+    name: str
+    urls: tuple[str, ...]
+    checksum: str = ""
+    size: int = 0
+    rebuilt: bool = False
+    unpack: str | None = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset(Component[P]):
+    """Labelled images in the layout of their official download.
+
+    The core decodes the pixels, once. `bench data fetch` shows licence and citation, asks for consent, and
+    brings what `archives(params)` lists into `root/<name>/`, where `index` must find it.
+
+    Attributes:
+        index: `index(root, params)` lists the images without opening any. Raises DataNotFound saying what
+            was looked for, where, and how to get it.
+        expected: images per class.
+        home: web page of the data set.
+        fetch: how to get it by hand, in words that a user can follow.
+        archives: `archives(params)` lists the files of the official download.
+        download: `download(folder, params)` brings what no plain address has (a client with an account).
+            Raises DataNotFound with the steps by hand.
+    """
+
+    index: Callable[[Path, P], Index]
+    expected: Mapping[str, int] = field(default_factory=dict)
+    home: str = ""
+    fetch: str = ""
+    archives: Callable[[P], Sequence[Archive]] = lambda params: ()
+    download: Callable[[Path, P], None] | None = None

@@ -1,0 +1,146 @@
+"""Executors: ways to work through the units of a study, and what flows while they do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from bench.interfaces.component import Component, P
+
+if TYPE_CHECKING:
+    from bench.execution.session import Session
+
+
+class Unit(Protocol):
+    """One piece of work: a pretraining, a fine-tuning with its predictions, or an ensemble."""
+
+    @property
+    def kind(self) -> str:
+        """ "pretrain", "run" or "ensemble"."""
+
+    @property
+    def key(self) -> str:
+        """Identity: what has the same key predicts the same."""
+
+    @property
+    def label(self) -> str:
+        """How a person calls it."""
+
+    @property
+    def round(self) -> int:
+        """Which repetition of the study it belongs to, from 0."""
+
+    @property
+    def needs(self) -> Sequence[Unit]:
+        """Units that must have ended before this one starts."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Environment:
+    """Where units run. Nothing here can alter what they predict beyond rounding.
+
+    Attributes:
+        data: root under which data sets are looked for.
+        results: where results are kept.
+        device: "cpu", "cuda" or "cuda:N".
+        threads: CPU threads of one unit.
+        asked: the command's protocol and rounds, for records.
+        compile: whether to torch.compile what is trained.
+        jobs: units at work at once, where the executor can.
+        shared: whether other units are at work on this device now.
+    """
+
+    data: Path
+    results: Path
+    device: str = "cpu"
+    threads: int = 1
+    asked: Mapping[str, str | int] = field(default_factory=dict)
+    compile: bool = False
+    jobs: int = 1
+    shared: bool = False
+
+    @property
+    def scratch(self) -> Path:
+        """Checkpoints and caches; may be deleted while nothing runs."""
+        return self.results / ".scratch"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """One line of news from a unit at work.
+
+    Attributes:
+        unit: label of the unit.
+        stage: "decode", "audit", "pretrain", "fine-tune", "predict", "download" or the like.
+        done: steps done in this stage.
+        total: steps of this stage; 0 if not known.
+        epoch: the epoch at work, from 1; 0 in a stage without epochs.
+        epochs: of this stage.
+        loss: mean loss so far.
+        images_per_s: speed.
+        resumed: whether the training goes on from a checkpoint.
+        in_bytes: whether `done` and `total` count bytes.
+    """
+
+    unit: str
+    stage: str
+    done: int = 0
+    total: int = 0
+    epoch: int = 0
+    epochs: int = 0
+    loss: float | None = None
+    images_per_s: float | None = None
+    resumed: bool = False
+    in_bytes: bool = False
+
+
+Report = Callable[[Progress], None]
+"""Who hears of progress."""
+
+
+def silent(progress: Progress) -> None:
+    """A report to nobody."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a unit ended.
+
+    Attributes:
+        unit: the unit.
+        status: "blocked" if something it needs has failed.
+        reason: why it is not done.
+        seconds: wall time.
+        out_of_memory: whether memory ran out while other units shared the device, so that another try with
+            fewer of them may succeed.
+    """
+
+    unit: Unit
+    status: Literal["done", "failed", "blocked"]
+    reason: str = ""
+    seconds: float = 0.0
+    out_of_memory: bool = False
+
+
+Execute = Callable[[Unit, "Session", Report], Outcome]
+"""Does one unit in this process and stores its record; raises for an interruption alone."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Executor(Component[P]):
+    """A way to work through the units of a study.
+
+    Attributes:
+        map: `map(execute, units, session, report)` yields one outcome per unit, in any order that respects
+            each unit's `needs`: a unit starts only after all it needs have ended. `session` is this
+            process's; another process opens its own with `bench.Session(session.environment)`.
+        default: whether it is used where a command names none.
+        parallel: whether it works on `environment.jobs` units at once; the default executor of a command
+            with --jobs is the default one that is parallel.
+    """
+
+    map: Callable[[Execute, Sequence[Unit], Session, Report], Iterator[Outcome]]
+    default: bool = False
+    parallel: bool = False

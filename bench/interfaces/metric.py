@@ -1,0 +1,26 @@
+"""Metrics: numbers computed from stored predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from bench.interfaces.component import Component, P
+from bench.interfaces.predictions import Predictions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric(Component[P]):
+    """A number computed from stored predictions.
+
+    Attributes:
+        score: `score(predictions)` is the number, or nan where the metric is not defined.
+        title: column heading.
+        higher_is_better: the direction.
+        default: whether `bench table` shows it unless --metrics names others.
+    """
+
+    score: Callable[[Predictions], float]
+    title: str
+    higher_is_better: bool = True
+    default: bool = True

@@ -1,0 +1,38 @@
+"""Strategies: ways to come by the weights from which fine-tuning starts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from bench.interfaces.component import Component, P
+from bench.interfaces.model import Context, Encoder, Model
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True, kw_only=True)
+class Strategy(Component[P]):
+    """A way to come by the weights from which fine-tuning starts. Exactly one of two functions is set.
+
+    Attributes:
+        needs: traits that the model must have; a cell whose model lacks one is shown as n/a.
+        initialize: `initialize(net, model, model_params, params)` sets weights in place and returns a line
+            for the record that says where they came from.
+        objective: `objective(encoder, params, context)` gives a torch module that owns `encoder.net` as a
+            submodule and whose `forward(images) -> loss` takes augmented uint8 images (B, 3, S, S). The
+            engine trains it with the protocol's budget, the same for all, and keeps the encoder.
+        freeze: `freeze(params, model, model_params)` fills in, before the key is taken, what identifies
+            material from outside (the checksum of a weights file); needed by a strategy that loads any.
+    """
+
+    needs: frozenset[str] = frozenset()
+    initialize: Callable[[nn.Module, Model[Any], Any, P], str] | None = None
+    objective: Callable[[Encoder, P, Context], nn.Module] | None = None
+    freeze: Callable[[P, Model[Any], Any], P] | None = None
+
+    def __post_init__(self) -> None:
+        if (self.initialize is None) == (self.objective is None):
+            raise ValueError(f"strategy {self.name!r} must set exactly one of initialize and objective")

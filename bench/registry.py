@@ -1,0 +1,324 @@
+"""Entry points -> components -> Registry. The only module that knows pluggy's manager.
+
+A broken plugin never takes the command line down: it becomes a problem that is shown as a warning, and
+an error only if something asks for what the plugin should have registered.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+import traceback
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import pluggy
+
+from bench import hookspecs
+from bench.errors import PluginError, UnknownName
+from bench.identity import Ref, to_json
+from bench.interfaces.component import Component
+from bench.interfaces.dataset import Dataset
+from bench.interfaces.ensemble import Ensemble
+from bench.interfaces.executor import Executor
+from bench.interfaces.metric import Metric
+from bench.interfaces.model import Model, ModelFamily
+from bench.interfaces.reporter import Reporter
+from bench.interfaces.strategy import Strategy
+from bench.parsing import parse
+
+DISTRIBUTION = "bench"
+"""The name under which bench itself is installed."""
+
+
+class Kind(NamedTuple):
+    """A kind of component: what it is called, its hook, and the classes that the hook returns."""
+
+    plural: str
+    singular: str
+    hook: str
+    classes: tuple[type[Component[Any]], ...]
+
+
+KINDS = (
+    Kind("datasets", "dataset", "register_datasets", (Dataset,)),
+    Kind("models", "model", "register_models", (Model, ModelFamily)),
+    Kind("strategies", "strategy", "register_strategies", (Strategy,)),
+    Kind("ensembles", "ensemble", "register_ensembles", (Ensemble,)),
+    Kind("metrics", "metric", "register_metrics", (Metric,)),
+    Kind("executors", "executor", "register_executors", (Executor,)),
+    Kind("reporters", "reporter", "register_reporters", (Reporter,)),
+)
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """Where a component came from.
+
+    Attributes:
+        name: of the entry point.
+        distribution: the installed package that has the entry point.
+        version: of the distribution.
+        package: the top-level package that is imported.
+    """
+
+    name: str
+    distribution: str
+    version: str
+    package: str
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.distribution} {self.version})"
+
+
+C = TypeVar("C", bound=Component[Any])
+
+
+@dataclass(frozen=True)
+class Entry(Generic[C]):
+    """A component and the plugin that registered it."""
+
+    component: C
+    plugin: Plugin
+
+
+@dataclass(frozen=True)
+class Components(Generic[C]):
+    """All components of one kind by name.
+
+    Attributes:
+        kind: which kind.
+        entries: name -> component and plugin, in the order of registration, our own plugins first.
+        conflicts: name -> who claims it, where two plugins do.
+        problems: what went wrong while plugins were loaded; part of the message for an unknown name.
+    """
+
+    kind: Kind
+    entries: Mapping[str, Entry[C]]
+    conflicts: Mapping[str, str]
+    problems: tuple[str, ...] = ()
+
+    def entry(self, name: str) -> Entry[C]:
+        """The component called `name` and its plugin. Raises UnknownName, or PluginError if two claim it."""
+        if name in self.conflicts:
+            raise PluginError(self.conflicts[name])
+        if name in self.entries:
+            return self.entries[name]
+        hint = f"(not loaded: {'; '.join(self.problems)})" if self.problems else ""
+        raise UnknownName(self.kind.singular, name, self.names(), hint)
+
+    def get(self, name: str) -> C:
+        """The component called `name`. Raises what `entry` raises."""
+        return self.entry(name).component
+
+    def all(self) -> list[C]:
+        """The components that have a name of their own, in the order of registration."""
+        return [entry.component for entry in self.entries.values()]
+
+    def names(self) -> list[str]:
+        """Every name that `get` would find."""
+        return list(self.entries)
+
+    def complete(self, prefix: str) -> list[str]:
+        """The names that begin with `prefix`; fast, for completion in a shell."""
+        return [name for name in self.entries if name.startswith(prefix)]
+
+    def params(self, ref: Ref) -> Any:
+        """The component's own parameter dataclass, filled from `ref`. Raises ConfigError."""
+        given = {**ref.params, **ref.local}
+        return parse(self.get(ref.name).params, given, f"{self.kind.singular}.{ref.name}")
+
+    def ref(self, name: str, params: Mapping[str, Any]) -> Ref:
+        """A validated reference to the component called `name`. Raises UnknownName or ConfigError."""
+        component = self.get(name)
+        return make_ref(component, parse(component.params, params, f"{self.kind.singular}.{name}"))
+
+    def first(self, wanted: Callable[[C], bool]) -> C | None:
+        """The first component that is `wanted`, or None: which one is a default, say."""
+        return next((component for component in self.all() if wanted(component)), None)
+
+
+@dataclass(frozen=True)
+class Models(Components[Model[Any]]):
+    """The models, with those that families make when they are asked for."""
+
+    families: Mapping[str, Entry[ModelFamily[Any]]] = dataclasses.field(default_factory=dict)
+
+    def entry(self, name: str) -> Entry[Model[Any]]:
+        if name not in self.conflicts and name not in self.entries:
+            for family in self.families.values():
+                if model := family.component.find(name):
+                    return Entry(model, family.plugin)
+        return super().entry(name)
+
+    def names(self) -> list[str]:
+        return [*(n for f in self.families.values() for n in f.component.names()), *self.entries]
+
+    def complete(self, prefix: str) -> list[str]:
+        members = [n for f in self.families.values() for n in f.component.complete(prefix)]
+        return list(dict.fromkeys([*super().complete(prefix), *members]))
+
+
+@dataclass(frozen=True)
+class Registry:
+    """All components of the installed plugins, by kind, and what went wrong while collecting them."""
+
+    datasets: Components[Dataset[Any]]
+    models: Models
+    strategies: Components[Strategy[Any]]
+    ensembles: Components[Ensemble[Any]]
+    metrics: Components[Metric[Any]]
+    executors: Components[Executor[Any]]
+    reporters: Components[Reporter[Any]]
+    plugins: tuple[Plugin, ...] = ()
+    problems: tuple[str, ...] = ()
+
+    @property
+    def kinds(self) -> tuple[Components[Any], ...]:
+        """The components of every kind, in the order of KINDS."""
+        return (
+            self.datasets,
+            self.models,
+            self.strategies,
+            self.ensembles,
+            self.metrics,
+            self.executors,
+            self.reporters,
+        )
+
+
+def make_ref(component: Component[Any], params: Any) -> Ref:
+    """The reference to `component` with these validated parameters, defaults left out."""
+    local = {
+        f.name: getattr(params, f.name)
+        for f in dataclasses.fields(params)
+        if not f.metadata.get("identity", True) and getattr(params, f.name) != f.default
+    }
+    return Ref(component.name, to_json(params), component.revision, local)
+
+
+@cache
+def installed() -> Registry:
+    """The registry of the installed plugins, collected once per process."""
+    return collect(entry_points(group=hookspecs.PROJECT))
+
+
+def collect(points: Iterable[EntryPoint]) -> Registry:
+    """Load every plugin that BENCH_BLOCK does not name, and register its components."""
+    blocked = {name.strip() for name in os.environ.get("BENCH_BLOCK", "").split(",") if name.strip()}
+    manager = pluggy.PluginManager(hookspecs.PROJECT)
+    manager.add_hookspecs(hookspecs)
+    plugins: list[Plugin] = []
+    problems: list[str] = []
+    claims: dict[Kind, dict[str, list[Entry[Any]]]] = {kind: {} for kind in KINDS}
+    for point in sorted(points, key=_order):
+        if point.name in blocked:
+            continue
+        plugin = _plugin(point)
+        plugins.append(plugin)
+        try:
+            module = point.load()
+            manager.register(module, name=point.name)
+        except Exception as error:  # whatever a third-party module raises on import
+            problems.append(_problem(plugin, "could not be loaded", error))
+            continue
+        problems += _misspelt(module, plugin)
+        for kind in KINDS:
+            try:
+                components = _registered(manager, kind, point.name)
+            except Exception as error:  # whatever a third-party hook raises
+                problems.append(_problem(plugin, f"failed in {kind.hook}", error))
+                continue
+            for component in components:
+                claims[kind].setdefault(component.name, []).append(Entry(component, plugin))
+    return _registry(claims, plugins, problems)
+
+
+def _order(point: EntryPoint) -> tuple[bool, str]:
+    """Plugins of bench's own distribution come first, so that their metrics are the first columns."""
+    return point.dist is None or point.dist.name != DISTRIBUTION, point.name
+
+
+def _plugin(point: EntryPoint) -> Plugin:
+    package = point.module.partition(".")[0]
+    if point.dist is None:
+        return Plugin(point.name, point.value, "?", package)
+    return Plugin(point.name, point.dist.name, point.dist.version, package)
+
+
+def _problem(plugin: Plugin, what: str, error: Exception) -> str:
+    """One line that names the plugin, the place in its code, the error and the remedy."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" at {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
+    return (
+        f"plugin {plugin} {what}: {type(error).__name__}: {error}{place}; "
+        f"repair or uninstall it, or set BENCH_BLOCK={plugin.name}"
+    )
+
+
+def _registered(manager: pluggy.PluginManager, kind: Kind, plugin: str) -> list[Component[Any]]:
+    """What the plugin's hook for this kind returns; empty if it does not implement it."""
+    hook: pluggy.HookCaller = getattr(manager.hook, kind.hook)
+    components: list[Any] = []
+    for implementation in hook.get_hookimpls():
+        if implementation.plugin_name == plugin:
+            components += implementation.function()  # type: ignore[arg-type]  # checked below
+    for component in components:
+        if not isinstance(component, kind.classes):
+            raise TypeError(f"{kind.hook} returned {component!r}")
+    return components
+
+
+def _misspelt(module: Any, plugin: Plugin) -> list[str]:
+    """Functions marked as hooks under another name than a hook's; pluggy would ignore them silently."""
+    hooks = [kind.hook for kind in KINDS]
+    problems = []
+    for name in dir(module):
+        if hasattr(getattr(module, name, None), f"{hookspecs.PROJECT}_impl") and name not in hooks:
+            near = difflib.get_close_matches(name, hooks, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"hooks: {', '.join(hooks)}"
+            problems.append(f"plugin {plugin} implements {name}, which is not a hook; {hint}")
+    return problems
+
+
+def _registry(
+    claims: Mapping[Kind, Mapping[str, list[Entry[Any]]]], plugins: list[Plugin], problems: list[str]
+) -> Registry:
+    entries: dict[str, dict[str, Entry[Any]]] = {}
+    conflicts: dict[str, dict[str, str]] = {}
+    for kind, by_name in claims.items():
+        chosen = entries.setdefault(kind.plural, {})
+        disputed = conflicts.setdefault(kind.plural, {})
+        for name, claimants in by_name.items():
+            rivals = [entry for entry in claimants if not entry.component.replaceable] or claimants
+            if len(rivals) == 1:
+                chosen[name] = rivals[0]
+                continue
+            owners = " and ".join(str(entry.plugin) for entry in rivals)
+            disputed[name] = (
+                f"{kind.singular} {name!r} is registered by {owners}; uninstall one, "
+                f"or set BENCH_BLOCK={rivals[-1].plugin.name} to switch it off"
+            )
+    told = (*problems, *(text for disputed in conflicts.values() for text in disputed.values()))
+    families = {n: e for n, e in entries["models"].items() if isinstance(e.component, ModelFamily)}
+    single = {n: e for n, e in entries["models"].items() if n not in families}
+
+    def components(kind: Kind) -> Components[Any]:
+        return Components(kind, entries[kind.plural], conflicts[kind.plural], told)
+
+    datasets, models, strategies, ensembles, metrics, executors, reporters = KINDS
+    return Registry(
+        datasets=components(datasets),
+        models=Models(models, single, conflicts["models"], told, families),
+        strategies=components(strategies),
+        ensembles=components(ensembles),
+        metrics=components(metrics),
+        executors=components(executors),
+        reporters=components(reporters),
+        plugins=tuple(plugins),
+        problems=told,
+    )

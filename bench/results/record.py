@@ -1,0 +1,317 @@
+"""What is stored about one unit, as one typed value; written and read here alone.
+
+The JSON of a record is schema version 1. Its names are not always those of the code (a verdict's
+`leaking_groups` is "torn_groups" there): they stay, because records are never rewritten.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from bench.data.audit.verdict import Verdict, verdict_from_json, verdict_to_json
+from bench.data.splits.split import PartCount
+from bench.errors import StoreError
+from bench.identity import to_json
+from bench.interfaces.model import Normalization
+from bench.study.spec import UnitSpec, unit_from_json
+
+VERSION = 1
+RECORD = "record.json"
+
+Counts = Mapping[str, Mapping[str, PartCount]]
+"""part -> class -> (images, groups)"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """The command that a unit was made for."""
+
+    protocol: str = ""
+    rounds: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSummary:
+    """The images a unit saw.
+
+    Attributes:
+        title: what tables call the data set.
+        content: sha256 of images, labels and groups.
+        version: which published version it is.
+        split: hash of the split manifest.
+        settings: how the split was drawn, without what is at its default; None in records older than that.
+        audit: what the audit says of the split; None for a split older than audits.
+        counts: images and groups of every class in every part.
+    """
+
+    title: str = ""
+    content: str = ""
+    version: str = ""
+    split: str = ""
+    settings: Mapping[str, Any] | None = None
+    audit: Verdict | None = None
+    counts: Counts = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingHistory:
+    """Mean loss of each epoch, and the validation accuracy where weights were chosen by it."""
+
+    loss: tuple[float | None, ...] = ()
+    validation_accuracy: tuple[float | None, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timings:
+    """Of the process that finished the training: wall time, steps, and the epoch it began at."""
+
+    seconds: float
+    steps: int
+    resumed_from_epoch: int = 0
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """An operator that fvcore has no count for. `operations` is an estimate: one per output element."""
+
+    operator: str  # "aten::softmax"
+    calls: int
+    operations: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """The cost of one forward pass of one image. A count is None where `notes` says why.
+
+    Attributes:
+        params: parameters of the network.
+        macs: fvcore's operations, a multiply-add counted as one.
+        torch_flops: torch's operations, a multiply-add counted as two.
+        difference: (torch_flops / 2 - macs) / macs.
+        skipped: operators without a count.
+        skipped_share: estimated part of all operations that fvcore skipped, 0..1.
+        size: side of the square image, pixels.
+        classes: outputs of the network.
+        notes: why a count is missing.
+    """
+
+    params: int | None = None
+    macs: int | None = None
+    torch_flops: int | None = None
+    difference: float | None = None
+    skipped: tuple[Skipped, ...] = ()
+    skipped_share: float | None = None
+    size: int | None = None
+    classes: int | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """How a record came to be.
+
+    Attributes:
+        plugins: name -> distribution and version of the plugins whose components were used.
+        hardware: device, processor, cores, threads, and the GPU if there was one.
+        git: commit of the source tree, and whether it was changed; None for an installed wheel.
+        packages: versions.
+        python: version.
+        platform: operating system.
+    """
+
+    plugins: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    hardware: Mapping[str, Any] = field(default_factory=dict)
+    git: Mapping[str, Any] | None = None
+    packages: Mapping[str, str] = field(default_factory=dict)
+    python: str = ""
+    platform: str = ""
+
+    @property
+    def device(self) -> str:
+        """ "cpu", "cuda" or "cuda:N"; empty where a record does not say."""
+        return str(self.hardware.get("device") or "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """What is stored about one unit. What does not concern its kind is None.
+
+    Attributes:
+        spec: the unit.
+        status: "failed" records have `reason` and `traceback`.
+        path: its folder; None before it is stored.
+        asked: the command it was made for.
+        data: the images.
+        members: keys of an ensemble's runs.
+        normalization: of the network's pixels.
+        history: of the training.
+        timings: of the training.
+        accumulate: parts that each step was done in, because memory ran out.
+        engine: what was chosen for speed alone.
+        provenance: how the record came to be.
+        notes: what a table must say.
+        weights: where a fine-tuning's initial weights came from.
+        cost: of the network.
+        reason: why the unit failed.
+        traceback: of the failure.
+    """
+
+    spec: UnitSpec
+    status: Literal["done", "failed"] = "done"
+    path: Path | None = None
+    asked: Asked = Asked()
+    data: DataSummary | None = None
+    members: tuple[str, ...] | None = None
+    normalization: Normalization | None = None
+    history: TrainingHistory | None = None
+    timings: Timings | None = None
+    accumulate: int | None = None
+    engine: Mapping[str, str] | None = None
+    provenance: Provenance = Provenance()
+    notes: tuple[str, ...] = ()
+    weights: str | None = None
+    cost: Cost | None = None
+    reason: str = ""
+    traceback: str = ""
+
+    @property
+    def kind(self) -> str:
+        return self.spec.kind
+
+    @property
+    def key(self) -> str:
+        return self.spec.key
+
+
+# --- to JSON -----------------------------------------------------------------------------------------
+
+
+def record_to_json(record: Record) -> dict[str, Any]:
+    """A record as plain JSON values, in the order of schema version 1."""
+    content: dict[str, Any] = {
+        "version": VERSION,
+        "kind": record.kind,
+        "key": record.key,
+        "spec": to_json(record.spec),
+        "status": record.status,
+        "asked": asdict(record.asked),
+    }
+    if record.data is not None:
+        content["data"] = _data_to_json(record.data)
+    for name in ("members", "normalization", "history", "timings", "accumulate", "engine"):
+        value = getattr(record, name)
+        if value is not None:
+            content[name] = _plain(value)
+    content["provenance"] = _plain(record.provenance)
+    if record.status == "failed":
+        return {**content, "reason": record.reason, "traceback": record.traceback}
+    content["notes"] = list(record.notes)
+    for name in ("weights", "cost"):
+        if getattr(record, name) is not None:
+            content[name] = _plain(getattr(record, name))
+    return content
+
+
+def _data_to_json(data: DataSummary) -> dict[str, Any]:
+    counts = {part: {name: list(n) for name, n in by.items()} for part, by in data.counts.items()}
+    audit = verdict_to_json(data.audit) if data.audit else None
+    plain = _plain(
+        {name: getattr(data, name) for name in ("title", "content", "version", "split", "settings")}
+    )
+    return {**plain, "audit": audit, "counts": counts}
+
+
+def _plain(value: Any) -> Any:
+    """`value` as JSON has it: no nan (a diverged loss is null), no numpy scalars, no paths."""
+    if hasattr(value, "__dataclass_fields__"):
+        return _plain(asdict(value))
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    if isinstance(value, Path):
+        return str(value)
+    if type(value).__module__ == "numpy":
+        return _plain(value.tolist())
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+# --- from JSON ---------------------------------------------------------------------------------------
+
+
+def record_from_json(content: Mapping[str, Any], path: Path) -> Record:
+    """Read a record stored in the folder `path`: strict about identity, tolerant about the rest.
+
+    Raises StoreError for a newer schema, and KeyError, TypeError or ValueError for what is not a record.
+    """
+    version = content["version"]
+    if version > VERSION:
+        raise StoreError(
+            f"{path / RECORD}: version {version} of the record is newer than this bench; update it"
+        )
+    status = content["status"]
+    if status not in ("done", "failed"):
+        raise ValueError(f"status {status!r}")
+    members, weights = content.get("members"), content.get("weights")
+    return Record(
+        spec=unit_from_json(content["kind"], content["spec"]),
+        status=status,
+        path=path,
+        asked=_read(Asked, content.get("asked")) or Asked(),
+        data=_data_from_json(content.get("data")),
+        members=None if members is None else tuple(members),
+        normalization=_normalization(content.get("normalization")),
+        history=_history(content.get("history")),
+        timings=_read(Timings, content.get("timings")),
+        accumulate=content.get("accumulate"),
+        engine=content.get("engine"),
+        provenance=_read(Provenance, content.get("provenance")) or Provenance(),
+        notes=tuple(content.get("notes") or ()),
+        weights=weights,
+        cost=_cost(content.get("cost")),
+        reason=str(content.get("reason") or ""),
+        traceback=str(content.get("traceback") or ""),
+    )
+
+
+def _read(cls: type[Any], data: Mapping[str, Any] | None) -> Any:
+    """`cls` from what it knows of `data`; None for no data. What another version has more is passed over."""
+    if not data:
+        return None
+    return cls(**{name: data[name] for name in cls.__dataclass_fields__ if name in data})
+
+
+def _data_from_json(data: Mapping[str, Any] | None) -> DataSummary | None:
+    if not data:
+        return None
+    counts = {
+        part: {name: PartCount(*n) for name, n in by.items()}
+        for part, by in (data.get("counts") or {}).items()
+    }
+    audit = verdict_from_json(data["audit"]) if data.get("audit") else None
+    summary: DataSummary = _read(DataSummary, {**data, "counts": counts, "audit": audit})
+    return summary
+
+
+def _normalization(data: Mapping[str, Any] | None) -> Normalization | None:
+    return Normalization(tuple(data["mean"]), tuple(data["std"])) if data else None
+
+
+def _history(data: Mapping[str, Any] | None) -> TrainingHistory | None:
+    if not data:
+        return None
+    return TrainingHistory(
+        loss=tuple(data.get("loss") or ()), validation_accuracy=tuple(data.get("validation_accuracy") or ())
+    )
+
+
+def _cost(data: Mapping[str, Any] | None) -> Cost | None:
+    if not data:
+        return None
+    skipped = tuple(Skipped(s["operator"], s["calls"], s["operations"]) for s in data.get("skipped") or ())
+    cost: Cost = _read(Cost, {**data, "skipped": skipped, "notes": tuple(data.get("notes") or ())})
+    return cost

@@ -1,0 +1,136 @@
+"""Units of work and their keys.
+
+A unit's key is the sha256 of its spec as sorted JSON without the fields that are at their default. So a
+new field with a default keeps every old key, and a default must never change (tests pin golden keys).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Annotated, Any, ClassVar
+
+from annotated_types import Len
+
+from bench.identity import Ref, digest, to_json
+from bench.study.protocol import Finetuning, Pretraining
+
+
+@dataclass(frozen=True)
+class PretrainSpec:
+    """One self-supervised pretraining. It serves every fine-tuning that asks for it."""
+
+    kind: ClassVar[str] = "pretrain"
+    dataset: Ref
+    model: Ref
+    strategy: Ref
+    split: str  # hash of the split manifest
+    round: int
+    size: int = 224
+    seed: int = 0
+    precision: str = "auto"
+    pretrain: Pretraining = field(default_factory=Pretraining)
+
+    @cached_property
+    def key(self) -> str:
+        """Identity of the unit."""
+        return _key(self)
+
+    @property
+    def needs(self) -> tuple[UnitSpec, ...]:
+        return ()
+
+    @property
+    def label(self) -> str:
+        return f"{self.model.name}.{self.strategy.name}.r{self.round}"
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """One fine-tuning and its predictions. `start` is the pretraining whose encoder it starts from."""
+
+    kind: ClassVar[str] = "run"
+    dataset: Ref
+    model: Ref
+    strategy: Ref
+    split: str
+    round: int
+    size: int = 224
+    seed: int = 0
+    precision: str = "auto"
+    finetune: Finetuning = field(default_factory=Finetuning)
+    start: PretrainSpec | None = None
+
+    @cached_property
+    def key(self) -> str:
+        """Identity of the unit."""
+        return _key(self)
+
+    @property
+    def needs(self) -> tuple[UnitSpec, ...]:
+        return (self.start,) if self.start else ()
+
+    @property
+    def label(self) -> str:
+        return f"{self.model.name}.{self.strategy.name}.r{self.round}"
+
+
+@dataclass(frozen=True)
+class EnsembleSpec:
+    """The combined probabilities of finished runs of one data set, split and round."""
+
+    kind: ClassVar[str] = "ensemble"
+    ensemble: Ref
+    members: Annotated[tuple[RunSpec, ...], Len(2)]
+
+    @cached_property
+    def key(self) -> str:
+        """Identity of the unit."""
+        return _key(self)
+
+    @property
+    def needs(self) -> tuple[UnitSpec, ...]:
+        return self.members
+
+    @property
+    def dataset(self) -> Ref:
+        return self.members[0].dataset
+
+    @property
+    def split(self) -> str:
+        return self.members[0].split
+
+    @property
+    def round(self) -> int:
+        return self.members[0].round
+
+    @property
+    def member_names(self) -> tuple[str, ...]:
+        """What tells the members apart: strategies of one model, models of one strategy, or both."""
+        if len({m.model.name for m in self.members}) == 1:
+            return tuple(m.strategy.name for m in self.members)
+        if len({m.strategy.name for m in self.members}) == 1:
+            return tuple(m.model.name for m in self.members)
+        return tuple(f"{m.model.name}.{m.strategy.name}" for m in self.members)
+
+    @property
+    def label(self) -> str:
+        models = sorted({m.model.name for m in self.members})
+        return f"{'+'.join(models)}.{self.ensemble.name}({'+'.join(self.member_names)}).r{self.round}"
+
+
+UnitSpec = PretrainSpec | RunSpec | EnsembleSpec
+UNIT_KINDS: Mapping[str, type[UnitSpec]] = {c.kind: c for c in (PretrainSpec, RunSpec, EnsembleSpec)}
+
+
+def _key(unit: UnitSpec) -> str:
+    """The first 16 hex digits of the sha256 of a unit's spec."""
+    return digest([unit.kind, to_json(unit)])[:16]
+
+
+def unit_from_json(kind: str, data: Mapping[str, Any]) -> UnitSpec:
+    """Read a spec back from a record."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(UNIT_KINDS[kind]).validate_python(data)

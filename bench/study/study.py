@@ -1,0 +1,206 @@
+"""A validated study: every component it names exists, and its parameters fit.
+
+Nothing here opens an image or imports torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.errors import ConfigError, UnknownName
+from bench.identity import Ref
+from bench.parsing import parse
+from bench.registry import Components, Registry, installed
+from bench.study.config import (
+    DEFAULT_PROTOCOL,
+    NO_ENSEMBLES,
+    Assignment,
+    StudyConfig,
+    assign,
+    assignments_of,
+    merge,
+    read_protocol,
+    read_study,
+)
+from bench.study.protocol import Protocol
+
+Names = str | Iterable[str]
+"""Names of components: comma-separated, or one by one."""
+
+KINDS = ("dataset", "model", "strategy", "ensemble")
+
+
+@dataclass(frozen=True)
+class Study:
+    """A comparison to run: which methods on which data, under which protocol.
+
+    Make one with `from_names`, `from_file` or `from_keywords`.
+    """
+
+    datasets: tuple[Ref, ...]
+    models: tuple[Ref, ...]
+    strategies: tuple[Ref, ...]
+    ensembles: tuple[Ref, ...]
+    protocol: Protocol
+    protocol_name: str
+
+    @classmethod
+    def from_names(
+        cls,
+        datasets: Names,
+        strategies: Names,
+        *,
+        models: Names = (),
+        baselines: Names = (),
+        ensembles: Names | None = None,
+        protocol: str = DEFAULT_PROTOCOL,
+        rounds: int | None = None,
+        values: Mapping[str, Any] | None = None,
+        registry: Registry | None = None,
+    ) -> Study:
+        """The study that `bench run` makes of the same names.
+
+        `values` changes single values, say `{"protocol.finetune.epochs": 30, "strategy.egmae.patch": 32}`.
+        Raises ConfigError or UnknownName, one line each.
+        """
+        config = StudyConfig(
+            datasets=split_names(datasets),
+            models=split_names(models),
+            baselines=split_names(baselines),
+            strategies=split_names(strategies),
+            ensembles=None if ensembles is None else split_names(ensembles),
+            base=protocol,
+        )
+        changes = {**(values or {}), **({} if rounds is None else {"protocol.rounds": rounds})}
+        return make_study(config, registry or installed(), assignments_of(changes))
+
+    @classmethod
+    def from_file(
+        cls,
+        path: str | Path,
+        *,
+        values: Mapping[str, Any] | None = None,
+        registry: Registry | None = None,
+        **keywords: Any,
+    ) -> Study:
+        """The study of a TOML file; `keywords` (fields of StudyConfig) take the place of what it says.
+
+        Raises ConfigError or UnknownName, one line each.
+        """
+        config = merge(_as_written(read_study(Path(path))), _checked(keywords))
+        return make_study(
+            parse(StudyConfig, config, Path(path).name), registry or installed(), assignments_of(values or {})
+        )
+
+    @classmethod
+    def from_keywords(cls, *, registry: Registry | None = None, **keywords: Any) -> Study:
+        """The study of these fields of StudyConfig, which are the tables of a study file.
+
+        `Study.from_keywords(datasets=["busi"], strategies=["egmae"], protocol={"rounds": 3})`. Raises
+        ConfigError or UnknownName, one line each.
+        """
+        return make_study(parse(StudyConfig, _checked(keywords), "study"), registry or installed())
+
+    @property
+    def short_sides(self) -> tuple[int, ...]:
+        """Short sides at which images are kept: pretraining, fine-tuning, evaluation; pixels."""
+        protocol = self.protocol
+        return protocol.pretrain.resize, protocol.finetune.resize, protocol.size
+
+    @property
+    def asked(self) -> dict[str, str | int]:
+        """What records say of the study that they were made for."""
+        return {"protocol": self.protocol_name, "rounds": self.protocol.rounds}
+
+
+def split_names(values: Names | None) -> tuple[str, ...]:
+    """Names given comma-separated, one by one, or both."""
+    texts = [values] if isinstance(values, str) else values or ()
+    return tuple(name.strip() for text in texts for name in text.split(",") if name.strip())
+
+
+def _as_written(config: StudyConfig) -> dict[str, Any]:
+    return {name: value for name, value in vars(config).items() if value is not None}
+
+
+def _checked(keywords: Mapping[str, Any]) -> dict[str, Any]:
+    """Keywords whose names may be given as one text."""
+    plural = ("datasets", "models", "baselines", "strategies", "ensembles")
+    return {k: split_names(v) if k in plural and v is not None else v for k, v in keywords.items()}
+
+
+def make_study(config: StudyConfig, registry: Registry, assignments: Sequence[Assignment] = ()) -> Study:
+    """Validate what a configuration and single values ask for.
+
+    Raises ConfigError or UnknownName, one line each.
+    """
+    changed = assign(config, assignments, KINDS)
+    name, values = read_protocol(config.base)
+    protocol: Protocol = parse(Protocol, merge(values, changed.protocol), "protocol")
+    models = config.models or (protocol.model or _default_model(),)
+    added = [name for name in baseline_names(config.baselines, registry) if name not in models]
+    datasets, strategies = registry.datasets, registry.strategies
+    for names, known, option in (
+        (config.datasets, datasets, "--dataset"),
+        (config.strategies, strategies, "--strategies"),
+    ):
+        if not names:
+            raise ConfigError(
+                f"no {known.kind.singular} named; give {option} (known: {', '.join(known.names())})"
+            )
+    return Study(
+        _refs(datasets, config.datasets, changed.dataset),
+        _refs(registry.models, (*models, *added), changed.model),
+        _refs(strategies, config.strategies, changed.strategy),
+        _refs(registry.ensembles, _ensembles(config, registry), changed.ensemble),
+        protocol,
+        name + ("+" if changed.protocol else ""),
+    )
+
+
+def _refs(
+    components: Components[Any], names: Sequence[str], parameters: Mapping[str, Mapping[str, Any]]
+) -> tuple[Ref, ...]:
+    """References to the components called `names`. Raises ConfigError for a name that stands twice, and for
+    parameters of what is not named."""
+    kind = components.kind.singular
+    for unused in parameters.keys() - set(names):
+        raise ConfigError(f"{kind}.{unused}: parameters for a {kind} that this study does not name")
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(f"{kind} {name!r} is named twice")
+    return tuple(components.ref(name, parameters.get(name, {})) for name in names)
+
+
+def _ensembles(config: StudyConfig, registry: Registry) -> tuple[str, ...]:
+    if config.ensembles is None:
+        default = registry.ensembles.first(lambda ensemble: ensemble.default)
+        return (default.name,) if default else ()
+    return () if config.ensembles == NO_ENSEMBLES else config.ensembles
+
+
+def _default_model() -> str:
+    """The default protocol's model, for a protocol that names none."""
+    return str(read_protocol(DEFAULT_PROTOCOL)[1]["model"])
+
+
+def dataset_ref(name: str, registry: Registry, assignments: Sequence[Assignment]) -> Ref:
+    """One data set with its parameters, for `bench data`. Raises UnknownName or ConfigError."""
+    changed = assign(StudyConfig(), assignments, KINDS)
+    others = changed.dataset.keys() - {name}
+    if others or changed.protocol or changed.model or changed.strategy or changed.ensemble:
+        raise ConfigError(f"--set: here only dataset.{name}.PARAMETER=value can be set")
+    return registry.datasets.ref(name, changed.dataset.get(name, {}))
+
+
+def baseline_names(asked: Sequence[str], registry: Registry) -> list[str]:
+    """The models that `--baselines` means: those named, or with "all" every one that has the trait
+    "baseline", once each. Raises UnknownName."""
+    known = [model.name for model in registry.models.all() if "baseline" in model.traits]
+    for name in asked:
+        if name not in (*known, "all"):
+            raise UnknownName("baseline", name, [*known, "all"])
+    return known if "all" in asked else list(dict.fromkeys(asked))
