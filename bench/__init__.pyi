@@ -1,6 +1,6 @@
 """The public names of `bench` and where they are; read by lazy_loader when one is first used."""
 
-from .api import load_results, local_environment, plan, run, tables
+from .api import load_results, local_environment, plan, prepare_training, run, tables
 from .engine.device import any_order
 from .errors import (
     BenchError,
@@ -16,6 +16,7 @@ from .errors import (
     WeightsError,
 )
 from .execution.plan import Plan
+from .execution.prepare import Setup, Training
 from .execution.session import Session
 from .hookspecs import hookimpl
 from .interfaces import cells
@@ -38,6 +39,7 @@ from .interfaces.predictions import Predictions
 from .interfaces.reporter import Column, Estimate, Reporter, Row, Table, Tables
 from .interfaces.strategy import Strategy
 from .results.results import Results
+from .study.spec import EnsembleSpec, PretrainSpec, RunSpec
 from .study.study import Study
 
 __version__: str
@@ -55,6 +57,7 @@ __all__ = [
     "Dataset",
     "Encoder",
     "Ensemble",
+    "EnsembleSpec",
     "Environment",
     "Estimate",
     "Execute",
@@ -70,13 +73,16 @@ __all__ = [
     "Plan",
     "PluginError",
     "Predictions",
+    "PretrainSpec",
     "Progress",
     "Report",
     "Reporter",
     "Results",
     "Row",
+    "RunSpec",
     "Sample",
     "Session",
+    "Setup",
     "SizeError",
     "SplitError",
     "StoreError",
@@ -84,6 +90,7 @@ __all__ = [
     "Study",
     "Table",
     "Tables",
+    "Training",
     "TrainingError",
     "Unit",
     "UnknownName",
@@ -95,6 +102,7 @@ __all__ = [
     "load_results",
     "local_environment",
     "plan",
+    "prepare_training",
     "run",
     "silent",
     "tables",

@@ -21,8 +21,11 @@ from bench.interfaces.reporter import Tables
 
 if TYPE_CHECKING:
     from bench.execution.plan import Plan
+    from bench.execution.prepare import Setup, Training
+    from bench.execution.session import Session
     from bench.interfaces.executor import Outcome
     from bench.results.results import Results
+    from bench.study.spec import PretrainSpec, RunSpec
     from bench.study.study import Study
 
 
@@ -99,6 +102,18 @@ def run(
         plan = replace(plan, session=Session(replace(env, asked=plan.study.asked), plan.session.registry))
     chosen = choose_executor(plan.session.registry, executor, plan.session.environment.jobs)
     return list(work(plan, chosen, report))
+
+
+def prepare_training(unit: PretrainSpec | RunSpec, session: Session) -> tuple[Setup, Training]:
+    """Lay one unit out as `bench run` does: images, split and network, and its training. Nothing is trained.
+
+    For who develops a strategy or measures the engine (`bench.engine`). `unit` is one of a plan's, `session` the
+    plan's. Raises BenchError where the data, the split or the network cannot be had.
+    """
+    from bench.execution.prepare import prepare, training_of
+
+    setup = prepare(unit, session)
+    return setup, training_of(unit, setup, session)
 
 
 def load_results(folder: str | Path | None = None, metrics: Sequence[str] = ()) -> Results:
