@@ -8,10 +8,11 @@ import subprocess
 from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from bench.registry import Plugin
-from bench.results.record import Provenance
+if TYPE_CHECKING:
+    from bench.registry import Plugin
+    from bench.results.record import Provenance
 
 PACKAGES = ("bench", "torch", "torchvision", "timm", "fvcore", "numpy", "pillow", "scikit-learn")
 
@@ -27,6 +28,10 @@ class Software(NamedTuple):
 
 def describe(plugins: Iterable[Plugin], hardware: Mapping[str, Any], software: Software) -> Provenance:
     """Provenance of one unit: `plugins` are those whose components it uses."""
+    from bench.results.record import (
+        Provenance,
+    )  # loads numpy, which plugins that name Session need not wait for
+
     used = {p.name: {"distribution": p.distribution, "version": p.version} for p in plugins}
     return Provenance(plugins=dict(sorted(used.items())), hardware=hardware, **software._asdict())
 
