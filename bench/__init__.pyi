@@ -1,6 +1,6 @@
 """The public names of `bench` and where they are; read by lazy_loader when one is first used."""
 
-from .api import load_results, local_environment, plan, prepare_training, run, tables
+from .api import load_results, local_environment, plan, prepare_training, render, run, tables
 from .engine.device import any_order
 from .errors import (
     BenchError,
@@ -36,6 +36,7 @@ from .interfaces.executor import (
 from .interfaces.metric import Metric
 from .interfaces.model import Context, Encoder, Model, ModelFamily, Normalization, Weights
 from .interfaces.predictions import Predictions
+from .interfaces.progress_text import print_progress
 from .interfaces.reporter import Column, Estimate, Reporter, Row, Table, Tables
 from .interfaces.strategy import Strategy
 from .results.results import Results
@@ -103,6 +104,8 @@ __all__ = [
     "local_environment",
     "plan",
     "prepare_training",
+    "print_progress",
+    "render",
     "run",
     "silent",
     "tables",

@@ -4,8 +4,10 @@ import bench
 
 study = bench.Study.from_names("phantom", "egmae,imagenet", protocol="quick")
 plan = bench.plan(study)
-bench.run(plan)
-bench.tables(bench.load_results())
+bench.run(plan, report=bench.print_progress)
+print(bench.render(bench.tables(bench.load_results())))
+
+`docs/api.md` says more.
 """
 
 from __future__ import annotations
@@ -16,8 +18,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.errors import ConfigError
 from bench.interfaces.executor import Environment, Report, silent
-from bench.interfaces.reporter import Tables
+from bench.interfaces.reporter import Table, Tables
 
 if TYPE_CHECKING:
     from bench.execution.plan import Plan
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
     from bench.interfaces.executor import Outcome
     from bench.results.results import Results
     from bench.study.spec import PretrainSpec, RunSpec
-    from bench.study.study import Study
+    from bench.study.study import Names, Study
 
 
 def local_environment(
@@ -43,11 +46,15 @@ def local_environment(
     Data sets are looked for in `data`, else $BENCH_DATA, else the platform's folder for a user's data;
     results are kept in `results`, else $BENCH_RESULTS, else ./results. The device is a GPU if there is one;
     the cores that this process may use are shared among `jobs` units at once. Raises ConfigError for a
-    device that is not there.
+    device that is not there, and for a number of jobs or threads that cannot be.
     """
     from bench.engine.device import check, default_device
     from bench.execution.provenance import usable_cores
 
+    if jobs < 1 or threads < 0:
+        raise ConfigError(
+            f"jobs = {jobs}, threads = {threads}: jobs must be 1 or more, threads 1 or more (0: a fair share)"
+        )
     return Environment(
         data=default_data_root() if data is None else Path(data),
         results=Path(results or os.environ.get("BENCH_RESULTS") or "results"),
@@ -107,8 +114,8 @@ def run(
 def prepare_training(unit: PretrainSpec | RunSpec, session: Session) -> tuple[Setup, Training]:
     """Lay one unit out as `bench run` does: images, split and network, and its training. Nothing is trained.
 
-    For who develops a strategy or measures the engine (`bench.engine`). `unit` is one of a plan's, `session` the
-    plan's. Raises BenchError where the data, the split or the network cannot be had.
+    For who develops a strategy or measures the engine (`bench.engine`). `unit` is one of a plan's, `session`
+    the plan's. Raises BenchError where the data, the split or the network cannot be had.
     """
     from bench.execution.prepare import prepare, training_of
 
@@ -116,11 +123,12 @@ def prepare_training(unit: PretrainSpec | RunSpec, session: Session) -> tuple[Se
     return setup, training_of(unit, setup, session)
 
 
-def load_results(folder: str | Path | None = None, metrics: Sequence[str] = ()) -> Results:
-    """A results folder (`./results` or $BENCH_RESULTS unless given) as pandas frames: `runs`, `rounds`,
+def load_results(folder: str | Path | None = None, metrics: Names = ()) -> Results:
+    """A results folder ($BENCH_RESULTS or ./results unless given) as pandas frames: `runs`, `rounds`,
     `predictions`, `history`.
 
-    `metrics` names the columns of `rounds`; none means every installed metric. Raises UnknownName.
+    `metrics` names the columns of `rounds` (comma-separated, or one by one); none means every installed
+    metric. A folder without results gives empty frames with the same columns. Raises UnknownName.
     """
     from bench.results.results import load_results as load
 
@@ -129,9 +137,9 @@ def load_results(folder: str | Path | None = None, metrics: Sequence[str] = ()) 
 
 def tables(
     results: Results,
-    metrics: Sequence[str] = (),
+    metrics: Names = (),
     *,
-    datasets: Sequence[str] = (),
+    datasets: Names = (),
     reported: bool = False,
 ) -> Tables:
     """Comparison tables of stored results, one per set of rows that may be compared.
@@ -141,5 +149,24 @@ def tables(
     data set without results, PluginError for a metric that cannot be computed.
     """
     from bench.comparison.tables import tables_of
+    from bench.study.study import split_names
 
-    return tables_of(results.records, results.folder, metrics, datasets=datasets, reported=reported).tables
+    return tables_of(
+        results.records,
+        results.folder,
+        split_names(metrics),
+        datasets=split_names(datasets),
+        reported=reported,
+    ).tables
+
+
+def render(tables: Sequence[Table], reporter: str = "") -> str:
+    """Tables as text: what `bench table --format REPORTER` writes.
+
+    `reporter` is "markdown", "latex", "csv", "json" or another that a plugin registers; the default one
+    unless given. Raises UnknownName, or ConfigError if no plugin has a default.
+    """
+    from bench.comparison.reporters import choose_reporter
+    from bench.registry import installed
+
+    return choose_reporter(installed(), reporter).render(tables)

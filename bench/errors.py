@@ -23,6 +23,10 @@ from collections.abc import Iterable
 class BenchError(Exception):
     """Base of every error whose message is meant for the user."""
 
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows: the one line, as on the command line."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 class ConfigError(BenchError):
     """A value on the command line or in a file cannot be used."""

@@ -13,6 +13,7 @@ from rich.progress import Progress as Bars
 from rich.text import Text
 
 from bench.interfaces.executor import Outcome, Progress
+from bench.interfaces.progress_text import bytes_of, describe, figures
 
 PLAIN_INTERVAL = 10.0  # seconds between plain lines of one stage
 
@@ -71,7 +72,7 @@ class LiveDisplay(Display):
         steps = (news.epoch - 1) * news.total + news.done
         bars.update(self.unit, completed=steps, total=news.epochs * news.total or None)
         total = news.total or None if news.in_bytes else news.total
-        bars.update(self.epoch, completed=news.done, total=total, news=_figures(news))
+        bars.update(self.epoch, completed=news.done, total=total, news=figures(news))
         bars.update(
             self.epoch, description=f"epoch {news.epoch}/{news.epochs}" if news.epochs else news.stage
         )
@@ -111,22 +112,4 @@ class _Count(ProgressColumn):
             return Text(f"{int(task.completed)}/{'?' if task.total is None else int(task.total)}")
         total = None if task.total is None else int(task.total)
         speed = f"  {decimal(int(task.speed))}/s" if task.speed else ""
-        return Text(_of(int(task.completed), total or 0) + speed)
-
-
-def _of(done: int, total: int) -> str:
-    return f"{decimal(done)} of {decimal(total)}" if total else decimal(done)
-
-
-def describe(news: Progress) -> str:
-    """One line: unit, stage, epoch, figures."""
-    count = _of(news.done, news.total) if news.in_bytes else f"{news.done}/{news.total}"
-    epoch = f" epoch {news.epoch}/{news.epochs}" if news.epochs else f" {count}"
-    resumed = "  (resumed)" if news.resumed else ""
-    return f"{news.unit}  {news.stage}{epoch}  {_figures(news)}{resumed}".rstrip()
-
-
-def _figures(news: Progress) -> str:
-    loss = f"loss {news.loss:.4f}" if news.loss is not None else ""
-    speed = f"{news.images_per_s:.0f} images/s" if news.images_per_s else ""
-    return "  ".join(part for part in (loss, speed) if part)
+        return Text(bytes_of(int(task.completed), total or 0) + speed)

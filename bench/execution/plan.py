@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from bench.errors import ConfigError
 from bench.execution.session import Session
@@ -17,7 +18,7 @@ from bench.study.spec import UnitSpec
 from bench.study.study import Study
 
 if TYPE_CHECKING:
-    from typing import Any
+    import pandas as pd
 
     from bench.data.splits.split import Split
     from bench.registry import Registry
@@ -26,9 +27,9 @@ Splits = Mapping[tuple[Ref, int], "Split"]
 """(data set, round) -> its frozen split"""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Plan:
-    """What a study comes to on this machine.
+    """What a study comes to on this machine. What is done, and what failed, is looked up when it is asked.
 
     Attributes:
         study: the study.
@@ -49,6 +50,44 @@ class Plan:
         """The units that are not done."""
         results = self.session.environment.results
         return tuple(unit for unit in self.units if not store.exists(results, unit))
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """One row per unit, in the order of work, then one per cell that cannot exist.
+
+        Columns: kind ("pretrain", "run", "ensemble"); dataset; unit (its label); round (from 0); state
+        ("done", "to do", "failed", "n/a"); reason of "failed" and "n/a"; key. A failed unit is tried again.
+        """
+        import pandas as pd
+
+        types: dict[str, Any] = {"kind": str, "dataset": str, "unit": str, "round": "Int64"}
+        types |= {"state": str, "reason": str, "key": str}
+        rows: list[tuple[str | int | None, ...]] = []
+        for unit in self.units:
+            state, reason = self._state(unit)
+            rows.append((unit.kind, unit.dataset.name, unit.label, unit.round, state, reason, unit.key))
+        rows += [("run", "", cell.label, None, "n/a", cell.reason, "") for cell in self.not_possible]
+        return pd.DataFrame(rows, columns=list(types)).astype(types)
+
+    def _state(self, unit: UnitSpec) -> tuple[str, str]:
+        """State and reason of one unit."""
+        results = self.session.environment.results
+        if store.exists(results, unit):
+            return "done", ""
+        failure = store.read_failure(results, unit)
+        return ("failed", failure.reason) if failure else ("to do", "")
+
+    def __repr__(self) -> str:
+        return f"<Plan of {len(self.units)} units, {len(self.to_do)} to do>"
+
+    def _repr_html_(self) -> str:
+        lines = [repr(self).strip("<>")]
+        for (dataset, round_), split in self.splits.items():
+            leak = [f"LEAK: {split.verdict.text}"] if split.verdict and split.verdict.leaks else []
+            lines += [f"{dataset.name} round {round_}: {text}" for text in (*split.notes, *leak)]
+        return "<br>".join(map(escape, lines)) + self.frame.drop(columns="key").to_html(
+            max_rows=60, max_cols=None, na_rep=""
+        )
 
 
 def make_plan(

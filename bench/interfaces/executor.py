@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from bench.interfaces.component import Component, P
 
@@ -122,6 +122,11 @@ class Outcome:
     reason: str = ""
     seconds: float = 0.0
     out_of_memory: bool = False
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """One line in a notebook, where a unit's own text would fill the screen."""
+        printer.text(f"{self.status} {self.unit.kind} {self.unit.label} ({self.seconds:.1f} s)")
+        printer.text(f": {self.reason}" if self.reason else "")
 
 
 Execute = Callable[[Unit, "Session", Report], Outcome]

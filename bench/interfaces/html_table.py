@@ -1,31 +1,51 @@
-"""A comparison table as HTML, for notebooks."""
+"""A comparison table as HTML, for notebooks.
+
+The styles are inline, because a notebook's own stylesheet aligns all cells to the right and centres captions;
+a viewer that drops them still shows every word.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from html import escape
 
 from bench.interfaces import cells
 from bench.interfaces.reporter import Row, Table
 
+HEADS = ("Model", "Method", "Rounds", "GMACs", "M params")
+LEFT = ' style="text-align:left"'
+ONE_LINE = ' style="white-space:nowrap"'
+CAPTION = ' style="caption-side:top;text-align:left"'
+SEPARATED = ' style="border-top:1px solid"'
+
 
 def as_html(table: Table) -> str:
-    """Title, protocol, rows (the best of a column bold) and footer; everything is escaped."""
-    best = cells.best(table)
-    heads = ["Model", "Method", "Rounds", "GMACs", "M params", *(c.title for c in table.columns)]
-    rows = "".join(
-        f"<tr>{''.join(f'<td>{cell}</td>' for cell in _cells(row, table, best))}</tr>" for row in table.rows
-    )
-    remarks = "".join(f"<br>{escape(remark)}" for remark in cells.remarks(table))
+    """Title, protocol, rows (the best of a column bold, a line above reported ones) and footer; everything
+    is escaped."""
+    heads = [*HEADS, *(column.title for column in table.columns)]
+    head = "".join(f"<th{LEFT if i < 2 else ''}>{escape(text)}</th>" for i, text in enumerate(heads))
+    remarks = "<br>".join(map(escape, cells.remarks(table)))
     return (
-        f"<table><caption><b>{escape(table.title)}</b><br>{escape(table.protocol)}</caption>"
-        f"<thead><tr>{''.join(f'<th>{escape(head)}</th>' for head in heads)}</tr></thead>"
-        f"<tbody>{rows}</tbody></table><small>{remarks.removeprefix('<br>')}</small>"
+        f"<table><caption{CAPTION}><b>{escape(table.title)}</b><br>{escape(table.protocol)}</caption>"
+        f"<thead><tr>{head}</tr></thead><tbody>{''.join(_rows(table))}</tbody></table>"
+        f"<p><small>{remarks}</small></p>"
     )
 
 
-def _cells(row: Row, table: Table, best: dict[str, str]) -> list[str]:
-    head = (row.model, row.method, cells.rounds(row), cells.amount(row.gmacs), cells.amount(row.mparams))
-    return [*map(escape, head), *(_value(row, column.name, best) for column in table.columns)]
+def _rows(table: Table) -> Iterator[str]:
+    best = cells.best(table)
+    for before, row in zip((None, *table.rows), table.rows, strict=False):
+        first_reported = before is not None and before.kind != row.kind == "reported"
+        yield f"<tr{SEPARATED if first_reported else ''}>{''.join(_cells(row, table, best))}</tr>"
+
+
+def _cells(row: Row, table: Table, best: dict[str, str]) -> Iterator[str]:
+    for text in (row.model, row.method):
+        yield f"<td{LEFT}>{escape(text)}</td>"
+    for text in (cells.rounds(row), cells.amount(row.gmacs), cells.amount(row.mparams)):
+        yield f"<td>{escape(text)}</td>"
+    for column in table.columns:
+        yield f"<td{ONE_LINE}>{_value(row, column.name, best)}</td>"
 
 
 def _value(row: Row, column: str, best: dict[str, str]) -> str:

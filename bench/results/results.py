@@ -3,28 +3,69 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import StoreError
+from bench.identity import Ref, to_json
 from bench.registry import installed
 from bench.results import store
 from bench.results.record import Record
 from bench.results.score import score
-from bench.study.spec import EnsembleSpec
+from bench.study.spec import EnsembleSpec, PretrainSpec, RunSpec
+from bench.study.study import Names, split_names
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from bench.interfaces.metric import Metric
 
+Types = Mapping[str, Any]
+"""Column -> dtype. Text is `str`, which is pandas' own text type from version 3 on and object before."""
 
-@dataclass(frozen=True)
+IDENTITY: Types = {
+    "key": str,
+    "kind": str,
+    "dataset": str,
+    "images": str,
+    "model": str,
+    "method": str,
+    "settings": str,
+    "round": "int64",
+    "split": str,
+}
+RUNS: Types = {
+    **IDENTITY,
+    "protocol": str,
+    "status": str,
+    "reason": str,
+    "seconds": "float64",
+    "steps": "Int64",
+    "macs": "Int64",
+    "params": "Int64",
+    "device": str,
+    "path": str,
+}
+PREDICTIONS: Types = {"key": str, "part": str, "id": str, "group": str, "label": str}
+HISTORY: Types = {
+    "key": str,
+    "kind": str,
+    "epoch": "int64",
+    "loss": "float64",
+    "validation_accuracy": "float64",
+}
+
+
+@dataclass(frozen=True, repr=False)
 class Results:
-    """What is stored in a results folder.
+    """What is stored in a results folder, as frames that share the column `key`.
+
+    Rows of `runs` and `rounds` that agree in dataset, images, model, method and settings are rounds of one
+    method under one protocol; nothing else may be averaged.
 
     Attributes:
         folder: the results folder.
@@ -40,109 +81,98 @@ class Results:
 
     @cached_property
     def runs(self) -> pd.DataFrame:
-        """One row per unit, the failed ones too: what it is, how it ended, what it cost."""
-        import pandas as pd
+        """One row per unit (pretraining, run or ensemble), failed ones too.
 
-        return pd.DataFrame([_about(record) for record in self.records])
+        Columns: key; kind ("pretrain", "run", "ensemble"); dataset; images (what tables call the images:
+        the start of their content hash); model; method; settings (the values that differ from the defaults,
+        say "strategy.patch=32, finetune.epochs=6"); round (from 0); split (hash of the split manifest);
+        protocol (name; "+" where values were changed); status ("done", "failed"); reason of a failure;
+        seconds and steps of the training; macs and params of the network for one image; device; path.
+        """
+        return _frame((_about(record) for record in self.records), RUNS)
 
     @cached_property
     def rounds(self) -> pd.DataFrame:
-        """One row per finished run or ensemble: what it is, and its scores on the test part (nan where a
-        metric is not defined or the predictions cannot be read)."""
-        import pandas as pd
-
-        rows = [r for r in self.records if r.status == "done" and r.kind != "pretrain"]
-        return pd.DataFrame([{**_identity(record), **self._scores(record)} for record in rows])
+        """One row per finished run or ensemble: what `runs` says of it up to split, and one column per
+        metric, computed on the test part (nan where a metric is not defined or the predictions cannot be
+        read). Raises PluginError for a metric that cannot be computed."""
+        rows = ({**_identity(record), **self._scores(record)} for record in self._predicted)
+        return _frame(rows, {**IDENTITY, **{metric.name: "float64" for metric in self.metrics}})
 
     @cached_property
     def predictions(self) -> pd.DataFrame:
-        """One row per unit, part and image: key, split, id, group, label, and "p:<class>" for every class.
-
-        Raises StoreError for predictions that cannot be read.
-        """
+        """One row per unit and image of the validation and test parts: key, part ("val", "test"), id, group,
+        label (the true class), and a column "p:<class>" per class (nan where the unit's data set does not
+        have that class). Raises StoreError for predictions that cannot be read."""
         import pandas as pd
 
-        frames = []
-        for record in self.records:
-            if record.status == "done" and record.kind != "pretrain" and record.path is not None:
-                frame = store.read_table(record.path).to_pandas()
-                frame.insert(0, "key", record.key)
-                frames.append(frame)
-        return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+        frames = [_frame([], PREDICTIONS)]
+        for record in self._predicted:
+            frame = store.read_table(_folder(record)).to_pandas().rename(columns={"split": "part"})
+            frame.insert(0, "key", record.key)
+            frames.append(frame)
+        return pd.concat(frames[1:] or frames, ignore_index=True)
 
     @cached_property
     def history(self) -> pd.DataFrame:
-        """One row per trained epoch: key, kind, epoch (from 1), loss, validation accuracy where weights
-        were chosen by it."""
-        import pandas as pd
+        """One row per trained epoch: key, kind, epoch (from 1), loss (mean over the epoch), and
+        validation_accuracy (nan unless the weights were chosen by it)."""
+        return _frame((row for record in self.records for row in _epochs(record)), HISTORY)
 
-        rows = []
-        for record in self.records:
-            if record.history is None:
-                continue
-            scores = record.history.validation_accuracy
-            for epoch, loss in enumerate(record.history.loss):
-                accuracy = scores[epoch] if epoch < len(scores) else None
-                rows.append(
-                    {
-                        "key": record.key,
-                        "kind": record.kind,
-                        "epoch": epoch + 1,
-                        "loss": loss,
-                        "validation_accuracy": accuracy,
-                    }
-                )
-        return pd.DataFrame(rows, columns=["key", "kind", "epoch", "loss", "validation_accuracy"])
+    @property
+    def _predicted(self) -> list[Record]:
+        return [r for r in self.records if r.status == "done" and r.kind != "pretrain"]
 
     def _scores(self, record: Record) -> dict[str, float]:
-        assert record.path is not None  # stored records have one
         try:
-            return score(store.read_predictions(record.path, "test"), self.metrics)
+            return score(store.read_predictions(_folder(record), "test"), self.metrics)
         except StoreError:
             return {metric.name: math.nan for metric in self.metrics}
 
+    def __repr__(self) -> str:
+        return f"<Results in {self.folder}: {len(self.records)} records>"
+
     def _repr_html_(self) -> str:
-        html: str = self.rounds._repr_html_()  # type: ignore[operator]  # pandas' own
-        return html
+        lines = [repr(self).strip("<>"), *self.warnings]
+        rounds = self.rounds.drop(columns=["key", "images", "settings", "split"])
+        return "<br>".join(map(escape, lines)) + rounds.to_html(max_rows=20)
 
 
-def load_results(folder: str | Path = "results", metrics: Sequence[str] = ()) -> Results:
+def load_results(folder: str | Path = "results", metrics: Names = ()) -> Results:
     """Read a results folder. `metrics` names the columns of `rounds`; none means every installed metric.
 
     Raises UnknownName for a metric that is not installed. Records that cannot be read are left out, with a
     warning.
     """
     known = installed().metrics
-    chosen = [known.get(name) for name in metrics] if metrics else known.all()
+    names = dict.fromkeys(split_names(metrics))
+    chosen = [known.get(name) for name in names] if names else known.all()
     records, warnings = store.scan(Path(folder))
     return Results(Path(folder), tuple(records), tuple(warnings), tuple(chosen))
 
 
-def _identity(record: Record) -> dict[str, Any]:
-    spec = record.spec
-    if isinstance(spec, EnsembleSpec):
-        model = "+".join(sorted({member.model.name for member in spec.members}))
-        method = f"{spec.ensemble.name}({'+'.join(spec.member_names)})"
-    else:
-        model, method = spec.model.name, spec.strategy.name
-    return {
-        "key": spec.key,
-        "kind": spec.kind,
-        "dataset": spec.dataset.name,
-        "model": model,
-        "method": method,
-        "round": spec.round,
-    }
+# --- rows --------------------------------------------------------------------------------------------
+
+
+def _frame(rows: Iterable[Mapping[str, Any]], types: Types) -> pd.DataFrame:
+    """Rows as a frame with these columns, whether or not there are rows."""
+    import pandas as pd
+
+    return pd.DataFrame(list(rows), columns=list(types)).astype(dict(types))
+
+
+def _folder(record: Record) -> Path:
+    assert record.path is not None  # stored records have one
+    return record.path
 
 
 def _about(record: Record) -> dict[str, Any]:
     timings, cost = record.timings, record.cost
     return {
         **_identity(record),
+        "protocol": record.asked.protocol,
         "status": record.status,
         "reason": record.reason,
-        "protocol": record.asked.protocol,
-        "split": record.spec.split,
         "seconds": timings.seconds if timings else None,
         "steps": timings.steps if timings else None,
         "macs": cost.macs if cost else None,
@@ -150,3 +180,71 @@ def _about(record: Record) -> dict[str, Any]:
         "device": record.provenance.device,
         "path": str(record.path),
     }
+
+
+def _identity(record: Record) -> dict[str, Any]:
+    spec, data = record.spec, record.data
+    if isinstance(spec, EnsembleSpec):
+        model = "+".join(dict.fromkeys(member.model.name for member in spec.members))
+        method = f"{spec.ensemble.name}({' + '.join(spec.member_names)})"
+        settings = _ensemble_settings(spec)
+    else:
+        model, method, settings = spec.model.name, spec.strategy.name, _settings(spec)
+    drawn = _dotted("split", to_json(data.settings or {})) if data else {}
+    return {
+        "key": spec.key,
+        "kind": spec.kind,
+        "dataset": spec.dataset.name,
+        "images": data.content[:8] if data else "",
+        "model": model,
+        "method": method,
+        "settings": ", ".join(f"{name}={value}" for name, value in {**settings, **drawn}.items()),
+        "round": spec.round,
+        "split": spec.split,
+    }
+
+
+def _settings(spec: PretrainSpec | RunSpec) -> dict[str, Any]:
+    """The values that differ from the defaults, by the names that `--set` has for them."""
+    values = {
+        **_component("dataset", spec.dataset),
+        **_component("model", spec.model),
+        **_component("strategy", spec.strategy),
+    }
+    asked = to_json(spec)
+    values |= {name: asked[name] for name in ("size", "seed", "precision") if name in asked}
+    start = spec if isinstance(spec, PretrainSpec) else spec.start
+    if start is not None:
+        values |= _dotted("pretrain", to_json(start.pretrain))
+    return values | _dotted("finetune", asked.get("finetune", {}))
+
+
+def _ensemble_settings(spec: EnsembleSpec) -> dict[str, Any]:
+    """What all members share, then what is one member's own, under its name."""
+    members = dict(zip(spec.member_names, map(_settings, spec.members), strict=True))
+    first, *others = members.values()
+    shared = {k: v for k, v in first.items() if all(k in other and other[k] == v for other in others)}
+    own = {f"{name}.{k}": v for name, values in members.items() for k, v in values.items() if k not in shared}
+    return _component("ensemble", spec.ensemble) | shared | own
+
+
+def _component(kind: str, ref: Ref) -> dict[str, Any]:
+    return _dotted(kind, {**ref.params, **({} if ref.revision == 1 else {"revision": ref.revision})})
+
+
+def _dotted(prefix: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    return {f"{prefix}.{name}": value for name, value in values.items()}
+
+
+def _epochs(record: Record) -> Iterator[dict[str, Any]]:
+    if record.history is None:
+        return
+    scores = record.history.validation_accuracy
+    for epoch, loss in enumerate(record.history.loss):
+        yield {
+            "key": record.key,
+            "kind": record.kind,
+            "epoch": epoch + 1,
+            "loss": loss,
+            "validation_accuracy": scores[epoch] if epoch < len(scores) else None,
+        }

@@ -146,6 +146,15 @@ def read(results: Path, spec: UnitSpec) -> Record:
     return _read(path)
 
 
+def read_failure(results: Path, spec: UnitSpec) -> Record | None:
+    """The record of a unit's latest failure; None if there is none, or none that can be read."""
+    path = failure_path(results, spec)
+    try:
+        return _read(path) if (path / RECORD).is_file() else None
+    except StoreError:
+        return None
+
+
 def scan(results: Path) -> tuple[list[Record], list[str]]:
     """All records under `results`, in a fixed order, and a warning for each that had to be left out.
 
