@@ -129,8 +129,8 @@ class Components(Generic[C]):
 
     def params(self, ref: Ref) -> Any:
         """The component's own parameter dataclass, filled from `ref`. Raises ConfigError."""
-        given = {**ref.params, **ref.local}
-        return parse(self.get(ref.name).params, given, f"{self.kind.singular}.{ref.name}")
+        values = {**ref.params, **ref.local}
+        return parse(self.get(ref.name).params, values, f"{self.kind.singular}.{ref.name}")
 
     def ref(self, name: str, params: Mapping[str, Any]) -> Ref:
         """A validated reference to the component called `name`. Raises UnknownName or ConfigError."""
@@ -303,22 +303,22 @@ def _registry(
                 f"{kind.singular} {name!r} is registered by {owners}; uninstall one, "
                 f"or set BENCH_BLOCK={rivals[-1].plugin.name} to switch it off"
             )
-    told = (*problems, *(text for disputed in conflicts.values() for text in disputed.values()))
+    all_problems = (*problems, *(text for disputed in conflicts.values() for text in disputed.values()))
     families = {n: e for n, e in entries["models"].items() if isinstance(e.component, ModelFamily)}
     single = {n: e for n, e in entries["models"].items() if n not in families}
 
     def components(kind: Kind) -> Components[Any]:
-        return Components(kind, entries[kind.plural], conflicts[kind.plural], told)
+        return Components(kind, entries[kind.plural], conflicts[kind.plural], all_problems)
 
     datasets, models, strategies, ensembles, metrics, executors, reporters = KINDS
     return Registry(
         datasets=components(datasets),
-        models=Models(models, single, conflicts["models"], told, families),
+        models=Models(models, single, conflicts["models"], all_problems, families),
         strategies=components(strategies),
         ensembles=components(ensembles),
         metrics=components(metrics),
         executors=components(executors),
         reporters=components(reporters),
         plugins=tuple(plugins),
-        problems=told,
+        problems=all_problems,
     )

@@ -82,12 +82,12 @@ def _by_split(group: list[ScoredUnit]) -> list[list[ScoredUnit]]:
 
 
 def _fits(unit: ScoredUnit, group: list[ScoredUnit]) -> bool:
-    mine, theirs = _protocol(unit.spec), _protocol(group[0].spec)
+    own, shared = _protocol(unit.spec), _protocol(group[0].spec)
     if isinstance(unit.spec, PretrainSpec):
-        mine, theirs = mine[:3], theirs[:3]
+        own, shared = own[:3], shared[:3]  # fine-tuning is not a pretraining's
     same_round = {other.spec.split for other in group if other.spec.round == unit.spec.round}
     same_data = to_json(unit.spec.dataset) == to_json(group[0].spec.dataset)
-    return same_data and mine == theirs and same_round <= {unit.spec.split}
+    return same_data and own == shared and same_round <= {unit.spec.split}
 
 
 def _group_key(unit: ScoredUnit) -> list[Any]:

@@ -52,12 +52,12 @@ def labels(specs: Iterable[UnitSpec]) -> dict[str, Label]:
 def settings(spec: RunSpec | PretrainSpec) -> dict[str, str]:
     """What can set two rows of one name apart, each as it appears in a label."""
     start = spec if isinstance(spec, PretrainSpec) else spec.start
-    found = {**_params(spec.strategy, ""), **_params(spec.model, "model.")}
+    texts = {**_params(spec.strategy, ""), **_params(spec.model, "model.")}
     if start:
         values = dataclasses.asdict(start.pretrain)
-        found |= {f"pretrain.{k}": f"pretrain.{k}={_short(v)}" for k, v in values.items()}
-        found["pretrain.epochs"] = f"{start.pretrain.epochs} epochs"
-    return found
+        texts |= {f"pretrain.{k}": f"pretrain.{k}={_short(v)}" for k, v in values.items()}
+        texts["pretrain.epochs"] = f"{start.pretrain.epochs} epochs"
+    return texts
 
 
 def chosen(spec: RunSpec | PretrainSpec) -> list[str]:
@@ -67,8 +67,8 @@ def chosen(spec: RunSpec | PretrainSpec) -> list[str]:
 
 
 def _params(ref: Ref, prefix: str) -> dict[str, str]:
-    found = {f"{prefix}{k}": f"{prefix}{k}={_short(v)}" for k, v in ref.params.items()}
-    return {**found, f"{prefix}revision": f"{prefix}revision={ref.revision}"}
+    texts = {f"{prefix}{k}": f"{prefix}{k}={_short(v)}" for k, v in ref.params.items()}
+    return {**texts, f"{prefix}revision": f"{prefix}revision={ref.revision}"}
 
 
 def _short(value: Any) -> str:
@@ -85,13 +85,13 @@ def _ensemble_label(spec: EnsembleSpec, runs: Mapping[str, Label]) -> Label:
 
 def _differing(rows: Mapping[str, tuple[str, str, Mapping[str, str]]]) -> dict[str, Label]:
     """Labels of rows given as id -> (model, name, settings)."""
-    found = {}
+    named = {}
     for row, (model, name, own) in rows.items():
         alike = [other for m, n, other in rows.values() if (m, n) == (model, name)]
         apart = [k for k in own if len({other.get(k) for other in alike}) > 1]
-        found[row] = Label(model, " ".join([name, *(own[k] for k in apart)]))
-    times = Counter(found.values())
+        named[row] = Label(model, " ".join([name, *(own[k] for k in apart)]))
+    times = Counter(named.values())
     return {  # values can be alike where they were shortened
         row: label if times[label] == 1 else Label(label.model, f"{label.method} #{row[:4]}")
-        for row, label in found.items()
+        for row, label in named.items()
     }

@@ -125,13 +125,13 @@ def freeze_splits(
     from bench.data.splits.split import require_sound
 
     protocol, results = study.protocol, session.environment.results
-    given = _by_dataset(_files(manifests), study)
+    by_dataset = _by_dataset(_files(manifests), study)
     splits: dict[tuple[Ref, int], Split] = {}
     for ref in study.datasets:
         images, audit = session.audited(ref, protocol.audit, study.short_sides, report)
         for round_ in range(protocol.rounds):
-            if ref.name in given:
-                split = adopt(results, given[ref.name][round_], images, audit)
+            if ref.name in by_dataset:
+                split = adopt(results, by_dataset[ref.name][round_], images, audit)
             else:
                 split = frozen(results, images, protocol.split, round_, protocol.seed, audit)
             if strict:

@@ -196,11 +196,11 @@ def dataset_ref(name: str, registry: Registry, assignments: Sequence[Assignment]
     return registry.datasets.ref(name, changed.dataset.get(name, {}))
 
 
-def baseline_names(asked: Sequence[str], registry: Registry) -> list[str]:
+def baseline_names(names: Sequence[str], registry: Registry) -> list[str]:
     """The models that `--baselines` means: those named, or with "all" every one that has the trait
     "baseline", once each. Raises UnknownName."""
     known = [model.name for model in registry.models.all() if "baseline" in model.traits]
-    for name in asked:
+    for name in names:
         if name not in (*known, "all"):
             raise UnknownName("baseline", name, [*known, "all"])
-    return known if "all" in asked else list(dict.fromkeys(asked))
+    return known if "all" in names else list(dict.fromkeys(names))

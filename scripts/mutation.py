@@ -1,0 +1,219 @@
+#!/usr/bin/env python3
+"""Do the tests notice when the code is wrong? Semantic mutants, one by one: `scripts/mutation.py [ROOM ...]`.
+
+    tests/mutants/<room>.toml    what is changed, and which tests must notice
+
+Every mutant is one wrong line. It is applied to a copy of the source tree, in which its tests are run; if they
+all pass, it survives. A mutant that cannot be noticed says why (`equivalent`) and is not counted. At least 95 %
+of the others must die, and all of those in execution/; the exit code is 1 otherwise. A mutant takes about ten
+seconds per worker; nothing else should run meanwhile, or slow tests count as deaths.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import tomllib
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Queue
+
+ROOT = Path(__file__).resolve().parent.parent
+LISTS = ROOT / "tests" / "mutants"
+COPIED = (
+    "bench",
+    "plugins",
+    "benchmarks",
+    "tests",
+    "results",
+    "studies",
+    "docs",
+    "scripts",
+    "pyproject.toml",
+)
+ENOUGH = {"execution": 1.0}
+ENOUGH_ELSEWHERE = 0.95
+TIMEOUT = 300  # seconds for the tests of one mutant; a hang is a death
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One wrong line."""
+
+    room: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+    equivalent: str = ""
+
+    @property
+    def title(self) -> str:
+        line = next(a for a, b in _differing(self.old, self.new) if a or b).strip()
+        return f"{self.file}: {line[:70]}"
+
+
+def _differing(old: str, new: str) -> Iterator[tuple[str, str]]:
+    before, after = old.splitlines(), new.splitlines()
+    for i in range(max(len(before), len(after))):
+        pair = (before[i : i + 1] or [""])[0], (after[i : i + 1] or [""])[0]
+        if pair[0] != pair[1]:
+            yield pair
+    yield old, new
+
+
+def read_mutants(rooms: list[str]) -> list[Mutant]:
+    """The mutants of these rooms, or of all. Exits with a message for one that no longer applies."""
+    mutants = []
+    for path in sorted(LISTS.glob("*.toml")):
+        if rooms and path.stem not in rooms:
+            continue
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        for entry in content["mutant"]:
+            tests = tuple(entry.get("tests", content.get("tests", ())))
+            mutants.append(
+                Mutant(
+                    path.stem, entry["file"], entry["old"], entry["new"], tests, entry.get("equivalent", "")
+                )
+            )
+    if not mutants:
+        sys.exit(
+            f"no mutants for {', '.join(rooms)}; rooms: {', '.join(p.stem for p in LISTS.glob('*.toml'))}"
+        )
+    stale = [f"{m.title}: {problem}" for m in mutants if (problem := problem_with(m))]
+    if stale:
+        sys.exit("mutants that no longer apply:\n" + "\n".join(stale))
+    return mutants
+
+
+def problem_with(mutant: Mutant) -> str:
+    """Why a mutant cannot be applied to the source tree; "" if it can."""
+    times = (ROOT / mutant.file).read_text(encoding="utf-8").count(mutant.old)
+    if times != 1:
+        return f"its text stands {times} times in the file"
+    if mutant.old == mutant.new:
+        return "it changes nothing"
+    if not mutant.tests:
+        return "no tests are named"
+    lacking = [test for test in mutant.tests if not (ROOT / test.partition("::")[0]).exists()]
+    return f"no such tests: {', '.join(lacking)}" if lacking else ""
+
+
+def copy_tree(target: Path) -> Path:
+    """A copy of what tests need, in which a mutant can live."""
+    for name in COPIED:
+        source = ROOT / name
+        if source.is_dir():
+            ignored = shutil.ignore_patterns("__pycache__", ".scratch", "runs", "pretrain")
+            if name == "tests":
+                ignored = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(source, target / name, ignore=ignored)
+        else:
+            shutil.copy(source, target / name)
+    return target
+
+
+def survives(mutant: Mutant, tree: Path) -> bool:
+    """Whether all its tests pass in `tree` with the mutant in place."""
+    file = tree / mutant.file
+    original = file.read_text(encoding="utf-8")
+    file.write_text(original.replace(mutant.old, mutant.new), encoding="utf-8")
+    try:
+        return run_tests(mutant.tests, tree) == 0
+    finally:
+        file.write_text(original, encoding="utf-8")
+
+
+def run_tests(tests: tuple[str, ...], tree: Path) -> int:
+    """Exit code of pytest; nonzero also where it hangs."""
+    places = [tree, tree / "plugins", tree / "plugins" / "bench_medmnist" / "src"]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(map(str, places)),
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-n", "0", "-p", "no:cacheprovider", *tests]
+    try:
+        done = subprocess.run(
+            command, cwd=tree, env=environment, capture_output=True, timeout=TIMEOUT, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return 1
+    if done.returncode not in (0, 1):  # no tests, or a usage error: nothing was proved
+        sys.exit(f"{' '.join(tests)}: pytest ended with {done.returncode}\n{done.stdout.decode()[-2000:]}")
+    return done.returncode
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("rooms", nargs="*", help="lists to run [default: all]")
+    parser.add_argument("-n", type=int, default=os.cpu_count() or 1, help="mutants at once")
+    parser.add_argument("--list", action="store_true", help="count the mutants and run none")
+    options = parser.parse_args()
+    mutants = read_mutants(options.rooms)
+    counted = [m for m in mutants if not m.equivalent]
+    if options.list:
+        for room, count in sorted(Counter(m.room for m in counted).items()):
+            print(f"{room:12} {count}")
+        print(f"{'all':12} {len(counted)}, and {len(mutants) - len(counted)} that cannot be noticed")
+        return
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="mutation-") as folder:
+        trees: Queue[Path] = Queue()
+        for i in range(options.n):
+            trees.put(copy_tree(Path(folder) / str(i)))
+        check_unchanged(counted, trees)
+
+        def judge(mutant: Mutant) -> bool:
+            tree = trees.get()
+            try:
+                alive = survives(mutant, tree)
+            finally:
+                trees.put(tree)
+            print(f"{'SURVIVES' if alive else 'dies    '}  {mutant.title}", flush=True)
+            return alive
+
+        with ThreadPoolExecutor(options.n) as pool:
+            alive = dict(zip(counted, pool.map(judge, counted), strict=True))
+    conclude(alive, time.monotonic() - started)
+
+
+def check_unchanged(mutants: list[Mutant], trees: Queue[Path]) -> None:
+    """The tests must pass as the code stands, or every mutant would seem to die."""
+    tree = trees.get()
+    for tests in sorted({mutant.tests for mutant in mutants}):
+        if run_tests(tests, tree):
+            sys.exit(f"{' '.join(tests)}: fails as the code stands")
+    trees.put(tree)
+
+
+def conclude(alive: dict[Mutant, bool], seconds: float) -> None:
+    """The score of every room; exit code 1 where one is not good enough."""
+    by_room: dict[str, list[bool]] = defaultdict(list)
+    for mutant, lives in alive.items():
+        by_room[mutant.room].append(lives)
+    low = []
+    print()
+    for room, lives in sorted(by_room.items()):
+        share = 1 - sum(lives) / len(lives)
+        print(f"{room:12} {len(lives) - sum(lives)} of {len(lives)} die ({share:.0%})")
+        if share < ENOUGH.get(room, ENOUGH_ELSEWHERE):
+            low.append(room)
+    dead = sum(not lives for lives in alive.values())
+    print(f"{'all':12} {dead} of {len(alive)} die ({dead / len(alive):.1%}) in {seconds / 60:.0f} min")
+    if low:
+        sys.exit(f"too many survive in {', '.join(low)}")
+
+
+if __name__ == "__main__":
+    main()
