@@ -37,7 +37,8 @@ from .interfaces.metric import Metric
 from .interfaces.model import Context, Encoder, Model, ModelFamily, Normalization, Weights
 from .interfaces.predictions import Predictions
 from .interfaces.progress_text import print_progress
-from .interfaces.reporter import Column, Estimate, Reporter, Row, Table, Tables
+from .interfaces.reporter import Reporter, Table, Tables
+from .interfaces.rows import Column, Estimate, Row
 from .interfaces.strategy import Strategy
 from .results.results import Results
 from .study.spec import EnsembleSpec, PretrainSpec, RunSpec

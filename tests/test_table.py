@@ -22,7 +22,8 @@ from bench.data.audit.verdict import Verdict
 from bench.data.splits.split import PartCount
 from bench.errors import UnknownName
 from bench.identity import Ref
-from bench.interfaces.reporter import Column, Table
+from bench.interfaces.reporter import Table
+from bench.interfaces.rows import Column
 from bench.results import store
 from bench.results.record import Cost, Counts, Provenance
 from bench.study.protocol import AuditSettings, Finetuning

@@ -17,7 +17,8 @@ from bench.comparison.reported import ReportedRow
 from bench.comparison.rows import Label, labels, row_id
 from bench.comparison.scored import ScoredUnit
 from bench.identity import digest, to_json
-from bench.interfaces.reporter import Column, Estimate, Row, Table, Tables
+from bench.interfaces.reporter import Table, Tables
+from bench.interfaces.rows import Column, Estimate, Row
 from bench.results.record import Cost
 from bench.study.spec import EnsembleSpec, PretrainSpec, RunSpec, UnitSpec
 

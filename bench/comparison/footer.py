@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from bench.comparison.rows import chosen
 from bench.comparison.scored import ScoredUnit
 from bench.identity import to_json
-from bench.interfaces.reporter import Row
+from bench.interfaces.rows import Row
 from bench.study.spec import EnsembleSpec, RunSpec
 
 

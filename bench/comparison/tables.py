@@ -10,7 +10,8 @@ from bench.comparison.build import build
 from bench.comparison.reported import load_reported
 from bench.comparison.scored import score_records
 from bench.errors import UnknownName
-from bench.interfaces.reporter import Column, Tables
+from bench.interfaces.reporter import Tables
+from bench.interfaces.rows import Column
 from bench.registry import Registry, installed
 from bench.results.record import Record
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from bench.errors import ConfigError, StoreError
 from bench.identity import derive_seed
 from bench.interfaces.executor import Report, silent
-from bench.interfaces.model import Context, Encoder, Model
+from bench.interfaces.model import Context, Encoder, Model, within
 from bench.interfaces.strategy import Strategy
 from bench.results import store
 from bench.study.spec import PretrainSpec, RunSpec
@@ -214,8 +214,3 @@ def load_initial_weights(spec: RunSpec, setup: Setup, session: Session) -> str:
             f"{folder / ENCODER} does not fit {spec.model.name}: {', '.join(lost[:3])}; delete {folder}"
         )
     return f"pretraining {spec.start.key}"
-
-
-def within(name: str, prefixes: tuple[str, ...]) -> bool:
-    """Whether a state-dict name belongs to one of the modules called `prefixes`."""
-    return any(name.startswith(prefix.removesuffix(".") + ".") for prefix in prefixes)

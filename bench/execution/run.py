@@ -21,10 +21,10 @@ from bench.execution.prepare import (
     load_initial_weights,
     prepare,
     training_of,
-    within,
 )
 from bench.identity import Ref, derive_seed, to_json
 from bench.interfaces.executor import Outcome, Report
+from bench.interfaces.model import within
 from bench.interfaces.predictions import Predictions
 from bench.results import store
 from bench.results.record import Asked, DataSummary, Provenance, Record, Timings, TrainingHistory

@@ -15,7 +15,7 @@ from bench.execution import provenance
 from bench.execution.provenance import Software
 from bench.identity import Ref
 from bench.interfaces.executor import Environment, Report, silent
-from bench.interfaces.model import Context
+from bench.interfaces.model import Context, within
 from bench.registry import Plugin, Registry, installed
 
 if TYPE_CHECKING:
@@ -83,7 +83,6 @@ class Session:
         """Pairs of images that the model `name`, with its own ImageNet weights, places close together."""
         from bench.data.audit.duplicates import SIDE
         from bench.engine.embedding import INPUT, nearest
-        from bench.execution.prepare import within
 
         model = self.registry.models.get(name)
         params = model.params()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from bench.interfaces.reporter import Estimate, Row, Table
+from bench.interfaces.rows import Content, Estimate, Row
 
 DIGITS = 4  # as in the paper's tables
 NOTHING = "-"
@@ -40,7 +40,7 @@ def spread(value: Estimate | None) -> str:
     return "" if value is None or value.spread is None else f"{value.spread:.{DIGITS}f}"
 
 
-def best(table: Table) -> dict[str, str]:
+def best(table: Content) -> dict[str, str]:
     """The best printed mean of each column, among own rows, if there are at least two to choose from.
 
     Rows that print alike are equally good: the table shows no difference between them.
@@ -63,6 +63,6 @@ def _competes(row: Row, column: str) -> bool:
     return row.kind != "reported" and value is not None and not math.isnan(value.mean)
 
 
-def remarks(table: Table) -> list[str]:
+def remarks(table: Content) -> list[str]:
     """What the rows have to say, then the table's footer."""
     return [f"{row.model} {row.method}: {row.note}" for row in table.rows if row.note] + list(table.footer)

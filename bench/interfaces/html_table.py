@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from html import escape
 
 from bench.interfaces import cells
-from bench.interfaces.reporter import Row, Table
+from bench.interfaces.rows import Content, Row
 
 HEADS = ("Model", "Method", "Rounds", "GMACs", "M params")
 LEFT = ' style="text-align:left"'
@@ -19,7 +19,7 @@ CAPTION = ' style="caption-side:top;text-align:left"'
 SEPARATED = ' style="border-top:1px solid"'
 
 
-def as_html(table: Table) -> str:
+def as_html(table: Content) -> str:
     """Title, protocol, rows (the best of a column bold, a line above reported ones) and footer; everything
     is escaped."""
     heads = [*HEADS, *(column.title for column in table.columns)]
@@ -32,14 +32,14 @@ def as_html(table: Table) -> str:
     )
 
 
-def _rows(table: Table) -> Iterator[str]:
+def _rows(table: Content) -> Iterator[str]:
     best = cells.best(table)
     for before, row in zip((None, *table.rows), table.rows, strict=False):
         first_reported = before is not None and before.kind != row.kind == "reported"
         yield f"<tr{SEPARATED if first_reported else ''}>{''.join(_cells(row, table, best))}</tr>"
 
 
-def _cells(row: Row, table: Table, best: dict[str, str]) -> Iterator[str]:
+def _cells(row: Row, table: Content, best: dict[str, str]) -> Iterator[str]:
     for text in (row.model, row.method):
         yield f"<td{LEFT}>{escape(text)}</td>"
     for text in (cells.rounds(row), cells.amount(row.gmacs), cells.amount(row.mparams)):

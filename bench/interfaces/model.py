@@ -144,3 +144,8 @@ class Encoder:
     features: Callable[[nn.Module, Tensor], Tensor]
     stride: int
     width: int
+
+
+def within(name: str, prefixes: tuple[str, ...]) -> bool:
+    """Whether a state-dict name belongs to one of the modules called `prefixes`."""
+    return any(name.startswith(prefix.removesuffix(".") + ".") for prefix in prefixes)

@@ -1,0 +1,70 @@
+"""What a comparison table consists of, without its renderings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """One metric of a table."""
+
+    name: str
+    title: str
+    higher_is_better: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """Mean over rounds, and sample standard deviation (None for a single value)."""
+
+    mean: float
+    spread: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One method under one protocol.
+
+    Attributes:
+        kind: "reported" rows are a publication's and carry no spread.
+        model: the network, or several joined by "+".
+        method: strategy or ensemble, with the settings that tell it from others.
+        rounds_done: rounds that the values are means of.
+        rounds_asked: rounds that the study has.
+        gmacs: billions of multiply-adds at the protocol's image size, counted by fvcore.
+        mparams: millions of parameters.
+        values: by Column.name.
+        note: why rounds are missing, or what sets this row apart.
+    """
+
+    kind: Literal["run", "ensemble", "reported"]
+    model: str
+    method: str
+    rounds_done: int = 0
+    rounds_asked: int = 0
+    gmacs: float | None = None
+    mparams: float | None = None
+    values: Mapping[str, Estimate] = field(default_factory=dict)
+    note: str = ""
+
+
+class Content(Protocol):
+    """What a rendering reads of a `bench.Table`, which cannot be named here because it renders itself."""
+
+    @property
+    def title(self) -> str: ...
+
+    @property
+    def protocol(self) -> str: ...
+
+    @property
+    def columns(self) -> tuple[Column, ...]: ...
+
+    @property
+    def rows(self) -> tuple[Row, ...]: ...
+
+    @property
+    def footer(self) -> tuple[str, ...]: ...
