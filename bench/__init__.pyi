@@ -1,6 +1,7 @@
 """The public names of `bench` and where they are; read by lazy_loader when one is first used."""
 
-from .api import load_results, local_environment, plan, prepare_training, render, run, tables
+from .api import load_results, local_environment, measure_model, plan, prepare_training, render, run, tables
+from .cost.model_cost import ModelCost
 from .engine.device import any_order
 from .errors import (
     BenchError,
@@ -68,6 +69,7 @@ __all__ = [
     "LocalWeights",
     "Metric",
     "Model",
+    "ModelCost",
     "ModelFamily",
     "NoParams",
     "Normalization",
@@ -103,6 +105,7 @@ __all__ = [
     "hookimpl",
     "load_results",
     "local_environment",
+    "measure_model",
     "plan",
     "prepare_training",
     "print_progress",

@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.errors import ConfigError
-from bench.interfaces.executor import Environment, Report, silent
+from bench.interfaces.executor import Environment, Progress, Report, silent
 from bench.interfaces.reporter import Table, Tables
 
 if TYPE_CHECKING:
+    from bench.cost.model_cost import ModelCost
     from bench.execution.plan import Plan
     from bench.execution.prepare import Setup, Training
     from bench.execution.session import Session
@@ -121,6 +122,39 @@ def prepare_training(unit: PretrainSpec | RunSpec, session: Session) -> tuple[Se
 
     setup = prepare(unit, session)
     return setup, training_of(unit, setup, session)
+
+
+def measure_model(
+    name: str,
+    env: Environment | None = None,
+    *,
+    classes: int = 3,
+    size: int = 224,
+    batches: Sequence[int] = (),
+    train: bool = False,
+    seconds: float = 1.0,
+    report: Report = silent,
+) -> ModelCost:
+    """What the model `name` costs, as `bench cost` says it: parameters, operations and speed.
+
+    Counted for one image of `size` pixels, or of the nearest size that the network takes. Timed on the
+    device of `env` (`local_environment()` unless given) with one image and with each of `batches`, for at
+    least `seconds` each; with `train`, training steps too; without `batches`, nothing is timed. Raises
+    UnknownName, or BenchError if the network cannot be built.
+    """
+    from bench.comparison.reported import load_reported
+    from bench.cost.model_cost import CostRequest
+    from bench.cost.model_cost import measure_model as measure
+    from bench.execution.session import Session
+
+    session = Session(env or local_environment())
+    device = str(session.configure_device())
+    request = CostRequest(classes, size, tuple(batches), train, device, seconds)
+
+    def tell(stage: str) -> None:
+        report(Progress(unit=name, stage=stage))
+
+    return measure(session.registry.models.get(name), request, load_reported(), tell)
 
 
 def load_results(folder: str | Path | None = None, metrics: Names = ()) -> Results:
