@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 from PIL import Image
@@ -13,6 +14,13 @@ def put(root: Path, *names: str) -> Path:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         Image.new("L", (4, 4)).save(root / name)
     return root
+
+
+def image_bytes(suffix: str) -> bytes:
+    """A tiny image in the format of `suffix` (".png", ".jpg"), to be written many times."""
+    file = io.BytesIO()
+    Image.new("L", (4, 4)).save(file, format=Image.registered_extensions()[suffix])
+    return file.getvalue()
 
 
 def write(path: Path, text: str) -> Path:

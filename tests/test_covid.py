@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from native import put, write
+from native import image_bytes, put, write
 
 from bench import DataError, DataNotFound, Index, NoParams
 from bench.testing import check_dataset
@@ -20,13 +20,14 @@ OLDER = "COVID-19 Radiography Database"
 CLASSES = ("COVID", "Normal", "Lung_Opacity", "Viral Pneumonia")
 
 
-def made(home: Path, counts: Mapping[str, int], *inside: str) -> Path:
-    """Class folders with so many empty files (the index opens none), flat or in folders `inside`."""
+def write_copy(home: Path, counts: Mapping[str, int], *inside: str) -> Path:
+    """Class folders with so many images, flat or in folders `inside`."""
+    content = image_bytes(".png")
     for name, count in counts.items():
         for folder in [home / name / part for part in inside] or [home / name]:
             folder.mkdir(parents=True)
             for i in range(1, count + 1):
-                (folder / f"{name}-{i}.png").touch()
+                (folder / f"{name}-{i}.png").write_bytes(content)
     return home
 
 
@@ -38,17 +39,17 @@ def read(root: Path) -> Index:
     "place", [".", LATEST, f"covid/{LATEST}", f"covid/covid19-radiography-database/{LATEST}", "covid"]
 )
 def test_masks_are_no_images_and_folders_give_labels(tmp_path: Path, place: str) -> None:
-    home = made(tmp_path / place, dict.fromkeys(CLASSES, 2), "images", "masks")
+    home = write_copy(tmp_path / place, dict.fromkeys(CLASSES, 2), "images", "masks")
     for name in CLASSES:
         write(home / f"{name}.metadata.xlsx", "not read")
     write(home / "README.md.txt", "not read")
-    found = read(tmp_path)
-    assert [s.id for s in found.samples] == [f"{c}/{c}-{i}" for c in CLASSES for i in (1, 2)]
-    assert [s.label for s in found.samples] == [c for c in CLASSES for _ in range(2)]
-    assert all(s.path and s.path.is_file() and s.path.parent.name == "images" for s in found.samples)
-    assert {(s.group, s.part) for s in found.samples} == {("", "")}
-    assert found.classes == CLASSES == tuple(covid.DATASET.expected)
-    assert found.notes == (
+    index = read(tmp_path)
+    assert [s.id for s in index.samples] == [f"{c}/{c}-{i}" for c in CLASSES for i in (1, 2)]
+    assert [s.label for s in index.samples] == [c for c in CLASSES for _ in range(2)]
+    assert all(s.path and s.path.is_file() and s.path.parent.name == "images" for s in index.samples)
+    assert {(s.group, s.part) for s in index.samples} == {("", "")}
+    assert index.classes == CLASSES == tuple(covid.DATASET.expected)
+    assert index.notes == (
         "no patient is named, so the index has no groups",
         "spreadsheets, which name sources but neither patients nor labels, not read: COVID.metadata.xlsx, "
         "Lung_Opacity.metadata.xlsx, Normal.metadata.xlsx, Viral Pneumonia.metadata.xlsx",
@@ -70,36 +71,36 @@ OLD = {"NORMAL": 1341, "Viral Pneumonia": 1345}
 def test_releases_are_recognised(
     tmp_path: Path, home: str, counts: dict[str, int], inside: tuple[str, ...], version: str
 ) -> None:
-    made(tmp_path / home, counts, *inside)
-    found = read(tmp_path)
-    assert found.version == version
-    assert list(found.expected.values()) == [sum(s.label == c for s in found.samples) for c in found.classes]
-    assert found.classes == (CLASSES if len(counts) == 4 else ("COVID", "Normal", "Viral Pneumonia"))
+    write_copy(tmp_path / home, counts, *inside)
+    index = read(tmp_path)
+    assert index.version == version
+    assert list(index.expected.values()) == [sum(s.label == c for s in index.samples) for c in index.classes]
+    assert index.classes == (CLASSES if len(counts) == 4 else ("COVID", "Normal", "Viral Pneumonia"))
 
 
 @pytest.mark.parametrize(
     ("moved", "layout"), [((), "no subfolders"), (("COVID",), "some subfolders images/")]
 )
 def test_copies_without_subfolders(tmp_path: Path, moved: tuple[str, ...], layout: str) -> None:
-    made(tmp_path / LATEST, {c: 2 for c in CLASSES if c not in moved})
-    made(tmp_path / LATEST, dict.fromkeys(moved, 2), "images")
-    found = read(tmp_path)
-    assert len(found.samples) == 8
-    assert found.version.endswith(layout)
+    write_copy(tmp_path / LATEST, {c: 2 for c in CLASSES if c not in moved})
+    write_copy(tmp_path / LATEST, dict.fromkeys(moved, 2), "images")
+    index = read(tmp_path)
+    assert len(index.samples) == 8
+    assert index.version.endswith(layout)
     check_dataset(covid.DATASET, tmp_path)
 
 
 def test_another_copy_is_called_unknown_and_compared_with_the_latest(tmp_path: Path) -> None:
-    made(tmp_path, {"COVID": 3, "Normal": 2, "Viral Pneumonia": 1}, "images")
-    found = read(tmp_path)
-    assert found.version == "unknown: 3 COVID, 2 Normal, 1 Viral Pneumonia, subfolders images/"
-    assert found.expected == {"COVID": 3616, "Normal": 10192, "Viral Pneumonia": 1345}
-    assert "no class Lung_Opacity, of which the second update has 6,012 images" in found.notes
+    write_copy(tmp_path, {"COVID": 3, "Normal": 2, "Viral Pneumonia": 1}, "images")
+    index = read(tmp_path)
+    assert index.version == "unknown: 3 COVID, 2 Normal, 1 Viral Pneumonia, subfolders images/"
+    assert index.expected == {"COVID": 3616, "Normal": 10192, "Viral Pneumonia": 1345}
+    assert "no class Lung_Opacity, of which the second update has 6,012 images" in index.notes
     check_dataset(covid.DATASET, tmp_path)
 
 
 def test_what_is_not_of_the_download_is_noted_and_never_labelled(tmp_path: Path) -> None:
-    made(tmp_path, dict.fromkeys(CLASSES, 1), "images", "masks")
+    write_copy(tmp_path, dict.fromkeys(CLASSES, 1), "images", "masks")
     put(
         tmp_path,
         "COVID/loose.png",
@@ -108,29 +109,29 @@ def test_what_is_not_of_the_download_is_noted_and_never_labelled(tmp_path: Path)
         "COVID/images/._COVID-1.png",
     )
     put(tmp_path, "__MACOSX/COVID/images/COVID-1.png", "train/z.png")
-    found = read(tmp_path)
-    assert len(found.samples) == 4
-    assert found.notes[1] == (
-        "images that are none of the download's, passed over: "
+    index = read(tmp_path)
+    assert len(index.samples) == 4
+    assert index.notes[1] == (
+        "images that are not of the download, passed over: "
         "COVID/images/deep/y.png, COVID/images/x.jpg, COVID/loose.png"
     )
-    assert found.notes[2] == "folder train is no class of the database and was passed over"
+    assert index.notes[2] == "folder train is not a class of the database and was passed over"
 
 
 def test_folders_of_one_class_are_refused(tmp_path: Path) -> None:
-    made(tmp_path, dict.fromkeys(("COVID", "COVID-19", "Normal", "Viral Pneumonia"), 1))
+    write_copy(tmp_path, dict.fromkeys(("COVID", "COVID-19", "Normal", "Viral Pneumonia"), 1))
     with pytest.raises(DataError, match=r"COVID and .*COVID-19 are both of class COVID; remove one"):
         read(tmp_path)
 
 
 def test_a_folder_called_covid_beside_other_data_is_no_class(tmp_path: Path) -> None:
     (tmp_path / "COVID-19").mkdir()
-    made(tmp_path / "covid" / LATEST, dict.fromkeys(CLASSES, 1), "images")
+    write_copy(tmp_path / "covid" / LATEST, dict.fromkeys(CLASSES, 1), "images")
     assert len(read(tmp_path).samples) == 4
 
 
 def test_missing_and_empty_classes_are_not_found(tmp_path: Path) -> None:
-    made(tmp_path, dict.fromkeys(CLASSES, 1), "images")
+    write_copy(tmp_path, dict.fromkeys(CLASSES, 1), "images")
     (tmp_path / "Lung_Opacity/images/Lung_Opacity-1.png").unlink()
     with pytest.raises(
         DataNotFound, match=r"no images \(\*\.png\) in Lung_Opacity/images; the copy is not whole"
@@ -169,19 +170,19 @@ def kagglehub(monkeypatch: pytest.MonkeyPatch) -> Kagglehub:
 
 
 def test_a_download_lies_where_the_index_looks(tmp_path: Path, kagglehub: Kagglehub) -> None:
-    asked: list[dict[str, Any]] = []
+    calls: list[dict[str, Any]] = []
 
     def fetch(handle: str, output_dir: str, **options: Any) -> str:
-        asked.append({"handle": handle, **options})
+        calls.append({"handle": handle, **options})
         if Path(output_dir).exists() and not options:
             raise FileExistsError("output_dir is not empty")
-        made(Path(output_dir) / LATEST, dict.fromkeys(CLASSES, 1), "images", "masks")
+        write_copy(Path(output_dir) / LATEST, dict.fromkeys(CLASSES, 1), "images", "masks")
         return output_dir
 
     kagglehub(fetch)
     put(tmp_path / "covid" / "covid19-radiography-database" / "COVID", "half.png")  # an interrupted download
     covid.download(tmp_path / "covid", NoParams())
-    assert asked == [{"handle": covid.HANDLE}, {"handle": covid.HANDLE, "force_download": True}]
+    assert calls == [{"handle": covid.HANDLE}, {"handle": covid.HANDLE, "force_download": True}]
     assert len(read(tmp_path).samples) == 4
 
 

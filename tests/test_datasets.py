@@ -23,10 +23,10 @@ def put(root: Path, *names: str) -> Path:
     return root
 
 
-def test_every_offer_describes_itself() -> None:
-    offers = bench_datasets.register_datasets()
-    assert [o.name for o in offers] == ["busi", "covid", "folder", "isic2018", "kvasir", "phantom"]
-    assert all(o.about and o.fetch for o in offers)
+def test_every_data_set_describes_itself() -> None:
+    datasets = bench_datasets.register_datasets()
+    assert [d.name for d in datasets] == ["busi", "covid", "folder", "isic2018", "kvasir", "phantom"]
+    assert all(d.about and d.fetch for d in datasets)
 
 
 # --- busi --------------------------------------------------------------------------------------------
@@ -51,17 +51,17 @@ BUSI = (
 )
 def test_busi_is_found_and_masks_are_no_images(tmp_path: Path, place: str) -> None:
     put(tmp_path / place, *BUSI)
-    found = busi.index(tmp_path, busi.DATASET.params())
-    assert [s.id for s in found.samples] == [
+    index = busi.index(tmp_path, busi.DATASET.params())
+    assert [s.id for s in index.samples] == [
         "benign/benign (1)",
         "benign/benign (2)",
         "benign/benign (10)",
         "malignant/malignant (1)",
         "normal/normal (1)",
     ]
-    assert found.classes == ("benign", "malignant", "normal") == tuple(busi.DATASET.expected)
-    assert [s.label for s in found.samples] == ["benign"] * 3 + ["malignant", "normal"]
-    assert all(s.path and s.path.is_file() for s in found.samples)
+    assert index.classes == ("benign", "malignant", "normal") == tuple(busi.DATASET.expected)
+    assert [s.label for s in index.samples] == ["benign"] * 3 + ["malignant", "normal"]
+    assert all(s.path and s.path.is_file() for s in index.samples)
 
 
 def test_busi_says_where_it_looked_and_how_to_get_it(tmp_path: Path) -> None:
@@ -90,16 +90,16 @@ def read(root: Path, **params: str) -> Index:
     return folder.index(root, parse(folder.Params, params, "dataset.folder"))
 
 
-def test_a_folder_a_class(tmp_path: Path) -> None:
+def test_one_folder_per_class(tmp_path: Path) -> None:
     put(tmp_path, "b/x10.png", "b/x2.JPG", "b/deep/er/y.tif", "a/z.png", ".git/w.png", "__MACOSX/a/z.png")
     (tmp_path / "README.txt").write_text("not an image")
     (tmp_path / "labels.csv").write_text("not needed")
     (tmp_path / "b" / "Thumbs.db").write_text("not an image")
     (tmp_path / "b" / "._x2.png").write_text("not an image")
-    found = read(tmp_path)
-    assert found.classes == ("a", "b")
-    assert [s.id for s in found.samples] == ["a/z.png", "b/deep/er/y.tif", "b/x2.JPG", "b/x10.png"]
-    assert {(s.group, s.part) for s in found.samples} == {("", "")}
+    index = read(tmp_path)
+    assert index.classes == ("a", "b")
+    assert [s.id for s in index.samples] == ["a/z.png", "b/deep/er/y.tif", "b/x2.JPG", "b/x10.png"]
+    assert {(s.group, s.part) for s in index.samples} == {("", "")}
 
 
 def test_an_empty_class_folder_stays_a_class(tmp_path: Path) -> None:
@@ -110,9 +110,9 @@ def test_an_empty_class_folder_stays_a_class(tmp_path: Path) -> None:
 
 def test_part_folders_are_the_split(tmp_path: Path) -> None:
     put(tmp_path, "train/a/1.png", "train/b/1.png", "val/a/2.png", "test/b/3.png")
-    found = read(tmp_path)
-    assert found.classes == ("a", "b")
-    assert [(s.id, s.label, s.part) for s in found.samples] == [
+    index = read(tmp_path)
+    assert index.classes == ("a", "b")
+    assert [(s.id, s.label, s.part) for s in index.samples] == [
         ("train/a/1.png", "a", "train"),
         ("train/b/1.png", "b", "train"),
         ("val/a/2.png", "a", "val"),
@@ -168,13 +168,13 @@ def table(root: Path, text: str, encoding: str = "utf-8") -> Path:
 
 def test_a_csv_gives_labels_groups_and_parts(tmp_path: Path) -> None:
     text = 'path,label,group,split,age\r\nimg/1.png,no,p1,train,3\r\nimg/2.png,"yes",,test,\r\n'
-    found = read(table(tmp_path, text, "utf-8-sig"))
-    assert found.classes == ("no", "yes")
-    assert [(s.id, s.label, s.group, s.part) for s in found.samples] == [
+    index = read(table(tmp_path, text, "utf-8-sig"))
+    assert index.classes == ("no", "yes")
+    assert [(s.id, s.label, s.group, s.part) for s in index.samples] == [
         ("img/1.png", "no", "p1", "train"),
         ("img/2.png", "yes", "", "test"),
     ]
-    assert found.samples[0].path == tmp_path / "img/1.png"
+    assert index.samples[0].path == tmp_path / "img/1.png"
 
 
 def test_a_folder_with_one_csv_and_no_images_in_folders_is_that_csv(tmp_path: Path) -> None:
@@ -193,8 +193,8 @@ def test_a_csv_beside_one_image_folder_must_be_named(tmp_path: Path) -> None:
 
 
 def test_the_group_pattern_serves_rows_without_a_group(tmp_path: Path) -> None:
-    path = table(tmp_path, "path,label,group\nimg/1.png,a,mine\nimg/2.png,a,\n")
-    assert [s.group for s in read(path, group=r"(\d)\.png").samples] == ["mine", "2"]
+    path = table(tmp_path, "path,label,group\nimg/1.png,a,p1\nimg/2.png,a,\n")
+    assert [s.group for s in read(path, group=r"(\d)\.png").samples] == ["p1", "2"]
 
 
 @pytest.mark.parametrize(
@@ -234,21 +234,21 @@ def digest(index: Index) -> str:
 
 
 def test_the_default_phantom_is_imbalanced_and_grouped(tmp_path: Path) -> None:
-    found = phantom.index(tmp_path, phantom.Params())
-    assert Counter(s.label for s in found.samples) == phantom.DATASET.expected
-    assert found.classes == ("no_lesion", "smooth", "irregular") == tuple(phantom.DATASET.expected)
-    views = Counter(s.group for s in found.samples)
+    index = phantom.index(tmp_path, phantom.Params())
+    assert Counter(s.label for s in index.samples) == phantom.DATASET.expected
+    assert index.classes == ("no_lesion", "smooth", "irregular") == tuple(phantom.DATASET.expected)
+    views = Counter(s.group for s in index.samples)
     assert len(views) == 132
     assert set(views.values()) == {1, 2, 3, 4}
-    assert len({(s.group, s.label) for s in found.samples}) == 132
-    assert {(s.array.shape, s.array.dtype.name) for s in found.samples if s.array is not None} == {
+    assert len({(s.group, s.label) for s in index.samples}) == 132
+    assert {(s.array.shape, s.array.dtype.name) for s in index.samples if s.array is not None} == {
         ((128, 128), "uint8")
     }
-    assert len({s.array.tobytes() for s in found.samples if s.array is not None}) == len(found.samples)
+    assert len({s.array.tobytes() for s in index.samples if s.array is not None}) == len(index.samples)
 
 
 def test_the_phantom_is_the_same_everywhere(tmp_path: Path) -> None:
-    """Raise the offer's revision when this digest changes: stored results would not be comparable."""
+    """Raise the data set's revision when this digest changes: stored results would not be comparable."""
     assert phantom.DATASET.revision == 1
     assert digest(phantom.index(tmp_path, SMALL)) == PINNED
 
@@ -272,14 +272,14 @@ def test_the_phantom_can_be_learnt_but_not_perfectly(tmp_path: Path) -> None:
     from sklearn.ensemble import RandomForestClassifier
     from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 
-    found = phantom.index(tmp_path, phantom.Params())
-    features = [_darkness(s.array) for s in found.samples if s.array is not None]
-    labels = [found.classes.index(s.label) for s in found.samples]
+    index = phantom.index(tmp_path, phantom.Params())
+    features = [_darkness(s.array) for s in index.samples if s.array is not None]
+    labels = [index.classes.index(s.label) for s in index.samples]
     predicted = cross_val_predict(
         RandomForestClassifier(100, random_state=0),
         features,
         labels,
-        groups=[s.group for s in found.samples],
+        groups=[s.group for s in index.samples],
         cv=StratifiedGroupKFold(5, shuffle=True, random_state=0),
     )
     majority = max(Counter(labels).values()) / len(labels)
@@ -297,7 +297,7 @@ def _darkness(array: np.ndarray) -> list[float]:
     return [middle.min(), len(rows), (rows.std() + 0.1) / (columns.std() + 0.1), behind, middle.std()]
 
 
-def test_listing_the_offers_imports_nothing_heavy() -> None:
+def test_listing_the_data_sets_imports_nothing_heavy() -> None:
     code = "import sys, bench_datasets as b; b.register_datasets(); print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"numpy", "PIL", "torch", "sklearn", "pandas"} & set(loaded.stdout.split())

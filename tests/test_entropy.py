@@ -47,13 +47,15 @@ def test_equals_scipy_on_random_two_valued_and_constant_patches(colour: str, bas
             rng.integers(100, 104, (3, size, size), dtype=np.uint8),
         ]
     )
-    found = patch_entropy(torch.from_numpy(images), patch, colour, base)
-    assert found.shape == (4, 3, 3)
+    entropies = patch_entropy(torch.from_numpy(images), patch, colour, base)
+    assert entropies.shape == (4, 3, 3)
     for b in range(4):
         for row in range(3):
             for column in range(3):
                 tile = images[b, :, row * patch : (row + 1) * patch, column * patch : (column + 1) * patch]
-                assert found[b, row, column].item() == pytest.approx(reference(tile, colour, base), abs=1e-5)
+                assert entropies[b, row, column].item() == pytest.approx(
+                    reference(tile, colour, base), abs=1e-5
+                )
 
 
 @settings(max_examples=60, deadline=None)
@@ -65,8 +67,8 @@ def test_equals_scipy_on_random_two_valued_and_constant_patches(colour: str, bas
 )
 def test_equals_scipy_whatever_the_number_of_levels(seed: int, levels: int, patch: int, colour: str) -> None:
     image = np.random.default_rng(seed).integers(0, levels, (3, patch, patch)).astype(np.uint8)
-    found = patch_entropy(torch.from_numpy(image)[None], patch, colour)
-    assert found.item() == pytest.approx(reference(image, colour, math.e), abs=1e-5)
+    entropies = patch_entropy(torch.from_numpy(image)[None], patch, colour)
+    assert entropies.item() == pytest.approx(reference(image, colour, math.e), abs=1e-5)
 
 
 @pytest.mark.parametrize("colour", COLOURS)
@@ -86,5 +88,5 @@ def test_luma_is_pillows() -> None:
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (40, 50, 3), dtype=np.uint8)
     expected = np.asarray(Image.fromarray(image).convert("L"))
-    found = luma(torch.from_numpy(image).permute(2, 0, 1)[None])[0].numpy()
-    assert np.array_equal(found, expected)
+    entropies = luma(torch.from_numpy(image).permute(2, 0, 1)[None])[0].numpy()
+    assert np.array_equal(entropies, expected)

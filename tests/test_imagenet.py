@@ -151,10 +151,12 @@ def test_half_a_file_is_refused(
         load(path)
 
 
-@pytest.mark.parametrize(("content", "told"), [([1, 2], "holds a list"), ({"epoch": 3}, r"entries: epoch")])
-def test_a_file_without_a_state_dict_is_refused(tmp_path: Path, content: Any, told: str) -> None:
+@pytest.mark.parametrize(
+    ("content", "message"), [([1, 2], "holds a list"), ({"epoch": 3}, r"entries: epoch")]
+)
+def test_a_file_without_a_state_dict_is_refused(tmp_path: Path, content: Any, message: str) -> None:
     torch.save(content, tmp_path / "net.pth")
-    with pytest.raises(WeightsError, match=told):
+    with pytest.raises(WeightsError, match=message):
         load(tmp_path / "net.pth")
 
 

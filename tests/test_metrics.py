@@ -24,7 +24,7 @@ SYMMETRIC = [metric for metric in METRICS if metric.name != "mcc"]
 REPORTED = Path(__file__).parents[1] / "results" / "reported" / "florindo-moura-2026.csv"
 
 
-def made(labels: list[int], probabilities: list[list[float]]) -> Predictions:
+def predictions_of(labels: list[int], probabilities: list[list[float]]) -> Predictions:
     p = np.array(probabilities, dtype=np.float64)
     names = tuple(f"class {i}" for i in range(p.shape[1]))
     ids = tuple(map(str, range(len(labels))))
@@ -39,11 +39,11 @@ def any_predictions(draw: st.DrawFn) -> Predictions:
     classes = draw(st.integers(2, 4))
     labels = draw(st.lists(st.integers(0, classes - 1), min_size=1, max_size=25))
     rows = st.lists(st.integers(0, 8), min_size=classes, max_size=classes).filter(any)
-    found = draw(st.lists(rows, min_size=len(labels), max_size=len(labels)))
-    return made(labels, [[value / sum(row) for value in row] for row in found])
+    weights = draw(st.lists(rows, min_size=len(labels), max_size=len(labels)))
+    return predictions_of(labels, [[value / sum(row) for value in row] for row in weights])
 
 
-def test_the_offers_cover_what_the_table_needs() -> None:
+def test_the_metrics_cover_what_the_table_needs() -> None:
     defaults = [metric.name for metric in METRICS if metric.default]
     assert defaults == ["accuracy", "precision", "recall", "f1", "f1_pr", "auc"]
     lower = {metric.name for metric in METRICS if not metric.higher_is_better}
@@ -51,8 +51,8 @@ def test_the_offers_cover_what_the_table_needs() -> None:
 
 
 def test_agreement_with_scikit_learn() -> None:
-    found = predictions(n=97)
-    y, p = found.labels, found.probabilities
+    case = predictions(n=97)
+    y, p = case.labels, case.probabilities
     top = p.argmax(1)
     macro = {"average": "macro", "zero_division": 0}
     expected = {
@@ -65,12 +65,12 @@ def test_agreement_with_scikit_learn() -> None:
         "mcc": sk.matthews_corrcoef(y, top),
         "log_loss": sk.log_loss(y, p),
     }
-    scores = score(found, METRICS)
+    scores = score(case, METRICS)
     assert {name: scores[name] for name in expected} == pytest.approx(expected, abs=1e-12)
 
 
 def test_a_case_computed_by_hand() -> None:
-    found = made([0, 0, 1, 1], [[0.8, 0.2], [0.4, 0.6], [0.3, 0.7], [0.1, 0.9]])
+    case = predictions_of([0, 0, 1, 1], [[0.8, 0.2], [0.4, 0.6], [0.3, 0.7], [0.1, 0.9]])
     expected = {
         "accuracy": 3 / 4,
         "balanced_accuracy": 3 / 4,
@@ -84,34 +84,34 @@ def test_a_case_computed_by_hand() -> None:
         "ece": (abs(1 - 0.8) + abs(0 - 0.6) + abs(1 - 0.7) + abs(1 - 0.9)) / 4,
         "log_loss": -(math.log(0.8) + math.log(0.4) + math.log(0.7) + math.log(0.9)) / 4,
     }
-    assert score(found, METRICS) == pytest.approx(expected)
+    assert score(case, METRICS) == pytest.approx(expected)
 
 
 def test_calibration_error_pools_within_a_bin() -> None:
     """Four images at 0.75, three of them right: perfectly calibrated, though no single image is."""
-    assert m.ece(made([0, 0, 0, 1], [[0.75, 0.25]] * 4)) == pytest.approx(0)
+    assert m.ece(predictions_of([0, 0, 0, 1], [[0.75, 0.25]] * 4)) == pytest.approx(0)
 
 
 def test_a_class_without_test_images() -> None:
     """Predicted once: precision, recall and F1 count it as 0; AUC and balanced accuracy leave it out."""
-    found = made([0, 0, 1, 1], [[0.9, 0.1, 0], [0.2, 0.1, 0.7], [0.1, 0.9, 0], [0.2, 0.8, 0]])
-    assert m.recall(found) == pytest.approx((0.5 + 1 + 0) / 3)
-    assert m.precision(found) == pytest.approx((1 + 1 + 0) / 3)
-    assert m.balanced_accuracy(found) == pytest.approx(0.75)
-    assert m.auc(found) == pytest.approx((3.5 / 4 + 1) / 2)
-    never = replace(found, probabilities=np.array([[0.9, 0.1, 0]] * 2 + [[0.1, 0.9, 0]] * 2))
+    case = predictions_of([0, 0, 1, 1], [[0.9, 0.1, 0], [0.2, 0.1, 0.7], [0.1, 0.9, 0], [0.2, 0.8, 0]])
+    assert m.recall(case) == pytest.approx((0.5 + 1 + 0) / 3)
+    assert m.precision(case) == pytest.approx((1 + 1 + 0) / 3)
+    assert m.balanced_accuracy(case) == pytest.approx(0.75)
+    assert m.auc(case) == pytest.approx((3.5 / 4 + 1) / 2)
+    never = replace(case, probabilities=np.array([[0.9, 0.1, 0]] * 2 + [[0.1, 0.9, 0]] * 2))
     assert m.recall(never) == m.precision(never) == m.f1(never) == 1
 
 
 def test_one_class_alone_has_no_auc() -> None:
-    scores = score(made([1, 1], [[0.4, 0.6], [0.7, 0.3]]), METRICS)
+    scores = score(predictions_of([1, 1], [[0.4, 0.6], [0.7, 0.3]]), METRICS)
     assert [name for name, value in scores.items() if math.isnan(value)] == ["auc"]
 
 
 @given(any_predictions())
 @settings(max_examples=25, deadline=None)
-def test_bounds_and_relations(found: Predictions) -> None:
-    scores = score(found, METRICS)
+def test_bounds_and_relations(case: Predictions) -> None:
+    scores = score(case, METRICS)
     for name, value in scores.items():
         low, high = {"mcc": (-1, 1), "brier": (0, 2), "log_loss": (0, 40)}.get(name, (0, 1))
         assert math.isnan(value) or low - 1e-9 <= value <= high + 1e-9, name
@@ -121,18 +121,18 @@ def test_bounds_and_relations(found: Predictions) -> None:
 
 @given(any_predictions(), st.randoms(use_true_random=False))
 @settings(max_examples=15, deadline=None)
-def test_the_order_of_images_does_not_matter(found: Predictions, random) -> None:
-    order = list(range(len(found.ids)))
+def test_the_order_of_images_does_not_matter(case: Predictions, random) -> None:
+    order = list(range(len(case.ids)))
     random.shuffle(order)
-    other = replace(found, labels=found.labels[order], probabilities=found.probabilities[order])
-    assert score(other, METRICS) == pytest.approx(score(found, METRICS), nan_ok=True, abs=1e-9)
+    other = replace(case, labels=case.labels[order], probabilities=case.probabilities[order])
+    assert score(other, METRICS) == pytest.approx(score(case, METRICS), nan_ok=True, abs=1e-9)
 
 
 @given(any_predictions())
 @settings(max_examples=15, deadline=None)
-def test_perfect_predictions_get_perfect_scores(found: Predictions) -> None:
-    perfect = replace(found, probabilities=np.eye(len(found.classes))[found.labels])
-    alone = len(np.unique(found.labels)) == 1
+def test_perfect_predictions_get_perfect_scores(case: Predictions) -> None:
+    perfect = replace(case, probabilities=np.eye(len(case.classes))[case.labels])
+    alone = len(np.unique(case.labels)) == 1
     for metric in SYMMETRIC:
         value = metric.score(perfect)
         assert (alone and metric.name == "auc" and math.isnan(value)) or value == pytest.approx(
@@ -142,18 +142,18 @@ def test_perfect_predictions_get_perfect_scores(found: Predictions) -> None:
 
 
 def test_probabilities_of_single_precision_are_fine() -> None:
-    found = predictions()
-    single = found.probabilities.astype(np.float32).astype(np.float64)
-    scores = score(replace(found, probabilities=single), METRICS)
-    assert scores == pytest.approx(score(found, METRICS), abs=1e-6)
+    case = predictions()
+    single = case.probabilities.astype(np.float32).astype(np.float64)
+    scores = score(replace(case, probabilities=single), METRICS)
+    assert scores == pytest.approx(score(case, METRICS), abs=1e-6)
 
 
 def test_a_metric_that_fails_is_named() -> None:
-    def fails(found: Predictions) -> float:
+    def fails(case: Predictions) -> float:
         raise ZeroDivisionError("oh")
 
-    metric = Metric(name="odd", title="Odd", about="fails", score=fails)
-    with pytest.raises(PluginError, match=r"'odd' of test_metrics failed on 60 images of 3 classes.*oh"):
+    metric = Metric(name="failing", title="Failing", about="fails", score=fails)
+    with pytest.raises(PluginError, match=r"'failing' of test_metrics failed on 60 images of 3 classes.*oh"):
         score(predictions(), [metric])
 
 

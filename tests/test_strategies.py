@@ -51,11 +51,11 @@ def test_noise_variance_is_the_patch_entropy() -> None:
     torch.manual_seed(0)
     added = torch.stack([corruption(batch, clean).images - clean for _ in range(30)])
     variance = added.square().mean(0)  # (B, 3, 64, 64)
-    found = to_patches(variance, 16).mean(-1).view(4, 4, 4)
+    measured = to_patches(variance, 16).mean(-1).view(4, 4, 4)
     expected = patch_entropy(batch, 16)
     assert expected[:, :, 0].max() == 0
-    assert found[:, :, 0].max() == 0  # a flat patch stays clean
-    torch.testing.assert_close(found[:, :, 1:], expected[:, :, 1:], rtol=0.05, atol=0.0)
+    assert measured[:, :, 0].max() == 0  # a flat patch stays clean
+    torch.testing.assert_close(measured[:, :, 1:], expected[:, :, 1:], rtol=0.05, atol=0.0)
 
 
 def test_options_change_the_variance_as_stated() -> None:
@@ -91,7 +91,7 @@ def test_loss_is_the_mean_squared_error_on_masked_patches(loss: str, target: str
     assert isinstance(module, Reconstruction)
     batch = images()
     torch.manual_seed(3)
-    found = module(batch)
+    masked_loss = module(batch)
 
     torch.manual_seed(3)
     clean = CONTEXT.normalize(batch)
@@ -114,7 +114,7 @@ def test_loss_is_the_mean_squared_error_on_masked_patches(loss: str, target: str
                 weight = {"masked": float(sigma2 > 0), "weighted": sigma2, "all": 1.0}[loss]
                 total += weight * (predicted[window] - wanted).square().mean().item()
                 weights += weight
-    assert found.item() == pytest.approx(total / weights, rel=1e-4)
+    assert masked_loss.item() == pytest.approx(total / weights, rel=1e-4)
 
 
 def test_a_batch_without_any_masked_patch_has_zero_loss_and_zero_gradients() -> None:
@@ -130,12 +130,12 @@ def test_plain_masking_hides_the_stated_share_and_nothing_else() -> None:
     with torch.no_grad():
         corruption.token.copy_(torch.tensor([7.0, 8.0, 9.0]).view(1, 3, 1, 1))
     clean = torch.randn(5, 3, 64, 64)
-    found: Corrupted = corruption(torch.empty(0), clean)
-    mask = per_pixel(found.weight, 8).bool().expand(-1, 3, -1, -1)
-    assert (found.weight.sum((1, 2)) == round(0.6 * 64)).all()
-    assert torch.equal(found.images[~mask], clean[~mask])
-    assert torch.equal(found.images, torch.where(mask, corruption.token.expand_as(clean), clean))
-    assert not torch.equal(found.weight[0], found.weight[1])
+    corrupted: Corrupted = corruption(torch.empty(0), clean)
+    mask = per_pixel(corrupted.weight, 8).bool().expand(-1, 3, -1, -1)
+    assert (corrupted.weight.sum((1, 2)) == round(0.6 * 64)).all()
+    assert torch.equal(corrupted.images[~mask], clean[~mask])
+    assert torch.equal(corrupted.images, torch.where(mask, corruption.token.expand_as(clean), clean))
+    assert not torch.equal(corrupted.weight[0], corrupted.weight[1])
 
 
 def test_decoder_puts_pixels_where_their_features_are() -> None:
@@ -150,17 +150,17 @@ def test_decoder_puts_pixels_where_their_features_are() -> None:
 
 
 @pytest.mark.parametrize(
-    "offer", [egmae.STRATEGY, noise.STRATEGY, mae.STRATEGY], ids=lambda offer: offer.name
+    "strategy", [egmae.STRATEGY, noise.STRATEGY, mae.STRATEGY], ids=lambda strategy: strategy.name
 )
 @pytest.mark.parametrize("name", ["convnext_atto", "tf_efficientnet_lite0", "resnet10t"])
-def test_every_objective_learns_and_reaches_the_whole_encoder(offer, name: str) -> None:  # type: ignore[no-untyped-def]
+def test_every_objective_learns_and_reaches_the_whole_encoder(strategy, name: str) -> None:  # type: ignore[no-untyped-def]
     torch.manual_seed(0)
     net = timm.create_model(name, num_classes=2)
     with torch.no_grad():
         width, side = net.forward_features(torch.zeros(1, 3, 64, 64)).shape[1:3]
     built = Encoder(net=net, features=lambda n, x: n.forward_features(x), stride=64 // side, width=width)
-    params = dataclasses.replace(offer.params(), decoder_width=32)
-    module = offer.objective(built, params, CONTEXT)
+    params = dataclasses.replace(strategy.params(), decoder_width=32)
+    module = strategy.objective(built, params, CONTEXT)
     optimizer = torch.optim.AdamW(module.parameters(), lr=2e-3)
     batch, losses = images(8), []
     for _ in range(8):

@@ -15,7 +15,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from bench import DataError, DataNotFound, Dataset, Index, NoParams, Sample
-from bench_datasets.listing import find_home, first_few, folders_in, native_images, still_packed, strangers
+from bench_datasets.listing import (
+    find_home,
+    first_few,
+    folders_in,
+    native_images,
+    still_packed,
+    unexpected_folders,
+)
 
 RELEASES: Mapping[str, Mapping[str, int]] = {
     "second update": {"COVID": 3616, "Normal": 10192, "Lung_Opacity": 6012, "Viral Pneumonia": 1345},
@@ -39,14 +46,14 @@ def index(root: Path, params: NoParams) -> Index:
     home = _find(root)
     classes = _classes(home)
     places = {name: f / "images" if (f / "images").is_dir() else f for name, f in classes.items()}
-    found = {name: native_images(place, ".png") for name, place in places.items()}
-    if empty := [name for name, (images, _) in found.items() if not images]:
+    by_class = {name: native_images(place, ".png") for name, place in places.items()}
+    if empty := [name for name, (images, _) in by_class.items() if not images]:
         packed = still_packed([home, *classes.values(), *(places[name] for name in empty)])
         where = ", ".join(places[name].relative_to(home).as_posix() for name in empty)
         raise DataNotFound(f"{home}: no images (*.png) in {where}; the copy is not whole: {packed}{FETCH}")
     samples = tuple(
         Sample(id=f"{name}/{path.stem}", label=name, path=path)
-        for name, (images, _) in found.items()
+        for name, (images, _) in by_class.items()
         for path in images
     )
     version, expected = _version(Counter(s.label for s in samples))
@@ -54,10 +61,10 @@ def index(root: Path, params: NoParams) -> Index:
     layout = (
         "subfolders images/" if all(nested) else "some subfolders images/" if any(nested) else "no subfolders"
     )
-    extra = [path for _, others in found.values() for path in others]
+    extra = [path for _, others in by_class.values() for path in others]
     extra += [p for n, f in classes.items() if places[n] != f for p in native_images(f, ".png")[0]]
     return Index(
-        classes=tuple(found),
+        classes=tuple(by_class),
         samples=samples,
         version=f"{version}, {layout}",
         expected=expected,
@@ -83,13 +90,13 @@ def _find(root: Path) -> Path:
 
 def _classes(home: Path) -> dict[str, Path]:
     """Class folders by class, in the order of the latest release."""
-    found: dict[str, Path] = {}
+    folders: dict[str, Path] = {}
     for folder in folders_in(home):
         if name := _class_of(folder):
-            if name in found:
-                raise DataError(f"covid: {found[name]} and {folder} are both of class {name}; remove one")
-            found[name] = folder
-    return {name: found[name] for name in LATEST if name in found}
+            if name in folders:
+                raise DataError(f"covid: {folders[name]} and {folder} are both of class {name}; remove one")
+            folders[name] = folder
+    return {name: folders[name] for name in LATEST if name in folders}
 
 
 def _class_of(folder: Path) -> str:
@@ -116,14 +123,14 @@ def _notes(home: Path, extra: list[str]) -> list[str]:
             f"spreadsheets, which name sources but neither patients nor labels, not read: {first_few(sheets)}"
         )
     if extra:
-        notes.append(f"images that are none of the download's, passed over: {first_few(extra)}")
-    for name in strangers(home, _classes(home).values()):
-        notes.append(f"folder {name} is no class of the database and was passed over")
+        notes.append(f"images that are not of the download, passed over: {first_few(extra)}")
+    for name in unexpected_folders(home, _classes(home).values()):
+        notes.append(f"folder {name} is not a class of the database and was passed over")
     return notes
 
 
 def download(folder: Path, params: NoParams) -> None:
-    """Bring the latest release into `folder` by kagglehub (extra "kaggle"); raises DataNotFound."""
+    """Download the latest release into `folder` by kagglehub (extra "kaggle"); raises DataNotFound."""
     try:
         import kagglehub
     except ImportError:
@@ -133,18 +140,18 @@ def download(folder: Path, params: NoParams) -> None:
     target = str(folder / DOWNLOADED)
     try:
         try:
-            got = Path(kagglehub.dataset_download(HANDLE, output_dir=target))
+            kept = Path(kagglehub.dataset_download(HANDLE, output_dir=target))
         except FileExistsError:  # what an interrupted download left
-            got = Path(kagglehub.dataset_download(HANDLE, output_dir=target, force_download=True))
-    except Exception as error:  # the client has many kinds, no base class; the way by hand helps with all
+            kept = Path(kagglehub.dataset_download(HANDLE, output_dir=target, force_download=True))
+    except Exception as error:  # the client's errors have no common class; downloading by hand helps with all
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise DataNotFound(
             f"covid: kagglehub failed ({reason}); if it wants an account, call kagglehub.login() in Python "
             f"first; or {FETCH}"
         ) from error
-    if not got.is_relative_to(folder):  # Colab and Kaggle notebooks keep it elsewhere
+    if not kept.is_relative_to(folder):  # Colab and Kaggle notebooks keep it elsewhere
         raise DataNotFound(
-            f"covid: kagglehub keeps the images at {got}; give that as the data root with --data"
+            f"covid: kagglehub keeps the images at {kept}; give that as the data root with --data"
         )
 
 

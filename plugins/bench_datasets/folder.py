@@ -1,4 +1,4 @@
-"""Any labelled images: a folder a class, train/val/test folders of them, or a csv file.
+"""Any labelled images: one folder per class, such folders under train/val/test, or a csv file.
 
     root/<class>/.../image.png
     root/{train,val,test}/<class>/.../image.png        the split is taken from the folders; val may be absent
@@ -18,16 +18,26 @@ from bench_datasets.tables import read_rows, refuse
 
 PARTS = ("train", "val", "test")
 LAYOUTS = (
-    "give a folder with one folder of images a class, such a tree under train, val and test, "
+    "give a folder with one folder of images per class, such folders under train, val and test, "
     "or a csv file with the columns path,label[,group][,split]"
 )
 
 
 @dataclass(frozen=True)
 class Params:
-    """`title` is what tables call the data set. `group` is a regular expression with one group in
-    parentheses that picks the patient (or lesion) out of an image's path below the data root, say
-    "(patient[0-9]+)"; every path must match. Empty: every image stands alone."""
+    """Parameters of the data set `folder`.
+
+    Attributes:
+        title: what tables call the data set; empty is "folder".
+        group: how to see from an image's path which patient (or lesion, or video) it is of, so that all
+            images of one patient are on one side of the split. It is a regular expression whose one part in
+            parentheses is the patient. For files such as benign/patient012_left.png, set
+            "dataset.folder.group=(patient[0-9]+)": both sides of patient012 then form one group. For one
+            folder per patient, as in benign/p7/1.png, set "dataset.folder.group=/([^/]+)/". Paths start
+            below the data root, and every path must match. Empty: every image stands alone, so that images
+            of one patient may be in training and in test. In a csv file, a value in the column "group" comes
+            first, and the expression serves the rows without one.
+    """
 
     title: str = field(default="", metadata={"identity": False})
     group: str = ""
@@ -64,13 +74,13 @@ GroupOf = Callable[[str], str]
 
 def _grouping(pattern: str) -> GroupOf:
     def group_of(path: str) -> str:
-        found = re.search(pattern, path)
-        if not found or not found[1]:
+        match = re.search(pattern, path)
+        if not match or not match[1]:
             raise DataError(
                 f"folder: {path} does not match the group pattern {pattern!r}; every image needs a group: "
                 "change the pattern, or leave it empty to let every image stand alone"
             )
-        return found[1]
+        return match[1]
 
     return group_of if pattern else lambda path: ""
 
@@ -166,7 +176,7 @@ def _sample(home: Path, row: dict[str, str], group_of: GroupOf) -> Sample:
 
 DATASET = Dataset(
     name="folder",
-    about="Your own images: a folder a class, or a csv with path,label[,group][,split]",
+    about="Your own images: one folder per class, or a csv with path,label[,group][,split]",
     params=Params,
     index=index,
     fetch=LAYOUTS,

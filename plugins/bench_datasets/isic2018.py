@@ -9,7 +9,7 @@
     HAM10000_metadata.csv (or .tab)              lesion_id,image_id,dx,...
 
 The 10,015 training images are the same in both; several show one lesion, which is the group. Validation
-(193 images) and test (1,512) exist in the official layout only, and no lesion of theirs is published there.
+(193 images) and test (1,512) exist in the official layout only, without published lesions.
 """
 
 import re
@@ -40,15 +40,25 @@ FETCH = (
 
 @dataclass(frozen=True)
 class Params:
-    """`split`: "grouped" is the training images with their lesions, among which bench draws the split;
-    "official" is the training, validation and test images of the challenge."""
+    """Parameters of the data set `isic2018`.
+
+    Attributes:
+        split: "grouped" takes the 10,015 training images, of which bench draws a split that keeps the images
+            of one lesion together; "official" takes the challenge's own training, validation and test images
+            (11,720), whose validation and test images have no known lesion.
+    """
 
     split: Literal["grouped", "official"] = "grouped"
 
 
 @dataclass(frozen=True)
 class LabelTable:
-    """What a csv file says of images, by their id."""
+    """One value per image, read from a csv file.
+
+    Attributes:
+        path: the csv file.
+        values: by the image's id.
+    """
 
     path: Path
     values: Mapping[str, str]
@@ -70,11 +80,11 @@ def index(root: Path, params: Params) -> Index:
     folders = _training_folders(home)
     labels, lesions = _training_labels(home), _lesions(home)
     official = params.split == "official"
-    found = [_samples(folders, labels, lesions, "train" if official else "")]
+    parts = [_samples(folders, labels, lesions, "train" if official else "")]
     tables = [labels]
     for part in ("val", "test") if official else ():
         inputs, table = _held_out(home, part)
-        found.append(_samples([inputs], table, None, part))
+        parts.append(_samples([inputs], table, None, part))
         tables.append(table)
     images = " and ".join(folder.name for folder in folders)
     sources = f"labels from {labels.path.name}, lesions from {lesions.path.name}"
@@ -82,15 +92,18 @@ def index(root: Path, params: Params) -> Index:
         sources = f"labels and lesions from {labels.path.name}"
     return Index(
         classes=CLASSES,
-        samples=tuple(sample for samples, _ in found for sample in samples),
+        samples=tuple(sample for samples, _ in parts for sample in samples),
         version=f"{images}, {sources}{', official split' if official else ''}",
-        # Counts a class are published for the training images; the ground truth says those of the others.
+        # Counts per class are published for the training images; the ground truth says those of the others.
         expected=Counter(label for table in tables for label in table.values.values()) if official else {},
-        notes=tuple([note for _, notes in found for note in notes] + (_about(tables) if official else [])),
+        notes=(
+            *(note for _, notes in parts for note in notes),
+            *(_official_notes(tables) if official else ()),
+        ),
     )
 
 
-def _about(tables: list[LabelTable]) -> list[str]:
+def _official_notes(tables: list[LabelTable]) -> list[str]:
     notes = [
         "lesions are published of training images only: whether validation or test images show one of "
         "these lesions is not known"
@@ -145,7 +158,7 @@ def _samples(
 
 
 def _by_id(folders: list[Path]) -> tuple[dict[str, Path], list[Path]]:
-    """Images by their id, in order, and the images that are none of the download's."""
+    """Images by their id, in order, and the images that are not of the download."""
     paths: dict[str, Path] = {}
     extra = []
     for path in (p for folder in folders for p in images_below(folder)):
@@ -214,14 +227,15 @@ def _one_hot(path: Path) -> LabelTable:
     remedy = f"the first line of the official file is image,{','.join(CLASSES)}"
     _, columns = next(read_rows(path, ("image", *CLASSES), remedy), (0, {}))
     if unknown := [name for name in columns if name not in ("", "image", *CLASSES)]:
-        raise DataError(f"{path} line 1: {', '.join(unknown)}: no class of ISIC 2018 task 3; {remedy}")
+        raise DataError(f"{path} line 1: {', '.join(unknown)}: not a class of ISIC 2018 task 3; {remedy}")
     return _read(path, "image", CLASSES, _marked)
 
 
 def _marked(row: Mapping[str, str]) -> str:
     """The class whose column is 1. Raises ValueError unless it is exactly one and all others are 0."""
-    if odd := [f"{name} is {row[name]!r}" for name in CLASSES if row[name] not in ("0", "0.0", "1", "1.0")]:
-        raise ValueError(f"{', '.join(odd)}, neither 0 nor 1")
+    others = [name for name in CLASSES if row[name] not in ("0", "0.0", "1", "1.0")]
+    if others:
+        raise ValueError(f"{', '.join(f'{name} is {row[name]!r}' for name in others)}, neither 0 nor 1")
     marked = [name for name in CLASSES if row[name] in ("1", "1.0")]
     if len(marked) != 1:
         raise ValueError(f"{' and '.join(marked) or 'no class'} marked with 1, where one class must be")
@@ -263,7 +277,7 @@ def _read(
     return LabelTable(path, values)
 
 
-# --- the offer ---------------------------------------------------------------------------------------
+# --- the component -----------------------------------------------------------------------------------
 
 
 def archives(params: Params) -> tuple[Archive, ...]:

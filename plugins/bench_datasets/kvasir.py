@@ -4,14 +4,14 @@
     kvasir-dataset/...                                                            version 1, 8 classes of 500
 
 No split is published, and neither patients nor videos are named, although many frames are neighbours in one
-video. So the index has no groups; clusters of near duplicates can serve instead.
+video. So the index has no groups; the near-duplicates that an audit finds serve instead.
 """
 
 from collections import Counter
 from pathlib import Path
 
 from bench import Archive, DataNotFound, Dataset, Index, NoParams, Sample
-from bench_datasets.listing import find_home, first_few, native_images, still_packed, strangers
+from bench_datasets.listing import find_home, first_few, native_images, still_packed, unexpected_folders
 
 CLASSES = (
     "dyed-lifted-polyps",
@@ -23,7 +23,7 @@ CLASSES = (
     "polyps",
     "ulcerative-colitis",
 )
-VERSIONS = {"v2": 1000, "v1": 500}  # images a class
+VERSIONS = {"v2": 1000, "v1": 500}  # images per class
 HOME = "https://datasets.simula.no/kvasir/"
 FETCH = f"download kvasir-dataset-v2.zip from {HOME} and unpack it in the data root"
 
@@ -34,19 +34,19 @@ def index(root: Path, params: NoParams) -> Index:
     Raises DataNotFound if a class folder is missing or has no image.
     """
     home = _find(root)
-    found = {name: native_images(home / name, ".jpg") for name in CLASSES}
-    if empty := [name for name, (images, _) in found.items() if not images]:
+    by_class = {name: native_images(home / name, ".jpg") for name in CLASSES}
+    if empty := [name for name, (images, _) in by_class.items() if not images]:
         packed = still_packed([home, *(home / name for name in empty)])
         raise DataNotFound(
             f"{home}: no images (*.jpg) in {', '.join(empty)}; the copy is not whole: {packed}{FETCH}"
         )
     samples = tuple(
         Sample(id=f"{name}/{path.stem}", label=name, path=path)
-        for name, (images, _) in found.items()
+        for name, (images, _) in by_class.items()
         for path in images
     )
     version, expected = _version(Counter(s.label for s in samples))
-    extra = [path.relative_to(home).as_posix() for _, others in found.values() for path in others]
+    extra = [path.relative_to(home).as_posix() for _, others in by_class.values() for path in others]
     return Index(
         classes=CLASSES, samples=samples, version=version, expected=expected, notes=tuple(_notes(home, extra))
     )
@@ -75,16 +75,16 @@ def _version(counts: Counter[str]) -> tuple[str, dict[str, int]]:
         expected = dict.fromkeys(CLASSES, images)
         if counts == expected:
             return f"Kvasir {version}", expected
-    listed = ", ".join(f"{images:,} images a class in {version}" for version, images in VERSIONS.items())
+    listed = ", ".join(f"{images:,} images per class in {version}" for version, images in VERSIONS.items())
     return f"unknown: {counts.total():,} images ({listed})", dict.fromkeys(CLASSES, VERSIONS["v2"])
 
 
 def _notes(home: Path, extra: list[str]) -> list[str]:
     notes = ["no patient or video is named, so the index has no groups; frames of one video look alike"]
     if extra:
-        notes.append(f"images that are none of the download's, passed over: {first_few(extra)}")
-    for name in strangers(home, [home / name for name in CLASSES]):
-        notes.append(f"folder {name} is no class of Kvasir and was passed over")
+        notes.append(f"images that are not of the download, passed over: {first_few(extra)}")
+    for name in unexpected_folders(home, [home / name for name in CLASSES]):
+        notes.append(f"folder {name} is not a class of Kvasir and was passed over")
     return notes
 
 

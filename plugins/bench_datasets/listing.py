@@ -1,4 +1,4 @@
-"""Where a data set lies, and which files there are images, in the order a person would list them."""
+"""Finding a data set's folder, and the images in a folder, in the order a person would list them."""
 
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -8,8 +8,7 @@ from pathlib import Path
 from bench import DataNotFound
 
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
-
-HIDDEN = (".", "__MACOSX")
+HIDDEN = (".", "__MACOSX")  # how names begin that are passed over
 
 
 def natural(text: str) -> tuple[list[tuple[int, int, str]], str]:
@@ -19,36 +18,36 @@ def natural(text: str) -> tuple[list[tuple[int, int, str]], str]:
 
 
 def is_image(path: Path) -> bool:
-    """An image by its suffix; hidden files (macOS leaves "._x.png" in archives) are none."""
+    """Whether it is an image by its suffix. Hidden files are not: macOS leaves "._x.png" in archives."""
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
 
 
 def folders_in(root: Path) -> list[Path]:
     """The folders directly in `root`, without hidden ones and the remains of macOS archives."""
-    found = (p for p in root.iterdir() if p.is_dir() and not p.name.startswith(HIDDEN))
-    return in_order(found, root)
+    return in_order((p for p in root.iterdir() if p.is_dir() and not p.name.startswith(HIDDEN)), root)
 
 
 def images_below(folder: Path) -> list[Path]:
     """All images in `folder` and its subfolders, without hidden ones."""
-    found = (p for p in folder.rglob("*") if is_image(p))
-    shown = (p for p in found if not any(n.startswith(HIDDEN) for n in p.relative_to(folder).parts))
+    images = (p for p in folder.rglob("*") if is_image(p))
+    shown = (p for p in images if not any(n.startswith(HIDDEN) for n in p.relative_to(folder).parts))
     return in_order(shown, folder)
 
 
 def in_order(paths: Iterable[Path], root: Path) -> list[Path]:
+    """The paths, all below `root`, in their natural order."""
     return sorted(paths, key=lambda p: natural(p.relative_to(root).as_posix()))
 
 
 def native_images(folder: Path, suffix: str) -> tuple[list[Path], list[Path]]:
     """Images directly in `folder` with the suffix of the download, and all others in or below it."""
-    found = images_below(folder)
-    own = {p for p in found if p.parent == folder and p.suffix.lower() == suffix}
-    return [p for p in found if p in own], [p for p in found if p not in own]
+    images = images_below(folder)
+    native = {p for p in images if p.parent == folder and p.suffix.lower() == suffix}
+    return [p for p in images if p in native], [p for p in images if p not in native]
 
 
-def strangers(home: Path, classes: Iterable[Path]) -> list[str]:
-    """Names of folders in `home` that hold images and are none of `classes`."""
+def unexpected_folders(home: Path, classes: Iterable[Path]) -> list[str]:
+    """Names of folders in `home` that hold images and are not among `classes`."""
     known = set(classes)
     return [f.name for f in folders_in(home) if f not in known and any(is_image(p) for p in f.rglob("*"))]
 
@@ -61,14 +60,14 @@ def first_few(names: Iterable[object], limit: int = 5) -> str:
 
 def still_packed(folders: Iterable[Path], patterns: Sequence[str] = ("*.zip",)) -> str:
     """What to do about archives that lie in `folders`, a clause for a message; "" if there are none."""
-    found = [
+    archives = [
         path
         for folder in folders
         if folder.is_dir()
         for path in in_order(folder.iterdir(), folder)
         if path.is_file() and any(fnmatch(path.name.lower(), pattern) for pattern in patterns)
     ]
-    return f"{first_few(found)} is still packed: unpack it where it lies; " if found else ""
+    return f"{first_few(archives)} is still packed: unpack it where it lies; " if archives else ""
 
 
 def find_home(

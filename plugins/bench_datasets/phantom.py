@@ -1,4 +1,4 @@
-"""Phantom: generated images in the manner of breast ultrasound. Always at hand, always the same.
+"""Phantom: generated images that resemble breast ultrasound. They need no download and are always the same.
 
 Three classes with BUSI's imbalance, several views of most patients, and features that overlap between the
 classes (see `speckle`), so that a classifier does better than chance and worse than perfect.
@@ -18,7 +18,13 @@ SHARES = {"no_lesion": 0.17, "smooth": 0.56, "irregular": 0.27}  # of patients, 
 
 @dataclass(frozen=True)
 class Params:
-    """One to four images of each patient, square, `size` pixels wide."""
+    """Parameters of the data set `phantom`.
+
+    Attributes:
+        patients: how many patients to generate, each with one to four images, which form a group.
+        size: side of the square images, pixels.
+        seed: another seed generates other patients.
+    """
 
     patients: Annotated[int, Interval(ge=20, le=20_000)] = 132
     size: Annotated[int, Interval(ge=32, le=512)] = 128
@@ -30,7 +36,7 @@ def index(root: Path, params: Params) -> Index:
     return _generate(params)
 
 
-@lru_cache(maxsize=2)  # every unit of a study asks again
+@lru_cache(maxsize=2)  # every unit of a study reads the index
 def _generate(params: Params) -> Index:
     from bench_datasets import speckle
 

@@ -78,7 +78,7 @@ def patient(label: str, size: int, seed: tuple[int, ...]) -> Iterator[NDArray[np
         yield _image(random, size, layers, _other_view(random, lesion) if lesion else None)
 
 
-# --- what there is -----------------------------------------------------------------------------------
+# --- the patient -------------------------------------------------------------------------------------
 
 
 def _lesion(random: Random, irregular: bool) -> Lesion:
@@ -147,7 +147,7 @@ def _layers(random: Random) -> Layers:
     )
 
 
-# --- what is seen ------------------------------------------------------------------------------------
+# --- the image ---------------------------------------------------------------------------------------
 
 
 def _image(random: Random, size: int, layers: Layers, lesion: Lesion | None) -> NDArray[np.uint8]:
@@ -207,8 +207,8 @@ def _with_lesion(echo: Field, x: Field, y: Field, lesion: Lesion) -> Field:
     beam = 1 - _step(np.abs(dx) - 0.75 * lesion.radius, 0.45 * lesion.radius)
     flat = echo * (1 - 0.7 * inside)  # tissue texture does not go on inside a lesion
     shadow = lesion.posterior * behind * beam  # or enhancement
-    seen: Field = flat + lesion.contrast * inside + shadow + lesion.rim * _bump((outside - 0.01) / 0.015)
-    return seen
+    echoes: Field = flat + lesion.contrast * inside + shadow + lesion.rim * _bump((outside - 0.01) / 0.015)
+    return echoes
 
 
 def _speckle(random: Random, size: int) -> Field:

@@ -1,4 +1,4 @@
-"""Shannon entropy of image patches: how much there is to see, and to hide (paper, 3.3, eq. 4 to 6)."""
+"""Shannon entropy of image patches (paper, section 3.3, eq. 4 to 6)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def patch_entropy(images: Tensor, patch: int, colour: Colour = "luma", base: flo
         counts = _level_counts(_patches(images, patch))
     else:
         counts = _run_lengths(_patches(_codes(images)[:, None], patch))
-    # -sum p log p = log n - sum c log c / n, with one logarithm an occupied level.
+    # -sum p log p = log n - sum c log c / n, with one logarithm per occupied level.
     pixels = patch * patch
     entropy = math.log(pixels) - torch.xlogy(counts, counts).sum(-1) / pixels
     # Rounding may leave a flat patch at 1e-7 instead of 0, and 0 decides whether it counts as masked.
@@ -58,7 +58,7 @@ def _patches(values: Tensor, patch: int) -> Tensor:
 def _level_counts(patches: Tensor) -> Tensor:
     """Histogram of each row over 256 levels, float32 (rows, 256).
 
-    scatter_add with one offset a row: about 200 times faster than one-hot, and no synchronisation on a GPU
+    scatter_add with one offset per row: about 200 times faster than one-hot, and no synchronisation on a GPU
     as bincount needs. Counts are exact in any order, so the deterministic kernel, which sorts, is not needed.
     """
     rows = len(patches)

@@ -19,18 +19,23 @@ from bench import ConfigError, LocalWeights, Model, Strategy, Weights, WeightsEr
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-WRAPPERS = (
-    "state_dict_ema",
-    "model_ema",
-    "model",
-    "state_dict",
-)  # averaged weights are the ones published scores are of
+# Keys under which checkpoints keep their weights; the first one present is used. Weights averaged over
+# training ("ema") come before the last ones, because published scores are those of the averaged weights.
+WRAPPERS = ("state_dict_ema", "model_ema", "model", "state_dict")
 
 
 @dataclass(frozen=True)
 class ImagenetParams:
-    """`weights` is a file to use instead of the model's own weights, unless the model's parameters name
-    another. The other two identify what is used; they are filled in when a study is planned."""
+    """Which weights fine-tuning starts from; by default the model's own.
+
+    Attributes:
+        weights: a checkpoint file (.safetensors or .pth) to start from instead of the model's own weights,
+            for every model of the study that is not given a file by model.NAME.weights.
+        weights_sha256: checksum of that file. Filled in when a study is planned; set it to refuse any other
+            file.
+        source: which of the model's own weights are meant, as "timm:resnet18.a1_in1k". Filled in when a study
+            is planned; set it, in a study of one model, to choose another tag of the same timm network.
+    """
 
     weights: str = field(default="", metadata={"identity": False})
     weights_sha256: str = ""
@@ -47,13 +52,13 @@ def freeze(params: ImagenetParams, model: Model, model_params: Any) -> ImagenetP
     path = Path(file).expanduser().absolute()
     if not path.is_file():
         raise ConfigError(f"{setting} = {file!r}: no such file; give its path")
-    found = _sha256(path)
-    if params.weights_sha256 not in ("", found):
+    sha256 = _sha256(path)
+    if params.weights_sha256 not in ("", sha256):
         raise ConfigError(
-            f"{setting} = {file!r} has sha256 {found}, "
+            f"{setting} = {file!r} has sha256 {sha256}, "
             f"not {params.weights_sha256} as strategy.imagenet.weights_sha256 says; correct one of them"
         )
-    return ImagenetParams(weights=str(path), weights_sha256=found)
+    return ImagenetParams(weights=str(path), weights_sha256=sha256)
 
 
 def _named_file(params: ImagenetParams, model: Model, model_params: Any) -> tuple[str, str]:
@@ -86,13 +91,13 @@ def _from_file(params: ImagenetParams, setting: str) -> Weights:
             f"the weights file {params.weights or ''} with sha256 {params.weights_sha256} is not there; "
             f"give its path with --set {setting}=FILE"
         )
-    found = _sha256(path)
-    if found != params.weights_sha256:
+    sha256 = _sha256(path)
+    if sha256 != params.weights_sha256:
         raise WeightsError(
-            f"{path} has changed since the study was planned: sha256 {found}, not "
+            f"{path} has changed since the study was planned: sha256 {sha256}, not "
             f"{params.weights_sha256 or 'recorded'}; restore it, or plan again to use the new one"
         )
-    return Weights(state=read(path), source=f"file {path.name}, sha256 {found}")
+    return Weights(state=read_checkpoint(path), source=f"file {path.name}, sha256 {sha256}")
 
 
 def _sha256(path: Path) -> str:
@@ -103,7 +108,7 @@ def _sha256(path: Path) -> str:
         raise WeightsError(f"{path}: cannot be read ({error.strerror})") from None
 
 
-def read(path: Path) -> dict[str, Tensor]:
+def read_checkpoint(path: Path) -> dict[str, Tensor]:
     """The tensors of a checkpoint by name, out of the usual wrappings. Raises WeightsError.
 
     Only safetensors, and pickles that hold nothing but tensors and plain values: loading any other
@@ -118,18 +123,18 @@ def read(path: Path) -> dict[str, Tensor]:
         if isinstance(content.get(wrapper), Mapping):
             content = content[wrapper]
             break
-    odd = [str(name) for name, value in content.items() if not hasattr(value, "shape")]
-    if odd or not content:
+    others = [str(name) for name, value in content.items() if not hasattr(value, "shape")]
+    if others or not content:
         raise WeightsError(
-            f"{path} is no state dict (its entries: {', '.join(odd[:5]) or 'none'}); save the network's "
-            f"state_dict(), bare or under {' or '.join(WRAPPERS)}"
+            f"{path} is not a state dict (its entries: {', '.join(others[:5]) or 'none'}); save the "
+            f"network's state_dict(), bare or under {' or '.join(WRAPPERS)}"
         )
     names = [str(name) for name in content]
     prefix = "module." if all(name.startswith("module.") for name in names) else ""
     return {name.removeprefix(prefix): value for name, value in zip(names, content.values(), strict=True)}
 
 
-def _open(path: Path) -> Any:
+def _open(path: Path) -> object:
     import pickle
 
     import torch
@@ -152,27 +157,27 @@ def _open(path: Path) -> Any:
 
 def _load(net: nn.Module, model: Model, weights: Weights) -> None:
     """Copy every tensor but the classifier's into `net`, or none. Raises WeightsError."""
-    fresh = model.classifier(net)
+    classifier = model.classifier(net)
     state = model.translate(net, weights.state)
-    given = {name: value for name, value in state.items() if not name.startswith(fresh)}
-    wanted = {name: value for name, value in net.state_dict().items() if not name.startswith(fresh)}
+    loaded = {name: value for name, value in state.items() if not name.startswith(classifier)}
+    needed = {name: value for name, value in net.state_dict().items() if not name.startswith(classifier)}
     shapes = [
-        f"{name} {tuple(given[name].shape)}, needs {tuple(wanted[name].shape)}"
-        for name in wanted.keys() & given.keys()
-        if given[name].shape != wanted[name].shape
+        f"{name} {tuple(loaded[name].shape)}, needs {tuple(needed[name].shape)}"
+        for name in needed.keys() & loaded.keys()
+        if loaded[name].shape != needed[name].shape
     ]
-    problems = {
-        "missing": sorted(wanted.keys() - given.keys()),
-        "unexpected": sorted(given.keys() - wanted.keys()),
+    misfits = {
+        "missing": sorted(needed.keys() - loaded.keys()),
+        "unexpected": sorted(loaded.keys() - needed.keys()),
         "of another shape": sorted(shapes),
     }
-    told = [f"{len(names)} {what} ({_few(names)})" for what, names in problems.items() if names]
-    if told:
+    problems = [f"{len(names)} {what} ({_few(names)})" for what, names in misfits.items() if names]
+    if problems:
         raise WeightsError(
-            f"{weights.source} does not fit {model.name}, which has {len(wanted)} tensors before its "
-            f"classifier: {'; '.join(told)}; give weights of this very architecture and image size"
+            f"{weights.source} does not fit {model.name}, which has {len(needed)} tensors before its "
+            f"classifier: {'; '.join(problems)}; give weights of this very architecture and image size"
         )
-    net.load_state_dict(given, strict=False)
+    net.load_state_dict(loaded, strict=False)
 
 
 def _few(names: list[str]) -> str:

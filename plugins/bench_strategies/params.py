@@ -10,10 +10,16 @@ from annotated_types import Ge, Interval
 
 @dataclass(frozen=True)
 class ReconstructionParams:
-    """What egmae, mae and noise share.
+    """What egmae, mae and noise share: patches are corrupted, and a decoder reconstructs them.
 
-    target: reconstruct raw normalised pixels, or each patch by its own mean and deviation. positions: the
-    decoder sees the strength of the corruption as an extra channel, or nothing.
+    Attributes:
+        patch: side of the square patches that are corrupted one by one, pixels; must divide protocol.size.
+        target: what the decoder predicts: "raw" the normalised pixels, "patch" the same after each patch's
+            own mean is subtracted and its standard deviation divided out.
+        positions: whether the decoder is told where the image was corrupted: "strength" gives it the
+            strength of the corruption as one more channel, "none" does not.
+        decoder_depth: ConvNeXt blocks in the decoder, which is thrown away after pretraining.
+        decoder_width: channels of these blocks.
     """
 
     patch: Annotated[int, Ge(2)] = 16
@@ -25,11 +31,16 @@ class ReconstructionParams:
 
 @dataclass(frozen=True)
 class NoiseParams(ReconstructionParams):
-    """How the noise variance follows from patch entropy.
+    """How much noise egmae and noise add: its variance is the entropy of a patch's histogram.
 
-    colour: what the histogram counts (see `entropy.patch_entropy`). logarithm: of the entropy. scale: add
-    the noise to normalised pixels, or to pixels in 0..1. loss: mean over patches with entropy above 0, the
-    same weighted by variance, or over all patches.
+    Attributes:
+        colour: what the histogram counts: "luma" 256 grey levels, "channels" the levels of red, green and
+            blue, whose three entropies are averaged, "joint" whole colours.
+        logarithm: of the entropy: "natural" gives nats, "base2" bits, so a 1.44 times larger variance.
+        scale: where noise of that variance is added: "normalized" to the pixels as the network sees them,
+            after the mean and deviation of its training data; "unit" to pixels from 0 to 1.
+        loss: which patches count: "masked" those that received noise, all alike; "weighted" the same, each
+            by its variance; "all" every patch.
     """
 
     colour: Literal["luma", "channels", "joint"] = "luma"
@@ -40,7 +51,11 @@ class NoiseParams(ReconstructionParams):
 
 @dataclass(frozen=True)
 class MaskParams(ReconstructionParams):
-    """Plain masking: `ratio` of the patches is replaced by a learnt colour, SimMIM-like."""
+    """Plain masking, as in SimMIM: some patches are replaced by a colour that is learnt.
+
+    Attributes:
+        ratio: share of an image's patches that are replaced.
+    """
 
     patch: Annotated[int, Ge(2)] = 32
     ratio: Annotated[float, Interval(gt=0, lt=1)] = 0.6

@@ -63,7 +63,7 @@ class Reconstruction(nn.Module):
 
 
 class Decoder(nn.Module):
-    """ConvNeXt blocks, then a linear map to stride x stride x 3 pixels a cell, as in FCMAE (Woo et al. 2023).
+    """ConvNeXt blocks, then a linear map to stride x stride x 3 pixels per cell (FCMAE, Woo et al. 2023).
 
     The positions of corrupted patches enter as one extra channel, the strength map pooled to the features'
     resolution.
@@ -103,7 +103,7 @@ def to_patches(images: Tensor, patch: int) -> Tensor:
 
 
 def per_pixel(maps: Tensor, patch: int) -> Tensor:
-    """(B, n, n), one value a patch, to (B, 1, n * patch, n * patch)."""
+    """(B, n, n), one value per patch, to (B, 1, n * patch, n * patch)."""
     b, height, width = maps.shape
     tiled = maps[:, :, None, :, None].expand(b, height, patch, width, patch)
     return tiled.reshape(b, 1, height * patch, width * patch)

@@ -13,7 +13,7 @@ from typing import Any, get_args, get_type_hints
 
 import numpy as np
 import pytest
-from bench_medmnist.offers import PARTS, ChestParams, Params, archives, index
+from bench_medmnist.datasets import PARTS, ChestParams, Params, archives, index
 from bench_medmnist.sources import SOURCES, MedMNISTSet
 
 import bench_medmnist
@@ -22,13 +22,13 @@ from bench.testing import check_dataset
 
 BY_NAME = {source.name: source for source in SOURCES}
 BREAST, CHEST = BY_NAME["breastmnist"], BY_NAME["chestmnist"]
-OFFERS = bench_medmnist.register_datasets()
+DATASETS = bench_medmnist.register_datasets()
 
 
 def arrays(source: MedMNISTSet, size: int = 28, *, colour: bool = False) -> dict[str, Any]:
     """Two random images of every class (or finding) in train, one in val and test."""
     rng = np.random.default_rng(0)
-    made: dict[str, Any] = {}
+    content: dict[str, Any] = {}
     for part, times in zip(PARTS, (2, 1, 1), strict=True):
         if source is CHEST:  # without any finding, with one, with two
             labels = np.zeros((16, 14), np.uint8)
@@ -37,13 +37,13 @@ def arrays(source: MedMNISTSet, size: int = 28, *, colour: bool = False) -> dict
         else:
             labels = np.repeat(np.arange(len(source.labels), dtype=np.uint8), times)[:, None]
         shape = (len(labels), size, size, 3) if colour else (len(labels), size, size)
-        made |= {f"{part}_images": rng.integers(0, 256, shape, np.uint8), f"{part}_labels": labels}
-    return made
+        content |= {f"{part}_images": rng.integers(0, 256, shape, np.uint8), f"{part}_labels": labels}
+    return content
 
 
-def saved(path: Path, made: dict[str, Any]) -> Path:
+def saved(path: Path, content: dict[str, Any]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(path, **made)
+    np.savez_compressed(path, **content)
     return path
 
 
@@ -51,17 +51,17 @@ def read(root: Path, source: MedMNISTSet = BREAST, params: Params = Params(28)) 
     return index(source, root, params)
 
 
-# --- the offers --------------------------------------------------------------------------------------
+# --- the data sets -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("offer", OFFERS, ids=lambda offer: offer.name)
-def test_every_set_conforms(tmp_path: Path, offer: Dataset) -> None:
-    made = arrays(BY_NAME[offer.name], colour=offer.name == "pathmnist")
-    saved(tmp_path / offer.name / f"{offer.name}.npz", made)
-    check_dataset(offer, tmp_path, offer.params(size=28))
-    assert "10519652" in offer.fetch
-    assert offer.citation
-    assert offer.licence
+@pytest.mark.parametrize("dataset", DATASETS, ids=lambda dataset: dataset.name)
+def test_every_set_conforms(tmp_path: Path, dataset: Dataset) -> None:
+    content = arrays(BY_NAME[dataset.name], colour=dataset.name == "pathmnist")
+    saved(tmp_path / dataset.name / f"{dataset.name}.npz", content)
+    check_dataset(dataset, tmp_path, dataset.params(size=28))
+    assert "10519652" in dataset.fetch
+    assert dataset.citation
+    assert dataset.licence
 
 
 @pytest.mark.parametrize(("size", "name"), [(28, "breastmnist.npz"), (224, "breastmnist_224.npz")])
@@ -69,30 +69,30 @@ def test_every_set_conforms(tmp_path: Path, offer: Dataset) -> None:
 def test_images_labels_and_parts_are_those_of_the_file(
     tmp_path: Path, size: int, name: str, folder: str
 ) -> None:
-    made = arrays(BREAST, size)
-    saved(tmp_path / folder / name, made)
-    found = read(tmp_path, params=Params(size))
-    assert [s.id for s in found.samples] == [
+    content = arrays(BREAST, size)
+    saved(tmp_path / folder / name, content)
+    listed = read(tmp_path, params=Params(size))
+    assert [s.id for s in listed.samples] == [
         *(f"train/00000{i}" for i in range(4)),
         *(f"val/00000{i}" for i in range(2)),
         *(f"test/00000{i}" for i in range(2)),
     ]
-    for sample in found.samples:
+    for sample in listed.samples:
         part, row = sample.id.split("/")
         assert sample.part == part
-        assert sample.label == BREAST.labels[made[f"{part}_labels"][int(row), 0]]
+        assert sample.label == BREAST.labels[content[f"{part}_labels"][int(row), 0]]
         assert sample.array is not None
-        np.testing.assert_array_equal(sample.array, made[f"{part}_images"][int(row)])
+        np.testing.assert_array_equal(sample.array, content[f"{part}_images"][int(row)])
         assert not sample.array.flags.writeable
-    assert found.version == f"unknown: 4 + 2 + 2 images, MedMNIST+ has 546 + 78 + 156, {size} pixels"
+    assert listed.version == f"unknown: 4 + 2 + 2 images, MedMNIST+ has 546 + 78 + 156, {size} pixels"
 
 
 def test_the_published_counts_are_recognised(tmp_path: Path) -> None:
-    made = {}
+    content = {}
     for part, count in zip(PARTS, BREAST.parts, strict=True):
-        made[f"{part}_images"] = np.zeros((count, 28, 28), np.uint8)
-        made[f"{part}_labels"] = (np.arange(count) % 2)[:, None]
-    saved(tmp_path / "breastmnist.npz", made)
+        content[f"{part}_images"] = np.zeros((count, 28, 28), np.uint8)
+        content[f"{part}_labels"] = (np.arange(count) % 2)[:, None]
+    saved(tmp_path / "breastmnist.npz", content)
     assert read(tmp_path).version == "MedMNIST+ (Zenodo 10519652), 28 pixels"
 
 
@@ -102,20 +102,20 @@ def test_the_size_that_is_asked_for_by_default_is_the_papers() -> None:
 
 def test_a_drawn_split_has_no_parts_and_says_what_it_risks(tmp_path: Path) -> None:
     saved(tmp_path / "breastmnist.npz", arrays(BREAST))
-    found = read(tmp_path, params=Params(28, "drawn"))
-    assert {s.part for s in found.samples} == {""}
-    assert "no patient is named" in found.notes[0]
+    listed = read(tmp_path, params=Params(28, "drawn"))
+    assert {s.part for s in listed.samples} == {""}
+    assert "no patient is named" in listed.notes[0]
 
 
 def test_many_findings_are_made_one_question(tmp_path: Path) -> None:
-    made = arrays(CHEST)
-    saved(tmp_path / "chestmnist.npz", made)
-    found = read(tmp_path, CHEST, ChestParams(28))
-    assert found.classes == ("no finding", "finding")
-    assert [s.label for s in found.samples if s.part == "val"] == ["finding"] * 14 + ["no finding"] * 2
-    found = read(tmp_path, CHEST, ChestParams(28, finding="hernia"))
-    assert found.classes == ("no hernia", "hernia")
-    assert [s.id for s in found.samples if s.label == "hernia" and s.part == "val"] == [
+    content = arrays(CHEST)
+    saved(tmp_path / "chestmnist.npz", content)
+    listed = read(tmp_path, CHEST, ChestParams(28))
+    assert listed.classes == ("no finding", "finding")
+    assert [s.label for s in listed.samples if s.part == "val"] == ["finding"] * 14 + ["no finding"] * 2
+    listed = read(tmp_path, CHEST, ChestParams(28, finding="hernia"))
+    assert listed.classes == ("no hernia", "hernia")
+    assert [s.id for s in listed.samples if s.label == "hernia" and s.part == "val"] == [
         "val/000000",
         "val/000013",
     ]
@@ -143,8 +143,8 @@ def info(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     with warnings.catch_warnings(), pytest.MonkeyPatch.context() as patch:
         warnings.simplefilter("ignore")
         patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
-        found: dict[str, Any] = pytest.importorskip("medmnist.info").INFO
-    return found
+        info_of_sets: dict[str, Any] = pytest.importorskip("medmnist.info").INFO
+    return info_of_sets
 
 
 def test_the_table_is_that_of_the_package(info: dict[str, Any]) -> None:
@@ -173,8 +173,8 @@ def test_archives_are_those_of_the_package(source: MedMNISTSet, info: dict[str, 
 
 
 def test_images_are_unpacked_once_and_anew_when_the_file_changes(tmp_path: Path) -> None:
-    made = arrays(BREAST)
-    saved(tmp_path / "breastmnist.npz", made)
+    content = arrays(BREAST)
+    saved(tmp_path / "breastmnist.npz", content)
     first = read(tmp_path)
     copies = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.npy")}
     assert len(copies) == 3
@@ -182,43 +182,43 @@ def test_images_are_unpacked_once_and_anew_when_the_file_changes(tmp_path: Path)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.npy")} == copies
     assert len({s.source for s in first.samples}) == len(first.samples)
 
-    made["train_images"] = made["train_images"] ^ 1
-    saved(tmp_path / "breastmnist.npz", made)
+    content["train_images"] = content["train_images"] ^ 1
+    saved(tmp_path / "breastmnist.npz", content)
     again = read(tmp_path)
     changed = {a.id for a, b in zip(again.samples, first.samples, strict=True) if a.source != b.source}
     assert changed == {s.id for s in again.samples if s.part == "train"}
     assert again.samples[0].array is not None
-    np.testing.assert_array_equal(again.samples[0].array, made["train_images"][0])
+    np.testing.assert_array_equal(again.samples[0].array, content["train_images"][0])
 
 
 def test_what_a_killed_process_left_does_not_count(tmp_path: Path) -> None:
-    made = arrays(BREAST)
-    saved(tmp_path / "breastmnist.npz", made)
+    content = arrays(BREAST)
+    saved(tmp_path / "breastmnist.npz", content)
     read(tmp_path)
     for copy in tmp_path.glob("*.npy"):
         copy.with_name(f".{copy.name}.part").write_bytes(b"half")
         copy.write_bytes(copy.read_bytes()[:-1])  # cut short by something else
-    found = read(tmp_path)
-    assert found.samples[0].array is not None
-    np.testing.assert_array_equal(found.samples[0].array, made["train_images"][0])
+    listed = read(tmp_path)
+    assert listed.samples[0].array is not None
+    np.testing.assert_array_equal(listed.samples[0].array, content["train_images"][0])
     assert not list(tmp_path.glob(".*.part"))
 
 
 def test_memory_stays_flat(tmp_path: Path) -> None:
-    made = arrays(BREAST, 224)
-    made["train_images"] = np.zeros((800, 224, 224), np.uint8)  # 40 MB
-    made["train_labels"] = (np.arange(800) % 2)[:, None]
-    saved(tmp_path / "breastmnist_224.npz", made)
+    content = arrays(BREAST, 224)
+    content["train_images"] = np.zeros((800, 224, 224), np.uint8)  # 40 MB
+    content["train_labels"] = (np.arange(800) % 2)[:, None]
+    saved(tmp_path / "breastmnist_224.npz", content)
     read(tmp_path, params=Params(224))  # imports what is needed
     for copy in tmp_path.glob("*.npy"):
         copy.unlink()
     tracemalloc.start()
     try:
-        found = read(tmp_path, params=Params(224))
+        listed = read(tmp_path, params=Params(224))
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert len(found.samples) == 804
+    assert len(listed.samples) == 804
     assert peak < 8_000_000
 
 
@@ -252,13 +252,13 @@ Change = Callable[[dict[str, Any]], Any]
         (lambda a: a.update(test_labels=a["test_labels"] * 0.5), "test_labels is float64"),
         (lambda a: a.update(test_labels=a["test_labels"][:, 0]), r"test_labels is uint8 \(2,\), not whole"),
         (lambda a: a.update(test_labels=a["test_labels"][:1]), "1 test_labels of 2 test_images"),
-        (lambda a: a.update(test_labels=np.array([[None], [1]])), "is no whole npz"),
+        (lambda a: a.update(test_labels=np.array([[None], [1]])), "is not a whole npz"),
     ],
 )
 def test_a_file_that_holds_something_else_is_refused(tmp_path: Path, change: Change, message: str) -> None:
-    made = arrays(BREAST)
-    change(made)
-    saved(tmp_path / "breastmnist.npz", made)
+    content = arrays(BREAST)
+    change(content)
+    saved(tmp_path / "breastmnist.npz", content)
     with pytest.raises(DataError, match=rf"breastmnist\.npz: .*{message}.*fetch"):
         read(tmp_path)
 
@@ -267,11 +267,11 @@ def test_a_damaged_file_leaves_nothing_behind(tmp_path: Path) -> None:
     path = saved(tmp_path / "breastmnist.npz", arrays(BREAST))
     whole = path.read_bytes()
     path.write_bytes(whole[:-100])
-    with pytest.raises(DataError, match=r"is no whole npz file .*; fetch it again"):
+    with pytest.raises(DataError, match=r"is not a whole npz file .*; fetch it again"):
         read(tmp_path)
     middle = len(whole) // 4  # in the pixels of train
     path.write_bytes(whole[:middle] + bytes([whole[middle] ^ 255]) + whole[middle + 1 :])
-    with pytest.raises(DataError, match=r"is no whole npz file .*; fetch it again"):
+    with pytest.raises(DataError, match=r"is not a whole npz file .*; fetch it again"):
         read(tmp_path)
     assert not [p for p in tmp_path.iterdir() if p.suffix in (".npy", ".part")]
 

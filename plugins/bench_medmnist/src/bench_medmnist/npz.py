@@ -92,4 +92,4 @@ def _unpack(npz: Path, entry: ZipInfo, copy: Path) -> None:
 
 
 def _damaged(npz: Path, error: Exception) -> DataError:
-    return DataError(f"{npz}: is no whole npz file ({error}); fetch it again")
+    return DataError(f"{npz}: is not a whole npz file ({error}); fetch it again")

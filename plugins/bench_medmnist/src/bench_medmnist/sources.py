@@ -1,5 +1,8 @@
-"""What MedMNIST+ holds, from `medmnist.INFO`. Copied, because importing that package imports torch (and makes
-a folder in the user's home), which `bench list` must not wait for; a test compares the two."""
+"""The classes and counts of MedMNIST+, as `medmnist.INFO` has them.
+
+They are copied, because importing that package imports torch and makes a folder in the user's home. A test
+compares the two.
+"""
 
 from typing import NamedTuple
 
@@ -10,8 +13,17 @@ ORGANS = (
 
 
 class MedMNISTSet(NamedTuple):
-    """One data set. `parts` counts the images of train, val and test; `labels` are the classes in their
-    order, or the findings of the one set that has many a image."""
+    """One data set.
+
+    Attributes:
+        name: how `medmnist` and bench call it.
+        about: what its images show.
+        parts: number of images in train, val and test.
+        labels: the classes in the order of their numbers; of chestmnist, which may have several findings per
+            image, the findings.
+        licence: the terms of use.
+        caution: what a table must say wherever it was used.
+    """
 
     name: str
     about: str
@@ -39,7 +51,7 @@ SOURCES = (
             *("atelectasis", "cardiomegaly", "effusion", "infiltration", "mass", "nodule", "pneumonia"),
             *("pneumothorax", "consolidation", "edema", "emphysema", "fibrosis", "pleural", "hernia"),
         ),
-        caution="its 14 findings an image are made one yes-or-no question (parameter `finding`)",
+        caution="its 14 findings per image become one yes-or-no question (parameter `finding`)",
     ),
     MedMNISTSet(
         "dermamnist",

@@ -1,4 +1,4 @@
-"""A MedMNIST+ set as an offer: parameters, files, and the index made from the arrays of an npz.
+"""The data sets of MedMNIST+: parameters, files, and the index made from the arrays of an npz.
 
 <data root>/<name>/<name>.npz (28 pixels), <name>_64.npz, <name>_128.npz, <name>_224.npz
     {train,val,test}_images   (N, S, S) or (N, S, S, 3) uint8
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from bench import Archive, DataError, DataNotFound, Dataset, Index, Sample
-from bench_medmnist.sources import MedMNISTSet
+from bench_medmnist.sources import SOURCES, MedMNISTSet
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,8 +28,13 @@ HOME = f"https://zenodo.org/records/{RECORD}"
 
 @dataclass(frozen=True)
 class Params:
-    """`size`: side of the square images, pixels. `split`: "official" is the published train, val and test;
-    with "drawn" bench draws it, image by image, because patients are not named."""
+    """Parameters of every set.
+
+    Attributes:
+        size: side of the square images, pixels; each size is a file of its own.
+        split: "official" is the published division into train, val and test; with "drawn", bench draws one
+            per round, image by image: patients are not named, so images of one may be on both sides.
+    """
 
     size: Literal[28, 64, 128, 224] = 224
     split: Literal["official", "drawn"] = "official"
@@ -37,7 +42,11 @@ class Params:
 
 @dataclass(frozen=True)
 class ChestParams(Params):
-    """`finding`: whether the image shows this one of the 14 findings, or any of them."""
+    """Parameters of chestmnist, which has 14 findings per image.
+
+    Attributes:
+        finding: what is to be classified: whether the image shows this finding, or with "any", at least one.
+    """
 
     finding: Literal[
         "any",
@@ -58,8 +67,8 @@ class ChestParams(Params):
     ] = "any"
 
 
-def offer(source: MedMNISTSet) -> Dataset[Any]:
-    """The component of one set; cheap to make."""
+def dataset_of(source: MedMNISTSet) -> Dataset[Params]:
+    """The component of one set."""
     return Dataset(
         name=source.name,
         about=f"MedMNIST+: {source.about}, {sum(source.parts):,} images",
@@ -82,7 +91,7 @@ def file_name(source: MedMNISTSet, size: int) -> str:
 
 
 def archives(source: MedMNISTSet, params: Params) -> tuple[Archive, ...]:
-    """The file of the asked size, with the address and md5 that the package `medmnist` states."""
+    """The file of that size, with the address and md5 that the package `medmnist` states."""
     from medmnist.info import INFO
 
     suffix = "" if params.size == 28 else f"_{params.size}"
@@ -167,8 +176,8 @@ def _codes(
     """(N,) indices into the classes. Raises DataError, with the first few rows, for labels out of range."""
     import numpy as np
 
-    many = isinstance(params, ChestParams)
-    columns, largest = (len(source.labels), 1) if many else (1, len(source.labels) - 1)
+    multi_label = isinstance(params, ChestParams)
+    columns, largest = (len(source.labels), 1) if multi_label else (1, len(source.labels) - 1)
     if labels.ndim != 2 or labels.shape[1] != columns or labels.dtype.kind not in "iu":
         raise DataError(
             f"{npz}: {part}_labels is {labels.dtype} {labels.shape}, not whole numbers (N, {columns}); "
@@ -180,6 +189,9 @@ def _codes(
             f"{npz}: {part}_labels, rows {', '.join(map(str, bad))}: not 0 to {largest}; fetch it again"
         )
     if isinstance(params, ChestParams):
-        asked = slice(None) if params.finding == "any" else [source.labels.index(params.finding)]
-        return labels[:, asked].any(axis=1).astype("int64")
+        positive_columns = slice(None) if params.finding == "any" else [source.labels.index(params.finding)]
+        return labels[:, positive_columns].any(axis=1).astype("int64")
     return labels[:, 0]
+
+
+DATASETS = tuple(dataset_of(source) for source in SOURCES)
