@@ -19,6 +19,7 @@ PROJECT = "bench"
 
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
+"""Marks a function of a plugin as the implementation of the hook of its name: `@bench.hookimpl`."""
 
 
 @hookspec

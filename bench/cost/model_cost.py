@@ -36,16 +36,30 @@ class CostRequest:
 
 @dataclass(frozen=True)
 class ModelCost:
-    """The costs of one model. A figure is None where it could not be had, and `notes` say why."""
+    """The costs of one model. A figure is None where it could not be had, and `notes` say why.
+
+    Attributes:
+        model: its name.
+        size: the size asked for, or the nearest one that the network takes, pixels.
+        classes: outputs of the classifier.
+        cost: multiply-adds and parameters for one image, with `classes` outputs.
+        params_imagenet: parameters with 1000 outputs.
+        convention: multiply-adds for one image as published tables count them (ptflops).
+        published: the figures of a publication.
+        latency: time of a forward pass at batch 1.
+        forward: times of a forward pass, per batch size.
+        training: times of a training step, per batch size.
+        notes: what could not be had, and why.
+    """
 
     model: str
-    size: int  # the size asked for, or the nearest one that the network takes
+    size: int
     classes: int
-    cost: Cost  # at `classes`, one image
-    params_imagenet: int  # with 1000 classes
-    convention: int | None  # operations as published tables count them, see `published`
+    cost: Cost
+    params_imagenet: int
+    convention: int | None
     published: Published | None
-    latency: Timing | None  # forward at batch 1
+    latency: Timing | None
     forward: tuple[Timing, ...]
     training: tuple[Timing, ...]
     notes: tuple[str, ...]

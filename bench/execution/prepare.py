@@ -32,7 +32,17 @@ ENCODER = "encoder.safetensors"
 
 @dataclass(frozen=True)
 class Setup:
-    """Everything that one unit works with; the network is randomly initialised and on its device."""
+    """Everything that one unit works with.
+
+    Attributes:
+        images: of the data set, with a view at every short side that the unit needs.
+        split: which images are for training, validation and test in this round.
+        model: the component that the network is an instance of.
+        strategy: where the network's weights come from.
+        context: classes, size and normalisation that the network was built for.
+        net: the network, randomly initialised, on `device`.
+        device: what the unit runs on.
+    """
 
     images: Images
     split: Split
@@ -45,7 +55,14 @@ class Setup:
 
 @dataclass(frozen=True)
 class Training:
-    """What the training loop needs for one stage."""
+    """What the training loop needs for one stage.
+
+    Attributes:
+        module: its forward gives the loss; what it holds is trained.
+        inputs: batches of every epoch, for the device.
+        budget: epochs, batch size, learning rate and the like.
+        stage: "pretrain" or "fine-tune".
+    """
 
     module: nn.Module
     inputs: InputPipeline

@@ -18,7 +18,12 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True)
 class Normalization:
-    """Mean and standard deviation of each channel, of pixels scaled to 0..1."""
+    """What is subtracted from the pixels of each channel, and what they are divided by.
+
+    Attributes:
+        mean: of red, green and blue, of pixels scaled to 0..1.
+        std: the standard deviation, likewise.
+    """
 
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
@@ -64,7 +69,12 @@ class Context:
 
 @dataclass(frozen=True, kw_only=True)
 class Weights:
-    """Pretrained weights by name, and where they came from; `source` identifies them in the record."""
+    """Pretrained weights.
+
+    Attributes:
+        state: tensors by name.
+        source: where they came from; identifies them in the record.
+    """
 
     state: Mapping[str, Tensor]
     source: str

@@ -9,7 +9,13 @@ from typing import Literal, Protocol
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """One metric of a table."""
+    """One metric of a table.
+
+    Attributes:
+        name: of the metric.
+        title: what the table calls it.
+        higher_is_better: whether the best value is the highest.
+    """
 
     name: str
     title: str
@@ -18,7 +24,12 @@ class Column:
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """Mean over rounds, and sample standard deviation (None for a single value)."""
+    """One value of a row.
+
+    Attributes:
+        mean: over rounds.
+        spread: sample standard deviation over rounds; None for a single value.
+    """
 
     mean: float
     spread: float | None = None

@@ -19,13 +19,25 @@ from bench.study.protocol import Finetuning, Pretraining
 
 @dataclass(frozen=True)
 class PretrainSpec:
-    """One self-supervised pretraining. It serves every fine-tuning that asks for it."""
+    """One self-supervised pretraining. It serves every fine-tuning that asks for it.
+
+    Attributes:
+        dataset: with its parameters.
+        model: with its parameters.
+        strategy: with its parameters.
+        split: hash of the split manifest.
+        round: which repetition of the study, from 0.
+        size: side of the square input, pixels.
+        seed: what all random numbers of the unit derive from.
+        precision: "fp32", "bf16", or "auto" for the device's own.
+        pretrain: budget and images of the pretraining.
+    """
 
     kind: ClassVar[str] = "pretrain"
     dataset: Ref
     model: Ref
     strategy: Ref
-    split: str  # hash of the split manifest
+    split: str
     round: int
     size: int = 224
     seed: int = 0
@@ -48,7 +60,20 @@ class PretrainSpec:
 
 @dataclass(frozen=True)
 class RunSpec:
-    """One fine-tuning and its predictions. `start` is the pretraining whose encoder it starts from."""
+    """One fine-tuning and its predictions.
+
+    Attributes:
+        dataset: with its parameters.
+        model: with its parameters.
+        strategy: with its parameters.
+        split: hash of the split manifest.
+        round: which repetition of the study, from 0.
+        size: side of the square input, pixels.
+        seed: what all random numbers of the unit derive from.
+        precision: "fp32", "bf16", or "auto" for the device's own.
+        finetune: budget and choices of the fine-tuning.
+        start: the pretraining whose encoder it starts from; None if the strategy initialises the network.
+    """
 
     kind: ClassVar[str] = "run"
     dataset: Ref
@@ -78,7 +103,12 @@ class RunSpec:
 
 @dataclass(frozen=True)
 class EnsembleSpec:
-    """The combined probabilities of finished runs of one data set, split and round."""
+    """The combined probabilities of finished runs of one data set, split and round.
+
+    Attributes:
+        ensemble: how they are combined, with its parameters.
+        members: the runs, at least two.
+    """
 
     kind: ClassVar[str] = "ensemble"
     ensemble: Ref

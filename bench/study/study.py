@@ -38,6 +38,14 @@ class Study:
     """A comparison to run: which methods on which data, under which protocol.
 
     Make one with `from_names`, `from_file` or `from_keywords`.
+
+    Attributes:
+        datasets: what is classified.
+        models: the networks.
+        strategies: where the weights come from that fine-tuning starts with.
+        ensembles: how finished runs are combined; none if empty.
+        protocol: what all methods share: image size, budgets, splits, rounds.
+        protocol_name: what the protocol is called, for tables.
     """
 
     datasets: tuple[Ref, ...]
