@@ -13,7 +13,7 @@ import math
 import subprocess
 import sys
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -46,9 +46,9 @@ from bench_models.smt import SMT
 from bench_models.spa import SPANet, keep_centre
 
 DATA = Path(__file__).parent / "data" / "baselines"
-OFFERS = {offer.name: offer for offer in baselines.BASELINES}
+MODELS = {model.name: model for model in baselines.BASELINES}
 OWN = ("cmt", "smt", "pervit", "sgformer", "spa")
-FROM_TIMM = {"swin": "swin", "convnext_small": "convnext", "focalnet": "focalnet"}  # offer -> facts
+FROM_TIMM = {"swin": "swin", "convnext_small": "convnext", "focalnet": "focalnet"}  # model -> facts
 
 # The same networks with fewer blocks, for what does not depend on depth.
 SLIM: dict[str, Callable[[int, int, float], nn.Module]] = {
@@ -73,8 +73,8 @@ def context(classes: int = 7, size: int = 224) -> Context:
     return Context(classes=tuple(f"class {i}" for i in range(classes)), size=size)
 
 
-def built(offer: Model, classes: int = 7, size: int = 224, **params: Any) -> nn.Module:
-    return offer.build(baselines.BaselineParams(**params), context(classes, size))
+def built(model: Model, classes: int = 7, size: int = 224, **params: Any) -> nn.Module:
+    return model.build(baselines.BaselineParams(**params), context(classes, size))
 
 
 def filled(shapes: dict[str, Any], rule: str) -> dict[str, Tensor]:
@@ -107,7 +107,7 @@ def images(count: int, size: int) -> Tensor:
 
 @pytest.mark.parametrize("name", OWN)
 def test_names_and_shapes_are_the_authors(name: str) -> None:
-    shapes = state_shapes(built(OFFERS[name]))
+    shapes = state_shapes(built(MODELS[name]))
     text = "\n".join(sorted(f"{n} {shape}" for n, shape in shapes.items()))
     known = facts(name)
     assert len(shapes) == known["tensors"]
@@ -120,7 +120,7 @@ RULES = [pytest.param("A", marks=pytest.mark.slow), "B"]
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("name", OWN)
 def test_logits_are_the_authors(name: str, rule: str) -> None:
-    net = built(OFFERS[name]).eval()
+    net = built(MODELS[name]).eval()
     counters = {n: t for n, t in net.state_dict().items() if not t.is_floating_point()}
     shapes = {n: shape for n, shape in state_shapes(net).items() if n not in counters}
     net.load_state_dict({**filled(shapes, rule), **counters})
@@ -136,12 +136,12 @@ def test_logits_are_the_authors(name: str, rule: str) -> None:
 @pytest.mark.parametrize("name", FROM_TIMM)
 def test_checkpoints_of_the_authors_load_into_timm_and_give_their_logits(name: str, rule: str) -> None:
     known = facts(FROM_TIMM[name])
-    net = built(OFFERS[name]).eval()
+    net = built(MODELS[name]).eval()
     state = filled(known["shapes"], rule)
     if name == "swin":  # the authors' files hold two constants as well
         state["layers.0.blocks.1.attn_mask"] = torch.zeros(64, 49, 49)
         state["layers.0.blocks.1.attn.relative_position_index"] = torch.zeros(49, 49)
-    net.load_state_dict(dict(OFFERS[name].translate(net, state)))
+    net.load_state_dict(dict(MODELS[name].translate(net, state)))
     with torch.no_grad():
         logits = net(images(2, 224))
     torch.testing.assert_close(logits, torch.tensor(known["logits"][rule]), atol=1e-5, rtol=0)
@@ -150,15 +150,15 @@ def test_checkpoints_of_the_authors_load_into_timm_and_give_their_logits(name: s
 @pytest.mark.parametrize("name", FROM_TIMM)
 def test_timms_own_names_pass_through_and_strange_ones_do_not_crash(name: str) -> None:
     with torch.device("meta"):
-        net = built(OFFERS[name], size=64)
+        net = built(MODELS[name], size=64)
     state = net.state_dict()
-    assert OFFERS[name].translate(net, state).keys() == state.keys()
-    strange = {"blocks.0.attn.qkv.weight": torch.zeros(6, 2), "cls_token": torch.zeros(1, 1, 2)}
+    assert MODELS[name].translate(net, state).keys() == state.keys()
+    unknown = {"blocks.0.attn.qkv.weight": torch.zeros(6, 2), "cls_token": torch.zeros(1, 1, 2)}
     if name == "convnext_small":
         with pytest.raises(WeightsError, match="begins with blocks"):
-            OFFERS[name].translate(net, strange)
+            MODELS[name].translate(net, unknown)
     else:  # left for the strategy to name
-        assert OFFERS[name].translate(net, strange).keys() == strange.keys()
+        assert MODELS[name].translate(net, unknown).keys() == unknown.keys()
 
 
 def test_attention_written_out_equals_the_fused_kernel() -> None:
@@ -175,23 +175,23 @@ def test_attention_written_out_equals_the_fused_kernel() -> None:
 
 
 def test_reconstruction_has_the_published_cost() -> None:
-    cost = measure(built(OFFERS["cpvt"], classes=3), 224)
+    cost = measure(built(MODELS["cpvt"], classes=3), 224)
     assert cost.params / 1e6 == pytest.approx(22.76, rel=0.005)
     assert cost.macs is not None
     assert cost.macs / 1e9 == pytest.approx(15.64, rel=0.005)
-    assert "RECONSTRUCTION" in OFFERS["cpvt"].about
+    assert "RECONSTRUCTION" in MODELS["cpvt"].about
 
 
-# --- the offers --------------------------------------------------------------------------------------
+# --- the components ----------------------------------------------------------------------------------
 
 
-def test_offers_load_without_torch() -> None:
+def test_baselines_load_without_torch() -> None:
     code = "import sys, bench_models.baselines; sys.exit('torch' in sys.modules or 'timm' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_offers_are_the_nine_rows() -> None:
-    assert list(OFFERS) == [
+def test_baselines_are_the_nine_rows() -> None:
+    assert list(MODELS) == [
         "swin",
         "convnext_small",
         "cmt",
@@ -202,31 +202,31 @@ def test_offers_are_the_nine_rows() -> None:
         "spa",
         "cpvt",
     ]
-    assert all(offer.traits >= {"dense", "baseline"} for offer in OFFERS.values())
-    assert all(offer.citation and offer.licence for offer in OFFERS.values())
+    assert all(model.traits >= {"dense", "baseline"} for model in MODELS.values())
+    assert all(model.citation and model.licence for model in MODELS.values())
 
 
 @pytest.mark.parametrize("name", FROM_TIMM)
 def test_imagenet_weights_are_the_authors(name: str) -> None:
-    source = OFFERS[name].pretrained_source(baselines.BaselineParams())
+    source = MODELS[name].pretrained_source(baselines.BaselineParams())
     assert source.endswith((".ms_in1k", ".fb_in1k"))
 
 
-@pytest.mark.parametrize("name", OFFERS)
+@pytest.mark.parametrize("name", MODELS)
 def test_features_and_classifier(name: str) -> None:
     """The map that is pooled, and which parameters depend on the number of classes, from 1 to 1000."""
-    offer, size = OFFERS[name], small(name)
+    model, size = MODELS[name], small(name)
     with torch.device("meta"), torch.no_grad():  # shapes alone, without arithmetic
-        one, thousand = (built(offer, classes, size).eval() for classes in (1, 1000))
+        one, thousand = (built(model, classes, size).eval() for classes in (1, 1000))
         x = torch.empty(2, 3, size, size)
-        found = offer.features(one, x)  # type: ignore[misc]
+        feature_map = model.features(one, x)  # type: ignore[misc]
         assert [net(x).shape for net in (one, thousand)] == [(2, 1), (2, 1000)]
-    assert found.ndim == 4
-    assert found.shape[0] == 2
-    assert found.shape[2] == found.shape[3] > 1
+    assert feature_map.ndim == 4
+    assert feature_map.shape[0] == 2
+    assert feature_map.shape[2] == feature_map.shape[3] > 1
     shapes = state_shapes(thousand)
     differ = {n for n, shape in state_shapes(one).items() if shape != shapes[n]}
-    prefix = offer.classifier(one)
+    prefix = model.classifier(one)
     assert differ == {n for n in shapes if n.startswith(prefix)} == {f"{prefix[0]}weight", f"{prefix[0]}bias"}
 
 
@@ -243,22 +243,22 @@ def test_features_and_classifier(name: str) -> None:
     ],
 )
 def test_impossible_size_is_one_clear_error(name: str, size: int, nearest: int) -> None:
-    offer, message = OFFERS[name], rf"size {size}: model '{name}'.*{nearest} is the nearest"
-    for refuse in (lambda: built(offer, size=size), lambda: offer.check_size(offer.params(), size)):
+    model, message = MODELS[name], rf"size {size}: model '{name}'.*{nearest} is the nearest"
+    for refuse in (lambda: built(model, size=size), lambda: model.check_size(model.params(), size)):
         with pytest.raises(SizeError, match=message) as caught:
             refuse()
         assert caught.value.nearest == nearest
-    offer.check_size(offer.params(), nearest)
+    model.check_size(model.params(), nearest)
     with torch.device("meta"):
-        built(offer, size=nearest)
+        built(model, size=nearest)
 
 
 def test_impossible_size_of_a_timm_network_is_known_without_building() -> None:
-    offer = OFFERS["convnext_small"]
+    model = MODELS["convnext_small"]
     with pytest.raises(SizeError, match="cannot take images of 31x31 pixels") as caught:
-        offer.check_size(offer.params(), 31)
+        model.check_size(model.params(), 31)
     assert caught.value.nearest == 32
-    offer.check_size(offer.params(), 32)
+    model.check_size(model.params(), 32)
 
 
 @pytest.mark.parametrize("name", ["cmt", "pervit", "sgformer", "cpvt"])
@@ -306,7 +306,7 @@ def test_overfits_sixteen_images_and_reaches_every_parameter(name: str) -> None:
 @pytest.mark.parametrize("name", SLIM)
 def test_gradients_reach_every_parameter_at_full_depth(name: str) -> None:
     torch.manual_seed(0)
-    net = built(OFFERS[name], classes=3, size=small(name), drop_path=0.0)
+    net = built(MODELS[name], classes=3, size=small(name), drop_path=0.0)
     F.cross_entropy(net(images(4, small(name))), torch.arange(4) % 3).backward()
     assert [n for n, p in net.named_parameters() if p.grad is None or not p.grad.any()] == []
 
@@ -366,8 +366,8 @@ AUTHORS_RATES = {
 @pytest.mark.parametrize(("name", "highest"), AUTHORS_RATES.items())
 def test_stochastic_depth_rises_linearly_to_the_authors_rate(name: str, highest: float) -> None:
     with torch.device("meta"):
-        rates = sorted({*drop_probabilities(built(OFFERS[name], size=small(name))), 0.0})
-        none = set(drop_probabilities(built(OFFERS[name], size=small(name), drop_path=0.0)))
+        rates = sorted({*drop_probabilities(built(MODELS[name], size=small(name))), 0.0})
+        none = set(drop_probabilities(built(MODELS[name], size=small(name), drop_path=0.0)))
     assert rates[-1] == pytest.approx(highest)
     steps = [b - a for a, b in pairwise(rates)]
     assert steps == pytest.approx([highest / len(steps)] * len(steps), rel=1e-4)
@@ -455,60 +455,23 @@ def test_pervit_starts_from_sharp_to_flat_positions() -> None:
     assert 0 < last[0, :, 0, 0].mean() - last[0, :, 0, -1].mean() < 0.1
 
 
-# --- PerViT's kept positions -------------------------------------------------------------------------
+# --- PerViT's positions ------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def pervit() -> Iterator[tuple[PerViT, list[int]]]:
-    """A PerViT in eval mode, and a list that grows by one each time the position networks run."""
+def test_pervit_costs_the_same_in_training_and_evaluation() -> None:
+    """The position networks run for every batch in both, as where the paper's figure was counted."""
     torch.manual_seed(0)
     net, runs = PerViT(3, 64, widths=(272, 320)).eval(), []
-    network = net.get_submodule("blocks.0.attn.activation")
-    handle = network.register_forward_hook(lambda *_: runs.append(1))
-    yield net, runs
-    handle.remove()
-
-
-def test_positions_are_computed_once_in_eval_mode(pervit: tuple[PerViT, list[int]]) -> None:
-    net, runs = pervit
+    net.get_submodule("blocks.0.attn.activation").register_forward_hook(lambda *_: runs.append(1))
     with torch.no_grad():
         first = net(images(2, 64))
         assert torch.equal(net(images(2, 64)), first)
-    assert len(runs) == 1
-    net(images(2, 64)).sum().backward()
-    assert len(runs) == 2
-    assert net.rpe_proj.weight.grad is not None
-
-
-def test_what_remains_to_compute_with_kept_positions(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both figures that `bench show pervit` gives. A trace counts the positions; kept ones are constants."""
-    net = PerViT(3)
-    counted = [measure(net, 224).macs]
-    with torch.no_grad():
-        kept = net.eval().positions()
-    monkeypatch.setattr(PerViT, "positions", lambda self: kept)
-    counted.append(measure(net, 224).macs)
-    billions = [f"{count / 1e9:.2f}" for count in counted if count]
-    assert billions == ["11.49", "4.76"]
-    assert all(figure in OFFERS["pervit"].about for figure in billions)
-
-
-@pytest.mark.parametrize("change", ["in place", "load", "dtype"])
-def test_changed_parameters_are_noticed(pervit: tuple[PerViT, list[int]], change: str) -> None:
-    net, _ = pervit
-    x = images(2, 64)
-    with torch.no_grad():
-        before = net(x)
-        if change == "in place":
-            net.get_parameter("blocks.0.attn.activation.gn2.weight").mul_(5)
-        elif change == "load":
-            state = {n: t * 1.5 if "activation" in n else t for n, t in net.state_dict().items()}
-            net.load_state_dict(state)
-        else:
-            net, x = net.double(), x.double()
-        after = net(x)
-    torch.testing.assert_close(after, net(x).detach(), atol=1e-5, rtol=0)  # with gradients nothing is kept
-    assert torch.allclose(after.float(), before, atol=1e-4) == (change == "dtype")
+        net.get_parameter("blocks.0.attn.activation.gn2.weight").mul_(5)
+        assert not torch.equal(net(images(2, 64)), first)
+    assert len(runs) == 3
+    count = measure(PerViT(3), 224).macs
+    assert count is not None
+    assert f"{count / 1e9:.2f}" == "11.49"
 
 
 # --- building blocks ---------------------------------------------------------------------------------

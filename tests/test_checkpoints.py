@@ -43,16 +43,15 @@ def bench(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 def records(folder: Path, kind: str) -> dict[str, Any]:
     """Model -> record."""
-    found = [json.loads(p.read_text()) for p in (folder / "results" / kind).glob("**/record.json")]
-    return {record["spec"]["model"]["name"]: record for record in found}
+    stored = [json.loads(p.read_text()) for p in (folder / "results" / kind).glob("**/record.json")]
+    return {record["spec"]["model"]["name"]: record for record in stored}
 
 
 def cmt_checkpoint() -> dict[str, Tensor]:
     """As published: 1000 classes, tables for 224 pixels."""
-    offer = installed().models.get("cmt")
-    state: dict[str, Tensor] = offer.build(
-        offer.params(), Context(classes=("x",) * 1000, size=224)
-    ).state_dict()
+    model = installed().models.get("cmt")
+    net = model.build(model.params(), Context(classes=("x",) * 1000, size=224))
+    state: dict[str, Tensor] = net.state_dict()
     return state
 
 
@@ -120,9 +119,9 @@ def test_two_models_start_from_two_files_in_one_study(tmp_path: Path) -> None:
     files = {"cmt": tmp_path / "cmt_small.pth", "convnext_small": tmp_path / "convnext_small.pth"}
     torch.save({"model": cmt_checkpoint()}, files["cmt"])
     torch.save({"model": convnext_checkpoint()}, files["convnext_small"])
-    given = [f"model.{name}.weights={file}" for name, file in files.items()]
-    given += [f"model.smt.weights={files['cmt']}"]
-    options = [part for assignment in given for part in ("--set", assignment)]
+    settings = [f"model.{name}.weights={file}" for name, file in files.items()]
+    settings += [f"model.smt.weights={files['cmt']}"]
+    options = [part for assignment in settings for part in ("--set", assignment)]
     done = bench(tmp_path, "run", "-m", ",".join((*files, "smt")), "-s", "imagenet", *options)
     assert done.returncode == 1, done.stdout + done.stderr
     for name, file in files.items():

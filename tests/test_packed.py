@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from bench import Environment, Outcome, Progress, Session, silent
-from bench_standard.local import local
-from bench_standard.packed import STEADY, Worker, _room, packed
+from bench_standard.executors import local, packed
+from bench_standard.packed import STEADY, Worker, _room
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,8 @@ def test_units_wait_for_what_they_need_and_share_the_workers(tmp_path: Path) -> 
     first, second = Unit("pretrain0"), Unit("pretrain1")
     runs = [Unit("run0", (first,)), Unit("run1", (second,))]
     last = Unit("ensemble", tuple(runs))
-    found = run(tmp_path, [first, runs[0], second, runs[1], last])
-    assert [o.status for o in found.values()] == ["done"] * 5
+    outcomes = run(tmp_path, [first, runs[0], second, runs[1], last])
+    assert [o.status for o in outcomes.values()] == ["done"] * 5
     processes = {path.read_text() for path in tmp_path.iterdir()}
     assert len(processes) == 2
     assert str(os.getpid()) not in processes
@@ -75,23 +75,23 @@ def test_units_wait_for_what_they_need_and_share_the_workers(tmp_path: Path) -> 
     ("name", "reason"), [("dies", "killed by signal 9 (memory?)"), ("exits", "exit code 7")]
 )
 def test_a_process_that_ends_fails_its_unit_alone(tmp_path: Path, name: str, reason: str) -> None:
-    found = run(tmp_path, [Unit("a"), Unit(name), Unit("b"), Unit("c")])
-    assert found[name].status == "failed"
-    assert found[name].reason == f"its process ended before it did: {reason}"
-    assert all(found[other].status == "done" for other in "abc")
+    outcomes = run(tmp_path, [Unit("a"), Unit(name), Unit("b"), Unit("c")])
+    assert outcomes[name].status == "failed"
+    assert outcomes[name].reason == f"its process ended before it did: {reason}"
+    assert all(outcomes[other].status == "done" for other in "abc")
 
 
 def test_memory_that_runs_out_beside_others_is_tried_again_with_fewer(tmp_path: Path) -> None:
-    found = run(tmp_path, [Unit("large0"), Unit("a"), Unit("large1"), Unit("b")], jobs=3)
-    assert {name: o.status for name, o in found.items()} == dict.fromkeys(
+    outcomes = run(tmp_path, [Unit("large0"), Unit("a"), Unit("large1"), Unit("b")], jobs=3)
+    assert {name: o.status for name, o in outcomes.items()} == dict.fromkeys(
         ("large0", "a", "large1", "b"), "done"
     )
 
 
 def test_leaving_early_ends_the_processes(tmp_path: Path) -> None:
-    told: list[Progress] = []
+    reports: list[Progress] = []
     place = Environment(data=tmp_path, results=tmp_path, device="cpu", threads=1, jobs=2)
-    outcomes = packed(work, [Unit("a"), Unit("sleeps")], Session(place), told.append)
+    outcomes = packed(work, [Unit("a"), Unit("sleeps")], Session(place), reports.append)
     assert next(outcomes).unit.name == "a"
     started = time.monotonic()
     outcomes.close()
@@ -111,7 +111,7 @@ def worker(held: int, free: int, steps: int = STEADY) -> Worker:
         ([worker(10, 30, steps=STEADY - 1)], False),  # may not yet hold all it will
         ([worker(10, 30), worker(20, 23)], False),
         ([worker(10, 30), worker(20, 24)], True),
-        ([worker(0, 0, steps=0)], False),  # has told nothing yet
+        ([worker(0, 0, steps=0)], False),  # has reported nothing yet
     ],
 )
 def test_a_unit_is_added_when_the_largest_would_fit_again(busy: list[Worker], room: bool) -> None:

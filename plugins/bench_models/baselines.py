@@ -1,4 +1,4 @@
-"""The nine networks that medical image classification papers compare with, offered under their usual names.
+"""The nine networks that medical image classification papers compare with, under their usual names.
 
 Three are timm's; five are written here from the papers' formulas, with the names and shapes of the authors'
 parameters; one (cpvt) is a reconstruction. Importing this module loads neither torch nor timm.
@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from annotated_types import Interval
 
-from bench import Context, LocalWeights, Model
-from bench_models import sizes, timm_family
+from bench import Context, LocalWeights, Model, Weights
+from bench_models import sizes, timm_family, timm_networks
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -24,8 +24,13 @@ TRAITS = frozenset({"dense", "baseline"})
 
 @dataclass(frozen=True)
 class BaselineParams(LocalWeights):
-    """`drop_path` is the stochastic depth rate of the last block in training; None is the rate the authors
-    trained this network with."""
+    """Parameters of every baseline.
+
+    Attributes:
+        drop_path: rate of stochastic depth in training, the probability that the last block is skipped;
+            earlier blocks have less, rising linearly. Nothing is the rate that the authors trained this
+            network with.
+    """
 
     drop_path: Annotated[float, Interval(ge=0, lt=1)] | None = None
 
@@ -69,8 +74,8 @@ def _build_cpvt(params: BaselineParams, context: Context) -> nn.Module:
     return CPVT(len(context.classes), context.size, _rate(params, 0.1))
 
 
-def _rate(params: BaselineParams, authors: float) -> float:
-    return authors if params.drop_path is None else params.drop_path
+def _rate(params: BaselineParams, authors_rate: float) -> float:
+    return authors_rate if params.drop_path is None else params.drop_path
 
 
 def _fit_cmt(net: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
@@ -87,8 +92,8 @@ def _fit_sgformer(net: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, T
 
 def _features(net: Any, images: Tensor) -> Tensor:
     """Images (B, 3, S, S) to the map (B, C, h, w) that is pooled for the classifier."""
-    found: Tensor = net.forward_features(images)
-    return found
+    feature_map: Tensor = net.forward_features(images)
+    return feature_map
 
 
 def _own(allowed: sizes.Sizes, **about: Any) -> Model[BaselineParams]:
@@ -126,10 +131,7 @@ SMT = _own(
 PERVIT = _own(
     sizes.PERVIT,
     published_as="PerViT",
-    about=(
-        "PerViT-S: attention weighed by learnt peripheral regions, which evaluation computes once and keeps "
-        "(4.76 of 11.49 GMACs at 224 pixels remain for each image)"
-    ),
+    about="PerViT-S: attention weighed by peripheral regions, which a network learns from distances",
     citation="J. Min et al., NeurIPS 2022, arXiv:2206.06801",
     licence="checkpoint: linked from https://github.com/juhongm999/pervit (Apache-2.0)",
     build=_build_pervit,
@@ -172,12 +174,12 @@ CPVT = _own(
 # --- from timm ---------------------------------------------------------------------------------------
 
 
-def _build_timm(name: str, authors: float, params: BaselineParams, context: Context) -> nn.Module:
-    return timm_family.build(name, timm_family.TimmParams(_rate(params, authors)), context)
+def _build_timm(name: str, authors_rate: float, params: BaselineParams, context: Context) -> nn.Module:
+    return timm_family.build(name, timm_family.TimmParams(drop_path=_rate(params, authors_rate)), context)
 
 
-def _pretrained_timm(name: str, net: nn.Module, params: BaselineParams, source: str) -> Any:
-    return timm_family.pretrained(name, net, timm_family.TimmParams(), source)
+def _pretrained_timm(name: str, net: nn.Module, params: BaselineParams, source: str) -> Weights:
+    return timm_family.pretrained(name, net, source)
 
 
 def _translate_timm(module: str, net: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
@@ -191,10 +193,10 @@ def _timm(timm_name: str, module: str, drop_path: float, **about: Any) -> Model[
     return Model(
         params=BaselineParams,
         build=partial(_build_timm, timm_name, drop_path),
-        check_size=lambda params, size: timm_family.check_size(timm_name, size),
-        features=timm_family.features,
-        classifier=timm_family.classifier,
-        normalization=lambda params: timm_family.normalization(timm_name),
+        check_size=lambda params, size: timm_networks.check_size(timm_name, size),
+        features=timm_networks.features,
+        classifier=timm_networks.classifier,
+        normalization=lambda params: timm_networks.normalization(timm_name),
         pretrained_source=lambda params: timm_family.pretrained_source(timm_name),
         pretrained=partial(_pretrained_timm, timm_name),
         translate=partial(_translate_timm, module),

@@ -18,7 +18,7 @@ from bench_models import sizes
 from bench_models.layers import check_images
 from bench_models.pervit import STEM, WIDTHS, PerViT
 
-CELL = 16  # pixels a side of a peripheral token
+CELL = 16  # side of a peripheral token, pixels
 FOVEA_WIDTH = 160
 FOVEA_BLOCKS = 2
 

@@ -1,7 +1,7 @@
 """timm's own pretrained weights: from the local cache of the Hugging Face hub, or downloaded.
 
-Left alone, the hub's client tries a host it cannot reach for about 45 seconds, with a line a try. Here the
-cache is asked first, and a machine without network learns so within seconds.
+The hub's client tries a host it cannot reach for about 45 seconds, and prints a line for each try. Here the
+cache is looked at first, and a machine without network fails within seconds.
 """
 
 from __future__ import annotations
@@ -15,33 +15,33 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from bench import Weights, WeightsError
+from bench_models import timm_networks
 
 if TYPE_CHECKING:
+    from timm.models import PretrainedCfg
     from torch import nn
 
 PATIENCE = 5.0  # seconds to open a connection
 FILES = ("model.safetensors", "pytorch_model.bin")  # in timm's order
 
 
-def load(name: str, net: nn.Module) -> Weights:
+def hub_weights(name: str, net: nn.Module) -> Weights:
     """timm's weights of `name` (architecture.tag), resampled by timm to `net`'s image size.
 
     The state keeps the classifier of the data it was trained on. Raises WeightsError naming the ways out.
     """
     import torch
 
-    from bench_models import timm_family
-
-    found = timm_family.configuration(name)
-    net_: Any = net
-    size = int(net_.pretrained_cfg["input_size"][-1])
-    arguments = dict(timm_family.probe(name, size).arguments)
-    overlay = _cached(found)
-    if not overlay and found.hf_hub_id and not reachable():
+    config = timm_networks.configuration(name)
+    timm_net: Any = net  # its attributes are timm's, unknown to nn.Module's types
+    size = int(timm_net.pretrained_cfg["input_size"][-1])
+    arguments = dict(timm_networks.build_trial(name, size).arguments)
+    overlay = _cached_file(config)
+    if not overlay and config.hf_hub_id and not reachable():
         raise _missing(name, "the Hugging Face hub cannot be reached and its cache does not hold them")
     try:
         with _quiet(), torch.random.fork_rng(devices=[]):
-            ready = timm_family.create(name, size, pretrained=True, overlay=overlay, **arguments)
+            ready = timm_networks.create(name, size, pretrained=True, overlay=overlay, **arguments)
     except Exception as error:  # network, hub, cache and file errors of four libraries
         first = str(error).strip().splitlines()[0] if str(error).strip() else ""
         raise _missing(name, f"{type(error).__name__}: {first[:200]}") from error
@@ -65,18 +65,19 @@ def reachable() -> bool:
     return True
 
 
-def _cached(found: Any) -> dict[str, Any]:
-    """What tells timm to read the hub's cached file; empty if there is none."""
+def _cached_file(config: PretrainedCfg) -> dict[str, object]:
+    """Changes to `config` that make timm read the file in the hub's cache; empty if there is none."""
     from huggingface_hub import try_to_load_from_cache
 
-    if not found.hf_hub_id:
+    if not config.hf_hub_id:
         return {}
-    repository, _, revision = found.hf_hub_id.partition("@")
-    for file in (found.hf_hub_filename,) if found.hf_hub_filename else FILES:
+    repository, _, revision = config.hf_hub_id.partition("@")
+    for file in (config.hf_hub_filename,) if config.hf_hub_filename else FILES:
         path = try_to_load_from_cache(repository, file, revision=revision or None)
         if isinstance(path, str):
-            # The hub's files are timm's own; `custom_load` is about the original at `url`.
-            return {"file": path, "custom_load": found.hf_hub_filename and found.custom_load == "hf"}
+            # The hub's files are timm's own; `custom_load` is about the original at `url`, unless it is "hf".
+            custom = config.custom_load == "hf"  # type: ignore[comparison-overlap]  # typed as bool alone
+            return {"file": path, "custom_load": config.hf_hub_filename and custom}
     return {}
 
 

@@ -91,8 +91,8 @@ def drop_rates(highest: float, depths: tuple[int, ...]) -> list[list[float]]:
 def check_images(model: str, images: Tensor, size: int) -> None:
     """Raise ConfigError unless the images have the size that the network's tables were made for."""
     if images.shape[-2] != size or images.shape[-1] != size:
-        given = f"{images.shape[-2]} x {images.shape[-1]}"
+        height, width = images.shape[-2:]
         raise ConfigError(
-            f"this {model!r} network was built for {size} x {size} images and was given {given}; "
+            f"this {model!r} network was built for {size} x {size} images and was given {height} x {width}; "
             "build it for that size"
         )

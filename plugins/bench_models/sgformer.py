@@ -72,8 +72,8 @@ class PlainAttention(Attention):
 
 
 class HybridAttention(Attention):
-    """Half the heads attend to a reduced map, half within 7x7 windows; both tell how much each token
-    was attended to, which is the significance (B, H, W) that the next block is guided by."""
+    """Half the heads attend to a reduced map, half within 7x7 windows. How much each token was attended to in
+    both is the significance (B, H, W) that guides the next block."""
 
     def __init__(self, width: int, heads: int, reduction: int) -> None:
         super().__init__(width, heads)
@@ -90,10 +90,10 @@ class HybridAttention(Attention):
     ) -> tuple[Tensor, Tensor | None]:
         reduced = self.sr(to_map(tokens, height, width))
         context = self.act(self.norm(to_tokens(reduced)))
-        everywhere, received = _attend_and_tell(self.q1(tokens), self.kv1(context), self.heads // 2)
+        everywhere, received = _attend_with_shares(self.q1(tokens), self.kv1(context), self.heads // 2)
         coarse = received.view(-1, 1, *reduced.shape[2:])
         windows = to_windows(torch.unflatten(tokens, 1, (height, width)))
-        nearby, received = _attend_and_tell(self.q2(windows), self.kv2(windows), self.heads // 2)
+        nearby, received = _attend_with_shares(self.q2(windows), self.kv2(windows), self.heads // 2)
         fine = from_windows(received.unsqueeze(-1), height, width).squeeze(-1)
         nearby = from_windows(nearby, height, width).flatten(1, 2)
         significance = F.interpolate(coarse, (height, width)).squeeze(1) + fine
@@ -148,7 +148,7 @@ class GuidedAttention(Attention):
         return [tokens // 4, tokens // 2, tokens // 4]
 
 
-def _attend_and_tell(queries: Tensor, keys_values: Tensor, heads: int) -> tuple[Tensor, Tensor]:
+def _attend_with_shares(queries: Tensor, keys_values: Tensor, heads: int) -> tuple[Tensor, Tensor]:
     """Attention, and the share of it that each key received, without gradient.
 
     Queries (B, N, C) and keys with values (B, M, 2C) give tokens (B, N, C) and shares (B, M). Written out,

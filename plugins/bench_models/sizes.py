@@ -1,4 +1,7 @@
-"""The image sizes that the networks written here can be built for. Imports nothing heavy: a plan asks it."""
+"""The image sizes that the networks written here can be built for.
+
+Importing this module loads neither torch nor timm, because a plan checks sizes without building networks.
+"""
 
 from __future__ import annotations
 

@@ -17,11 +17,10 @@ def register_metrics() -> Iterable[Metric]:
 
 @hookimpl
 def register_executors() -> Iterable[Executor]:
-    """One unit after another, or several beside each other, on this machine."""
-    from bench_standard.local import LOCAL
-    from bench_standard.packed import PACKED
+    """One unit after another, or several at once, on this machine."""
+    from bench_standard.executors import EXECUTORS
 
-    return [LOCAL, PACKED]
+    return EXECUTORS
 
 
 @hookimpl

@@ -22,11 +22,11 @@ from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
-from bench import Environment, Execute, Executor, Outcome, Progress, Report, Session, Unit
+from bench import Environment, Execute, Outcome, Progress, Report, Session, Unit
 
 Memory = tuple[int, int]  # bytes this process holds on the GPU, bytes free there
 
-INTERVAL = 0.2  # seconds between news of one worker
+INTERVAL = 0.2  # least seconds between two reports of one worker's progress
 STEADY = 8  # steps after which a unit holds the memory it will hold: ordinary steps, capture, replays
 SPARE = 1.2  # of the largest unit's memory that must be free before one more starts
 PATIENCE = 30.0  # seconds a worker has to write its checkpoint when interrupted
@@ -34,7 +34,17 @@ PATIENCE = 30.0  # seconds a worker has to write its checkpoint when interrupted
 
 @dataclass
 class Worker:
-    """A process and the unit it is at."""
+    """A process and the unit it works on.
+
+    Attributes:
+        process: runs `_serve`.
+        pipe: this process's end of the connection.
+        unit: None while it waits for one.
+        started: when it got the unit, by time.monotonic().
+        steps: training steps of the unit so far.
+        memory: what it last reported; None without a GPU.
+        shared: whether its unit was executed as one that others may run beside.
+    """
 
     process: BaseProcess
     pipe: Connection
@@ -42,14 +52,17 @@ class Worker:
     started: float = 0.0
     steps: int = 0
     memory: Memory | None = None
-    shared: bool = False  # whether the unit was told that others may run beside it
+    shared: bool = False
 
     @property
     def settled(self) -> bool:
+        """Whether it holds as much memory as its unit will need."""
         return self.unit is None or self.steps >= STEADY
 
 
-def packed(execute: Execute, units: Sequence[Unit], session: Session, report: Report) -> Iterator[Outcome]:
+def execute_packed(
+    execute: Execute, units: Sequence[Unit], session: Session, report: Report
+) -> Iterator[Outcome]:
     """Execute up to `environment.jobs` units at once; a unit starts after all it needs have ended."""
     environment = session.environment
     waiting, most = list(units), max(1, environment.jobs)
@@ -59,11 +72,11 @@ def packed(execute: Execute, units: Sequence[Unit], session: Session, report: Re
             busy = [w for w in workers if w.unit is not None]
             unit = _next(waiting, [w.unit for w in busy if w.unit is not None])
             if unit is not None and len(busy) < most and _room(busy):
-                _give(unit, execute, replace(environment, shared=most > 1), workers)
+                _assign(unit, execute, replace(environment, shared=most > 1), workers)
                 waiting.remove(unit)
                 continue
             for worker in _ready(busy):
-                outcome = _hear(worker, workers, report)
+                outcome = _receive(worker, workers, report)
                 if outcome is None:
                     continue
                 # Not whether others may run now: two units can run out of memory in the same moment.
@@ -73,7 +86,7 @@ def packed(execute: Execute, units: Sequence[Unit], session: Session, report: Re
                 else:
                     yield outcome
     finally:
-        _dismiss(workers)
+        _stop(workers)
 
 
 def _next(waiting: list[Unit], running: list[Unit]) -> Unit | None:
@@ -95,23 +108,23 @@ def _room(busy: list[Worker]) -> bool:
 # --- workers -----------------------------------------------------------------------------------------
 
 
-def _give(unit: Unit, execute: Execute, environment: Environment, workers: list[Worker]) -> None:
-    worker = next((w for w in workers if w.unit is None), None) or _hire(workers)
+def _assign(unit: Unit, execute: Execute, environment: Environment, workers: list[Worker]) -> None:
+    worker = next((w for w in workers if w.unit is None), None) or _start_worker(workers)
     worker.unit, worker.started, worker.steps, worker.memory = unit, time.monotonic(), 0, None
     worker.shared = environment.shared
     if environment.device.startswith("cuda"):
-        worker.memory = (0, 0)  # nothing starts beside it before it has told what it holds
+        worker.memory = (0, 0)  # so that no other unit starts before this one has reported its memory
     worker.pipe.send((execute, unit, environment))
 
 
-def _hire(workers: list[Worker]) -> Worker:
+def _start_worker(workers: list[Worker]) -> Worker:
     # Spawned, because CUDA does not survive a fork.
     context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(theirs,), daemon=True)
+    pipe, worker_pipe = context.Pipe()
+    process = context.Process(target=_serve, args=(worker_pipe,), daemon=True)
     process.start()
-    theirs.close()  # so that its end is seen here when the process is gone
-    workers.append(Worker(process, ours))
+    worker_pipe.close()  # only the worker has this end open, so that reading fails here when it is gone
+    workers.append(Worker(process, pipe))
     return workers[-1]
 
 
@@ -120,8 +133,8 @@ def _ready(busy: list[Worker]) -> list[Worker]:
     return [w for w in busy if w.pipe in pipes]
 
 
-def _hear(worker: Worker, workers: list[Worker], report: Report) -> Outcome | None:
-    """Take one message: pass news on, return an outcome. A process that died failed its unit."""
+def _receive(worker: Worker, workers: list[Worker], report: Report) -> Outcome | None:
+    """Take one message: pass progress and logs on, return an outcome. A process that died failed its unit."""
     try:
         message, memory = worker.pipe.recv()
     except (EOFError, OSError):
@@ -131,7 +144,7 @@ def _hear(worker: Worker, workers: list[Worker], report: Report) -> Outcome | No
         cause = (
             f"killed by signal {-code} (memory?)" if code is not None and code < 0 else f"exit code {code}"
         )
-        assert worker.unit is not None  # only busy workers are heard
+        assert worker.unit is not None  # only from workers that have a unit is anything received
         return Outcome(
             unit=worker.unit,
             status="failed",
@@ -151,8 +164,8 @@ def _hear(worker: Worker, workers: list[Worker], report: Report) -> Outcome | No
     return outcome
 
 
-def _dismiss(workers: list[Worker]) -> None:
-    """End all workers; one that is interrupted at work first finishes its checkpoint."""
+def _stop(workers: list[Worker]) -> None:
+    """End all workers; one that has a unit is interrupted, and writes a checkpoint first."""
     for worker in workers:
         worker.pipe.close()
         if worker.unit is not None:
@@ -169,16 +182,16 @@ def _dismiss(workers: list[Worker]) -> None:
 def _serve(pipe: Connection) -> None:
     """Execute what comes through the pipe until it is closed."""
     signal.signal(signal.SIGTERM, _interrupt)
-    line = _Line(pipe)
-    _forward_logs(line)
+    channel = _Channel(pipe)
+    _forward_logs(channel)
     session: Session | None = None
     try:
         while True:
             execute, unit, environment = pipe.recv()
             if session is None or session.environment != environment:
                 session = Session(environment)
-            outcome = execute(unit, session, _News(line, environment.device))
-            line.send(outcome)
+            outcome = execute(unit, session, _ProgressSender(channel, environment.device))
+            channel.send(outcome)
             _release(environment.device)
     except (KeyboardInterrupt, EOFError, BrokenPipeError):
         pass
@@ -188,8 +201,8 @@ def _interrupt(signum: int, frame: object) -> None:
     raise KeyboardInterrupt
 
 
-class _Line:
-    """The way back to the process that hired this one; threads take turns."""
+class _Channel:
+    """Sends messages to the process that started this one; one thread at a time."""
 
     def __init__(self, pipe: Connection) -> None:
         self.pipe = pipe
@@ -201,40 +214,40 @@ class _Line:
 
 
 class _LogForwarder(logging.handlers.QueueHandler):
-    """Sends log records to the other process: written here, they would tear its progress bars."""
+    """Sends log records to the other process, which shows them without breaking its progress bars."""
 
-    def __init__(self, line: _Line) -> None:
-        super().__init__(line)  # type: ignore[arg-type]  # not a queue, and `enqueue` knows
-        self.line = line
+    def __init__(self, channel: _Channel) -> None:
+        super().__init__(channel)  # type: ignore[arg-type]  # not a queue; only `enqueue` uses it
+        self.channel = channel
 
     def enqueue(self, record: logging.LogRecord) -> None:
-        self.line.send(record)
+        self.channel.send(record)
 
 
-def _forward_logs(line: _Line) -> None:
+def _forward_logs(channel: _Channel) -> None:
     logging.captureWarnings(True)
     for name in ("bench", "py.warnings"):
         logger = logging.getLogger(name)
-        logger.handlers = [_LogForwarder(line)]
+        logger.handlers = [_LogForwarder(channel)]
         logger.propagate = False
 
 
-class _News:
-    """Sends progress on, not too often, with the memory of the GPU."""
+class _ProgressSender:
+    """A report that sends progress to the other process, not too often, with the memory of the GPU."""
 
-    def __init__(self, line: _Line, device: str) -> None:
-        self.line = line
+    def __init__(self, channel: _Channel, device: str) -> None:
+        self.channel = channel
         self.device = device
         self.sent = 0.0
 
-    def __call__(self, news: Progress) -> None:
+    def __call__(self, progress: Progress) -> None:
         now = time.monotonic()
-        if now - self.sent < INTERVAL and news.done < news.total:
+        if now - self.sent < INTERVAL and progress.done < progress.total:
             return
         self.sent = now
         try:
-            self.line.send(news, _memory(self.device))
-        except OSError:  # nobody is left to work for; not a failure of the unit
+            self.channel.send(progress, _memory(self.device))
+        except OSError:  # the other process is gone, which is not a failure of the unit
             raise KeyboardInterrupt from None
 
 
@@ -254,12 +267,3 @@ def _release(device: str) -> None:
 
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
-
-
-PACKED = Executor(
-    name="packed",
-    about="--jobs units at once, each in a process of its own",
-    map=packed,
-    default=True,
-    parallel=True,
-)

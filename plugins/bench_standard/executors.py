@@ -1,0 +1,36 @@
+"""The two executors of this machine: units one after another, or several at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from bench import Executor
+
+if TYPE_CHECKING:
+    from bench import Execute, Outcome, Report, Session, Unit
+
+
+def local(execute: Execute, units: Sequence[Unit], session: Session, report: Report) -> Iterator[Outcome]:
+    """Execute the units in the order given, which respects what each needs."""
+    for unit in units:
+        yield execute(unit, session, report)
+
+
+def packed(execute: Execute, units: Sequence[Unit], session: Session, report: Report) -> Iterator[Outcome]:
+    """Execute up to `environment.jobs` units at once, each in a process of its own."""
+    from bench_standard.packed import execute_packed  # multiprocessing takes long to import
+
+    return execute_packed(execute, units, session, report)
+
+
+EXECUTORS = (
+    Executor(name="local", about="one unit after another, in this process", map=local, default=True),
+    Executor(
+        name="packed",
+        about="--jobs units at once, each in a process of its own",
+        map=packed,
+        default=True,
+        parallel=True,
+    ),
+)
