@@ -283,7 +283,7 @@ def test_a_cell_that_cannot_exist_is_shown(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def stranger(tmp_path_factory: pytest.TempPathFactory) -> str:
+def example(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Install the third-party package as pip would, outside the environment; gives its PYTHONPATH."""
     target = tmp_path_factory.mktemp("site")
     source = Path(__file__).parent / "third_party"
@@ -297,24 +297,24 @@ def stranger(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(target)
 
 
-def test_a_strangers_package_adds_a_dataset_a_strategy_and_a_metric(stranger: str, tmp_path: Path) -> None:
-    listed = bench(tmp_path, "list", PYTHONPATH=stranger).stdout
+def test_a_third_partys_package_adds_a_dataset_a_strategy_and_a_metric(example: str, tmp_path: Path) -> None:
+    listed = bench(tmp_path, "list", PYTHONPATH=example).stdout
     for name in ("stripes", "blur", "top2"):
         assert name in listed
-    assert "bench-stranger 1.2.3" in bench(tmp_path, "show", "blur", PYTHONPATH=stranger).stdout
+    assert "bench-example 1.2.3" in bench(tmp_path, "show", "blur", PYTHONPATH=example).stdout
     bench(
         workspace(tmp_path),
         *("run", "--dataset", "stripes", "-s", "blur,scratch", "-p", "tiny.toml", "--threads", "1"),
         *("--set", "strategy.blur.window=8", "--set", "dataset.stripes.images=20"),
-        PYTHONPATH=stranger,
+        PYTHONPATH=example,
     )
     table = bench(
-        tmp_path, "table", "--metrics", "accuracy,top2", "--format", "csv", PYTHONPATH=stranger
+        tmp_path, "table", "--metrics", "accuracy,top2", "--format", "csv", PYTHONPATH=example
     ).stdout
     assert "top2" in table
     (record,) = [r for n, r in records(tmp_path, "runs").items() if ".blur." in n]
-    assert record["provenance"]["plugins"]["stranger"] == {
-        "distribution": "bench-stranger",
+    assert record["provenance"]["plugins"]["example"] == {
+        "distribution": "bench-example",
         "version": "1.2.3",
     }
     assert record["spec"]["start"]["strategy"]["params"] == {"window": 8}

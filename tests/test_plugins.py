@@ -46,7 +46,7 @@ def test_our_own_plugins_load_without_problems() -> None:
     assert all(components.all() for components in registry.kinds)
 
 
-def test_a_stranger_adds_a_metric(load) -> None:  # type: ignore[no-untyped-def]
+def test_a_third_party_adds_a_metric(load) -> None:  # type: ignore[no-untyped-def]
     registry = load(good=GOOD)
     assert registry.metrics.get("half").title == "Half"
     assert registry.metrics.entry("half").plugin.name == "good"

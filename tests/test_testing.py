@@ -1,4 +1,4 @@
-"""The conformance checks pass our own offers and the stranger's, and catch what they promise to catch."""
+"""The conformance checks pass our own components and a third party's, and catch what they promise to."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from bench.registry import installed
 
 
 @pytest.fixture
-def stranger(monkeypatch: pytest.MonkeyPatch) -> Any:
+def example(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.syspath_prepend(Path(__file__).parent / "third_party")
-    sys.modules.pop("bench_stranger", None)
-    import bench_stranger
+    sys.modules.pop("bench_example", None)
+    import bench_example
 
-    return bench_stranger
+    return bench_example
 
 
 @pytest.mark.parametrize("offer", installed().metrics.all(), ids=lambda offer: offer.name)
@@ -46,17 +46,17 @@ def test_phantom_conforms(tmp_path: Path) -> None:
     testing.check_dataset(installed().datasets.get("phantom"), tmp_path)
 
 
-def test_the_strangers_offers_conform(stranger: Any, tmp_path: Path) -> None:
-    testing.check_dataset(*stranger.register_datasets(), tmp_path)
-    testing.check_strategy(*stranger.register_strategies())
-    testing.check_metric(*stranger.register_metrics())
+def test_a_third_partys_components_conform(example: Any, tmp_path: Path) -> None:
+    testing.check_dataset(*example.register_datasets(), tmp_path)
+    testing.check_strategy(*example.register_strategies())
+    testing.check_metric(*example.register_metrics())
 
 
-def test_what_does_not_conform_is_caught(stranger: Any) -> None:
-    (metric,) = stranger.register_metrics()
+def test_what_does_not_conform_is_caught(example: Any) -> None:
+    (metric,) = example.register_metrics()
     with pytest.raises(AssertionError, match="contradicts higher_is_better"):
         testing.check_metric(dataclasses.replace(metric, score=lambda p: -top1(p)))
-    (strategy,) = stranger.register_strategies()
+    (strategy,) = example.register_strategies()
 
     def detached(encoder: Any, params: Any, context: Any) -> Any:
         module = strategy.objective(encoder, params, context)

@@ -1,4 +1,4 @@
-"""The heavy part of the stranger's strategy."""
+"""The objective of the strategy `blur`; only training imports it, because it needs torch."""
 
 from __future__ import annotations
 

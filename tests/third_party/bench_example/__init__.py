@@ -1,4 +1,7 @@
-"""A data set, a strategy and a metric of a stranger: thin here, heavy imports inside the functions."""
+"""A data set, a strategy and a metric in a package of their own.
+
+`bench list` imports this module, so torch and numpy are imported inside the functions.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +20,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StripesParams:
-    """images: a class."""
+    """Parameters of the data set `stripes`.
+
+    Attributes:
+        images: how many to generate per class.
+    """
 
     images: Annotated[int, Ge(6)] = 12
 
 
 def stripes(root: Path, params: StripesParams) -> Index:
-    """Horizontal or vertical stripes under noise, two images a group."""
+    """Horizontal or vertical stripes under noise, two images per group."""
     import numpy as np
 
     rng = np.random.Generator(np.random.PCG64(5))
@@ -38,14 +45,18 @@ def stripes(root: Path, params: StripesParams) -> Index:
 
 @dataclass(frozen=True)
 class BlurParams:
-    """window: side of the averaged square, pixels."""
+    """Parameters of the strategy `blur`.
+
+    Attributes:
+        window: side of the square over which pixels are averaged, pixels.
+    """
 
     window: Annotated[int, Ge(2)] = 4
 
 
 def blur(encoder: Encoder, params: BlurParams, context: Context) -> nn.Module:
     """Pretrain by predicting the blurred image from the dense features."""
-    from bench_stranger.blur import Blur
+    from bench_example.blur import Blur
 
     return Blur(encoder, params.window, context)
 
@@ -57,12 +68,12 @@ def top2(predictions: Predictions) -> float:
 
 
 @hookimpl
-def register_datasets() -> Iterable[Dataset]:
+def register_datasets() -> Iterable[Dataset[StripesParams]]:
     return [Dataset(name="stripes", about="two kinds of stripes", params=StripesParams, index=stripes)]
 
 
 @hookimpl
-def register_strategies() -> Iterable[Strategy]:
+def register_strategies() -> Iterable[Strategy[BlurParams]]:
     return [
         Strategy(
             name="blur",
