@@ -39,7 +39,7 @@ def _parameters(instance: Any, prefix: str) -> Iterator[Parameter]:
             continue
         yield Parameter(
             f"{prefix}.{field.name}",
-            repr(value) if value == "" else str(value),
+            "''" if value == "" else "nothing" if value is None else str(value),
             allowed(hints[field.name]),
             about.get(field.name, ""),
         )

@@ -28,15 +28,15 @@ class Params:
     """Parameters of the data set `folder`.
 
     Attributes:
-        title: what tables call the data set; empty is "folder".
+        title: what tables call the data set; empty means "folder".
         group: how to see from an image's path which patient (or lesion, or video) it is of, so that all
             images of one patient are on one side of the split. It is a regular expression whose one part in
             parentheses is the patient. For files such as benign/patient012_left.png, set
-            "dataset.folder.group=(patient[0-9]+)": both sides of patient012 then form one group. For one
-            folder per patient, as in benign/p7/1.png, set "dataset.folder.group=/([^/]+)/". Paths start
-            below the data root, and every path must match. Empty: every image stands alone, so that images
-            of one patient may be in training and in test. In a csv file, a value in the column "group" comes
-            first, and the expression serves the rows without one.
+            "dataset.folder.group=(patient[0-9]+)": all images of patient012 then form one group. Where each
+            patient has a folder, as in benign/p7/1.png, set "dataset.folder.group=([^/]+)/[^/]+$". Paths
+            start below the data root, and every path must match. Empty: every image stands alone, so that
+            images of one patient may be in training and in test. In a csv file, a value in the column
+            "group" comes first, and the expression serves the rows without one.
     """
 
     title: str = field(default="", metadata={"identity": False})
@@ -179,5 +179,5 @@ DATASET = Dataset(
     about="Your own images: one folder per class, or a csv with path,label[,group][,split]",
     params=Params,
     index=index,
-    fetch=LAYOUTS,
+    fetch=f"with --data, {LAYOUTS}",
 )
