@@ -113,7 +113,8 @@ def _facts(entry: Entry[Any]) -> Iterator[tuple[str, str]]:
         yield "models", "`bench list models --like TEXT` finds them, `bench show MODEL` shows one"
     if isinstance(component, Strategy):
         yield "kind", "self-supervised pretraining" if component.objective else "initial weights"
-        yield "needs", ", ".join(sorted(component.needs))
+        traits = " and ".join(sorted(component.needs))
+        yield "needs", f"models with the trait {traits}" if traits else ""
     if isinstance(component, Metric):
         yield "better", "higher" if component.higher_is_better else "lower"
         yield "column", f"{component.title}{'' if component.default else ' (only if asked for by --metrics)'}"
