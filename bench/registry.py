@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import Distribution, EntryPoint, entry_points
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import pluggy
@@ -215,10 +215,9 @@ def collect(points: Iterable[EntryPoint]) -> Registry:
     plugins: list[Plugin] = []
     problems: list[str] = []
     claims: dict[Kind, dict[str, list[Entry[Any]]]] = {kind: {} for kind in KINDS}
-    for point in sorted(points, key=_order):
-        if point.name in blocked:
+    for plugin, point in _plugins(points):
+        if plugin.name in blocked:
             continue
-        plugin = _plugin(point)
         plugins.append(plugin)
         try:
             module = point.load()
@@ -238,16 +237,20 @@ def collect(points: Iterable[EntryPoint]) -> Registry:
     return _registry(claims, plugins, problems)
 
 
-def _order(point: EntryPoint) -> tuple[bool, str]:
-    """Plugins of bench's own distribution come first, so that their metrics are the first columns."""
-    return point.dist is None or point.dist.name != DISTRIBUTION, point.name
-
-
-def _plugin(point: EntryPoint) -> Plugin:
-    package = point.module.partition(".")[0]
-    if point.dist is None:
-        return Plugin(point.name, point.value, "?", package)
-    return Plugin(point.name, point.dist.name, point.dist.version, package)
+def _plugins(points: Iterable[EntryPoint]) -> list[tuple[Plugin, EntryPoint]]:
+    """Sorted by name, those of bench's own distribution first: their metrics are the first columns."""
+    # Metadata holds the whole README, so a distribution's is parsed once, not for each of its entry points.
+    versions: dict[Distribution, tuple[str, str]] = {}
+    plugins = []
+    for point in points:
+        name, version = point.value, "?"
+        if dist := point.dist:
+            if dist not in versions:
+                metadata = dist.metadata
+                versions[dist] = metadata["Name"], metadata["Version"]
+            name, version = versions[dist]
+        plugins.append((Plugin(point.name, name, version, point.module.partition(".")[0]), point))
+    return sorted(plugins, key=lambda pair: (pair[0].distribution != DISTRIBUTION, pair[0].name))
 
 
 def _problem(plugin: Plugin, what: str, error: Exception) -> str:
