@@ -376,7 +376,7 @@ def test_help_and_lists_load_nothing_heavy(arguments: list[str]) -> None:
         "import sys\nfrom bench.cli import main\n"
         f"sys.argv = ['bench', *{arguments!r}]\n"
         "try:\n    main()\nexcept SystemExit as e:\n    assert not e.code, e.code\n"
-        "print(sorted({'torch', 'timm', 'pandas', 'sklearn'} & set(sys.modules)))"
+        "print(sorted({'torch', 'timm', 'pandas', 'sklearn', 'numpy', 'scipy'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment())
     assert done.returncode == 0, done.stderr

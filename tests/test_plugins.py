@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import subprocess
 import sys
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -44,6 +45,19 @@ def test_our_own_plugins_load_without_problems() -> None:
     assert {"egmae", "mae", "noise", "imagenet", "scratch"} <= set(registry.strategies.names())
     assert {"busi", "folder", "phantom"} <= set(registry.datasets.names())
     assert all(components.all() for components in registry.kinds)
+
+
+def test_our_own_plugins_are_registered_without_slow_imports() -> None:
+    """Every command and every completion in a shell waits for them; even multiprocessing takes 15 ms."""
+    code = (
+        "import sys; from bench.registry import installed; assert installed().strategies.all(); "
+        "print(*{name.partition('.')[0] for name in sys.modules})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    packages = set(done.stdout.split())
+    assert {"bench_datasets", "bench_models", "bench_standard", "bench_strategies"} <= packages
+    slow = {"torch", "timm", "numpy", "pandas", "sklearn", "PIL", "pydantic", "rich", "multiprocessing"}
+    assert not packages & slow
 
 
 def test_a_third_party_adds_a_metric(load) -> None:  # type: ignore[no-untyped-def]
