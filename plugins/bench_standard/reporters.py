@@ -9,7 +9,6 @@ import json
 import math
 import re
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from bench import Reporter, Row, Table, cells
 
@@ -130,7 +129,7 @@ def as_json(tables: Sequence[Table]) -> str:
     return json.dumps(_plain([dataclasses.asdict(table) for table in tables]), indent=2) + "\n"
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     if isinstance(value, dict):
         return {key: _plain(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
