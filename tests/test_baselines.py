@@ -33,14 +33,8 @@ from bench_models.cmt import CMT, fit_tables
 from bench_models.cpvt import CPVT
 from bench_models.layers import attend, drop_rates
 from bench_models.pervit import PerViT
-from bench_models.sgformer import (
-    GuidedAttention,
-    SGFormer,
-    fit_positions,
-    from_windows,
-    sine_positions,
-    to_windows,
-)
+from bench_models.sgformer import SGFormer, fit_positions, sine_positions
+from bench_models.sgformer_attention import GuidedAttention, from_windows, to_windows
 from bench_models.sizes import Sizes
 from bench_models.smt import SMT
 from bench_models.spa import SPANet, keep_centre

@@ -14,18 +14,23 @@ The 10,015 training images are the same in both; several show one lesion, which 
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from bench import Archive, DataError, DataNotFound, Dataset, Index, Sample
+from bench_datasets.isic2018_tables import (
+    CLASSES,
+    HOME,
+    LabelTable,
+    read_diagnoses,
+    read_lesions,
+    read_one_hot,
+)
 from bench_datasets.listing import find_home, first_few, images_below, natural, still_packed
-from bench_datasets.tables import read_rows, refuse, refuse_lacking
+from bench_datasets.tables import refuse_lacking
 
-CLASSES = ("MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC")
 PARTS = {"train": ("Training", 10_015), "val": ("Validation", 193), "test": ("Test", 1_512)}
-HOME = "https://challenge.isic-archive.com/data/#2018"
 SERVERS = (
     "https://isic-challenge-data.s3.amazonaws.com/2018/",
     "https://isic-archive.s3.amazonaws.com/challenges/2018/",
@@ -49,19 +54,6 @@ class Params:
     """
 
     split: Literal["grouped", "official"] = "grouped"
-
-
-@dataclass(frozen=True)
-class LabelTable:
-    """One value per image, read from a csv file.
-
-    Attributes:
-        path: the csv file.
-        values: by the image's id.
-    """
-
-    path: Path
-    values: Mapping[str, str]
 
 
 def index(root: Path, params: Params) -> Index:
@@ -178,9 +170,9 @@ def _by_id(folders: list[Path]) -> tuple[dict[str, Path], list[Path]]:
 
 def _training_labels(home: Path) -> LabelTable:
     if path := _official_table(home, "train"):
-        return _one_hot(path)
+        return read_one_hot(path)
     if path := _metadata(home):
-        return _read(path, "image_id", ("dx",), _diagnosis)
+        return read_diagnoses(path)
     raise DataNotFound(
         f"{home}: neither ISIC2018_Task3_Training_GroundTruth.csv nor HAM10000_metadata.csv; "
         f"{still_packed([home])}{FETCH}"
@@ -189,9 +181,9 @@ def _training_labels(home: Path) -> LabelTable:
 
 def _lesions(home: Path) -> LabelTable:
     if (home / LESIONS).is_file():
-        return _read(home / LESIONS, "image", ("lesion_id",), _lesion)
+        return read_lesions(home / LESIONS, "image")
     if path := _metadata(home):
-        return _read(path, "image_id", ("lesion_id",), _lesion)
+        return read_lesions(path, "image_id")
     raise DataNotFound(
         f"{home}: neither {LESIONS} nor HAM10000_metadata.csv, without which images of one lesion would "
         f"lie on both sides of a split; download {SERVERS[0]}{LESIONS} into that folder"
@@ -209,7 +201,7 @@ def _held_out(home: Path, part: str) -> tuple[Path, LabelTable]:
             f"unpack ISIC2018_Task3_{title}_Input.zip and ISIC2018_Task3_{title}_GroundTruth.zip from {HOME} "
             "there, or take split=grouped, which needs the training images only"
         )
-    return inputs, _one_hot(table)
+    return inputs, read_one_hot(table)
 
 
 def _official_table(home: Path, part: str) -> Path | None:
@@ -221,60 +213,6 @@ def _official_table(home: Path, part: str) -> Path | None:
 def _metadata(home: Path) -> Path | None:
     places = (home / f"HAM10000_metadata{suffix}" for suffix in (".csv", ".tab"))
     return next((path for path in places if path.is_file()), None)
-
-
-def _one_hot(path: Path) -> LabelTable:
-    remedy = f"the first line of the official file is image,{','.join(CLASSES)}"
-    _, columns = next(read_rows(path, ("image", *CLASSES), remedy), (0, {}))
-    if unknown := [name for name in columns if name not in ("", "image", *CLASSES)]:
-        raise DataError(f"{path} line 1: {', '.join(unknown)}: not a class of ISIC 2018 task 3; {remedy}")
-    return _read(path, "image", CLASSES, _marked)
-
-
-def _marked(row: Mapping[str, str]) -> str:
-    """The class whose column is 1. Raises ValueError unless it is exactly one and all others are 0."""
-    others = [name for name in CLASSES if row[name] not in ("0", "0.0", "1", "1.0")]
-    if others:
-        raise ValueError(f"{', '.join(f'{name} is {row[name]!r}' for name in others)}, neither 0 nor 1")
-    marked = [name for name in CLASSES if row[name] in ("1", "1.0")]
-    if len(marked) != 1:
-        raise ValueError(f"{' and '.join(marked) or 'no class'} marked with 1, where one class must be")
-    return marked[0]
-
-
-def _diagnosis(row: Mapping[str, str]) -> str:
-    if row["dx"].upper() not in CLASSES:
-        raise ValueError(f"dx {row['dx']!r} is none of {', '.join(CLASSES).lower()}")
-    return row["dx"].upper()
-
-
-def _lesion(row: Mapping[str, str]) -> str:
-    if not row["lesion_id"]:
-        raise ValueError("lesion_id is empty")
-    return row["lesion_id"]
-
-
-def _read(
-    path: Path, key: str, columns: tuple[str, ...], value_of: Callable[[Mapping[str, str]], str]
-) -> LabelTable:
-    """Values by image id, which column `key` has; what is wrong with a row is named by its line."""
-    values: dict[str, str] = {}
-    lines: dict[str, int] = {}
-    faults = []
-    remedy = f"the first line must name {key} and {' and '.join(columns)}; fetch the file again from {HOME}"
-    for line, row in read_rows(path, (key, *columns), remedy):
-        name = row[key]
-        try:
-            if not name:
-                raise ValueError(f"{key} is empty")
-            if name in lines:
-                raise ValueError(f"{name} was listed on line {lines[name]} already")
-            lines[name] = line
-            values[name] = value_of(row)
-        except ValueError as error:
-            faults.append(f"line {line}: {error}")
-    refuse(path, faults)
-    return LabelTable(path, values)
 
 
 # --- the component -----------------------------------------------------------------------------------
