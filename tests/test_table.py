@@ -308,13 +308,13 @@ def test_latex_escapes_and_balances(awkward: Table) -> None:
     assert {line.replace(r"\&", "").count("&") for line in body} == {6}
 
 
-def test_csv_has_full_precision_and_one_line_a_row(awkward: Table) -> None:
+def test_csv_has_full_precision_and_one_line_per_row(awkward: Table) -> None:
     rows = list(csv.DictReader(io.StringIO(reporters.as_csv([awkward, awkward]))))
     assert {row["footer"] for row in rows} == {" | ".join(awkward.footer)} != {""}
     assert len(rows) == 8
-    found = {row["method"]: row for row in rows}
-    assert float(found["a_b[red]|50%"]["accuracy_mean"]) == 0.61231
-    assert found["none"]["accuracy_mean"] == found["a_b[red]|50%"]["accuracy_sd"] == ""
+    by_method = {row["method"]: row for row in rows}
+    assert float(by_method["a_b[red]|50%"]["accuracy_mean"]) == 0.61231
+    assert by_method["none"]["accuracy_mean"] == by_method["a_b[red]|50%"]["accuracy_sd"] == ""
 
 
 def test_json_is_strict(awkward: Table) -> None:
