@@ -7,16 +7,14 @@ on, to results/<hardware>/baselines.csv and .md. Nothing else should run on the 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from bench.errors import BenchError
-from bench.files import write_text
-from benchmarks.report import ROOT, as_csv, batches, cell, prepare, tell
+from bench import BenchError, Progress, measure_model
+from benchmarks.report import ROOT, Facts, Row, batches, cell, one_line, prepare, save, tell
 
 SHOWN = {"latency_s": "ms at batch 1", "params": "M params", "macs": "GMACs"}
 SCALES = {"latency_s": 1e3, "params": 1e-6, "macs": 1e-9}
@@ -33,27 +31,35 @@ def main(
     results: Annotated[Path, typer.Option(help="Where results are kept.")] = ROOT / "results",
 ) -> None:
     """Time all baselines and write results/<hardware>/baselines.csv and .md."""
-    from bench.cost.model_cost import Asked, make
-    from bench.registry import installed
-    from bench.study.study import baseline_names
+    machine = prepare(device, threads, results)
+    rows = [
+        measure_model(
+            model.name,
+            machine.session.environment,
+            size=size,
+            batches=batches(batch),
+            train=True,
+            seconds=seconds,
+            report=show,
+        ).flat
+        for model in machine.session.registry.models.all()
+        if "baseline" in model.traits
+    ]
+    save(machine.folder, "baselines", rows, machine.facts, as_markdown(rows, machine.facts))
 
-    offers = installed()
-    names = baseline_names(["all"], offers)
-    place, about, folder = prepare(device, threads, names, results)
-    asked = Asked(3, size, batches(batch), train=True, device=str(place), seconds=seconds)
-    rows = [make(offers.models.get(n), asked, (), partial(tell, n)).flat for n in names]
-    folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / "baselines.csv", as_csv(rows, about))
-    write_text(folder / "baselines.md", as_markdown(rows, about))
+
+def show(news: Progress) -> None:
+    """Say on stderr which model is being counted or timed."""
+    tell(news.unit, news.stage)
 
 
-def as_markdown(rows: Sequence[Mapping[str, Any]], about: Mapping[str, str]) -> str:
+def as_markdown(rows: Sequence[Row], facts: Facts) -> str:
     """The table for readers."""
     speeds = [name for name in rows[0] if "_images_per_s_at_" in name]
     peaks = [name for name in rows[0] if "_peak_bytes_at_" in name and rows[0][name] is not None]
     titles = [*SHOWN.values(), *(name.replace("_", " ").replace("per s", "/ s") for name in speeds)]
     titles += [name.replace("bytes", "MiB").replace("_", " ") for name in peaks]
-    lines = ["# Speed of the baselines", "", ", ".join(f"{k} {v}" for k, v in about.items()), ""]
+    lines = ["# Speed of the baselines", "", one_line(facts), ""]
     lines += [
         "Medians of repeats after a warm-up. Training is the protocol's fine-tuning step with AdamW.",
         "Written by `python -m benchmarks.baselines`; GMACs are fvcore's multiply-adds of one image.",
@@ -64,7 +70,7 @@ def as_markdown(rows: Sequence[Mapping[str, Any]], about: Mapping[str, str]) -> 
     ]
     for row in rows:
         cells = [cell(row[name], SCALES[name]) for name in SHOWN]
-        cells += [cell(row[name], 1) for name in speeds] + [cell(row[name], 2**-20) for name in peaks]
+        cells += [cell(row[name]) for name in speeds] + [cell(row[name], 2**-20) for name in peaks]
         lines.append(f"| {row['model']} | {row['size']} | {' | '.join(cells)} |")
     if remarks := [f"- {row['model']}: {row['notes']}" for row in rows if row["notes"]]:
         lines += ["", *remarks]

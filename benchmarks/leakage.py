@@ -1,40 +1,52 @@
 """What an image-level split adds: `python -m benchmarks.leakage --data DIR`, from the source tree's root.
 
 The same protocol on the same images under two splits: the default one, which keeps duplicates on one side,
-and the naive one, image by image. `bench run` does the work (so it can be interrupted and repeated); this
-adds the scores up, over all test images and over those that have a duplicate somewhere in the data set, and
-writes results/<hardware>/<data set>-leakage.md. Images whose duplicates carry another label are left out of
-the scores of both, because the default split never tests on them.
+and the naive one, image by image. What is done is kept, so the command can be interrupted and repeated. The
+accuracies over all test images, and over those that have a duplicate somewhere in the data set, go to
+results/<hardware>/<data set>-leakage.md. Images whose duplicates carry another label are left out of the
+accuracies of both, because the default split never tests on them.
 """
 
 from __future__ import annotations
 
+import math
+import os
 import statistics
-import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
-import numpy as np
 import typer
 
-from bench.errors import BenchError
-from bench.files import write_text
-from bench.interfaces.predictions import Predictions
-from benchmarks.report import ROOT, facts, folder_name
+from bench import (
+    BenchError,
+    Plan,
+    Results,
+    RunSpec,
+    Study,
+    load_results,
+    local_environment,
+    plan,
+    print_progress,
+    run,
+)
+from benchmarks.report import ROOT, Facts, facts_of, folder_name, one_line
 
-SPLITS = {"audited": "duplicates on one side", "none": "image by image"}
+if TYPE_CHECKING:
+    import pandas as pd
+
+SPLITS = {"audited": "duplicates on one side", "none": "image by image"}  # by protocol.split.groups
 
 
 class Round(NamedTuple):
-    """Accuracies of one round, over its test images."""
+    """One round: accuracies over its test images, nan over none, and numbers of images."""
 
-    everything: float
-    twins: float  # images with a duplicate anywhere in the data set
+    overall: float
+    duplicates: float  # images with a duplicate anywhere in the data set
     others: float
-    leaked: int  # validation and test images with a duplicate on another side
+    leaked: int  # validation and test images with a duplicate or group mate on another side
     tested: int
 
 
@@ -50,121 +62,125 @@ def main(
     / "results"
     / ".scratch"
     / "leakage",
+    results: Annotated[Path, typer.Option(help="Where the table is written.")] = ROOT / "results",
 ) -> None:
     """Run both splits and write what the naive one adds."""
-    command = [
-        "run",
-        "-d",
-        dataset,
-        "-s",
-        strategy,
-        "-p",
-        protocol,
-        "-r",
-        str(rounds),
-        "--threads",
-        str(threads),
-    ]
-    command += ["--set", f"protocol.finetune.epochs={epochs}", *(["--data", data] if data else [])]
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as `bench` does, before torch is loaded
+    rounds_of: dict[str, list[Round]] = {}
     for groups in SPLITS:
-        options = [*command, "--results", str(work / groups), "--set", f"protocol.split.groups={groups}"]
-        subprocess.run([sys.executable, "-m", "bench", *options], check=True)
-    found = {groups: list(read_rounds(work / groups)) for groups in SPLITS}
-    made = provenance_of(work / "audited")
-    about = facts(made, "fp32" if made["hardware"]["device"] == "cpu" else "bf16 autocast", datetime.now(UTC))
-    local = {"--data", data, "--threads", str(threads)} if data else {"--threads", str(threads)}
-    shown = " ".join(["bench", *(word for word in command if word not in local)])
-    text = as_markdown(dataset, shown, found, about)
-    target = ROOT / "results" / folder_name(made["hardware"]) / f"{dataset}-leakage.md"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    write_text(target, text)
+        values = {"protocol.finetune.epochs": epochs, "protocol.split.groups": groups}
+        study = Study.from_names(dataset, strategy, protocol=protocol, rounds=rounds, values=values)
+        planned = plan(study, local_environment(data or None, work / groups, threads=threads), print_progress)
+        if failed := [outcome for outcome in run(planned, report=print_progress) if outcome.status != "done"]:
+            raise BenchError(f"{failed[0].unit.label}: {failed[0].reason}")
+        stored = load_results(work / groups)
+        rounds_of[groups] = read_rounds(planned, stored)
+    provenance = next(r for r in stored.records if r.key == planned.units[0].key).provenance
+    precision = "fp32" if provenance.device == "cpu" else "bf16 autocast"
+    now = datetime.now(UTC)
+    facts = facts_of(provenance.hardware, provenance.packages, provenance.git, precision, now)
+    command = f"bench run -d {dataset} -s {strategy} -p {protocol} -r {rounds}"
+    command += f" --set protocol.finetune.epochs={epochs}"
+    text = as_markdown(dataset, command, rounds_of, facts)
+    folder = results / folder_name(provenance.hardware)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{dataset}-leakage.md").write_text(text, encoding="utf-8")
     print(text)
 
 
-def read_rounds(results: Path) -> Iterator[Round]:
+def read_rounds(planned: Plan, stored: Results) -> list[Round]:
     """The rounds of one split, in order."""
-    import json
-
-    from bench.data.splits.manifest import read
-    from bench.results import store
-
-    (path,) = (results / "audits").glob("*/*.json")
-    clusters = json.loads(path.read_text(encoding="utf-8"))["clusters"]
-    records = [r for r in store.scan(results)[0] if r.kind == "run" and r.status == "done"]
-    for record in sorted(records, key=lambda r: r.spec.round):
-        (manifest,) = (results / "splits").glob(f"*/*.{record.spec.split}.json")
-        split = read(manifest)
-        labels = dict(zip(split.ids, split.labels, strict=True))
-        plain = [c for c in clusters if len({labels[i] for i in c}) == 1]
-        odd = {i for c in clusters for i in c} - {i for c in plain for i in c}
-        made = store.read_predictions(record.path, "test")
-        leaked = int(record.content["data"]["audit"]["exposed"])
-        yield judge(made, {i for c in plain for i in c}, odd, leaked)
+    (dataset,) = planned.study.datasets
+    images, audit = planned.session.audited(dataset, planned.study.protocol.audit)
+    duplicated: set[str] = set()
+    conflicting: set[str] = set()
+    for cluster in audit.clusters(images.ids):
+        same_label = len({images.labels[i] for i in cluster}) == 1
+        (duplicated if same_label else conflicting).update(images.ids[i] for i in cluster)
+    test = stored.predictions[stored.predictions["part"] == "test"]
+    rounds = []
+    for unit in planned.units:
+        verdict = planned.splits[dataset, unit.round].verdict
+        assert verdict is not None  # the split was drawn by `plan`, with this audit
+        if isinstance(unit, RunSpec):
+            rounds.append(judge(test[test["key"] == unit.key], duplicated, conflicting, verdict.leaked))
+    return rounds
 
 
-def judge(made: Predictions, twins: set[str], odd: set[str], leaked: int) -> Round:
-    """Accuracies over the test images that are not `odd`: all, `twins`, and the rest."""
-    right = made.probabilities.argmax(axis=1) == made.labels
-    kept = np.array([i not in odd for i in made.ids])
-    twin = np.array([i in twins for i in made.ids])
-    parts = (right[kept], right[kept & twin], right[kept & ~twin])
-    everything, of_twins, of_others = (float(p.mean()) if len(p) else float("nan") for p in parts)
-    return Round(everything, of_twins, of_others, leaked, len(made.ids))
+def judge(
+    predictions: pd.DataFrame, duplicated: Collection[str], conflicting: Collection[str], leaked: int
+) -> Round:
+    """Accuracies over the test images that are not `conflicting`: all, those `duplicated`, and the others.
+
+    `predictions` are the rows of one unit's test part in `bench.Results.predictions`.
+    """
+    probabilities = predictions.filter(regex="^p:")
+    right = probabilities.idxmax(axis=1) == "p:" + predictions["label"]
+    kept = ~predictions["id"].isin(conflicting)
+    duplicate = predictions["id"].isin(duplicated)
+    overall, of_duplicates, of_others = (
+        float(right[rows].mean()) for rows in (kept, kept & duplicate, kept & ~duplicate)
+    )
+    return Round(overall, of_duplicates, of_others, leaked, len(predictions))
 
 
-def provenance_of(results: Path) -> dict[str, Any]:
-    """Of the first run there."""
-    from bench.results import store
-
-    record = next(r for r in store.scan(results)[0] if r.kind == "run")
-    found: dict[str, Any] = record.content["provenance"]
-    return found
-
-
-def as_markdown(
-    dataset: str, command: str, found: Mapping[str, Sequence[Round]], about: Mapping[str, str]
-) -> str:
-    """The table for readers."""
+def as_markdown(dataset: str, command: str, rounds_of: Mapping[str, Sequence[Round]], facts: Facts) -> str:
+    """The table for readers. `rounds_of` has the rounds by `protocol.split.groups`."""
     lines = [f"# What an image-level split adds on {dataset}", "", "```console"]
     lines += [f"$ {command}", f"$ {command} --set protocol.split.groups=none", "```", ""]
-    lines += [", ".join(f"{name} {value}" for name, value in about.items()), ""]
+    lines += [one_line(facts), ""]
     lines += [
-        "Accuracy, mean ± sample standard deviation over rounds. Twins are test images that have a duplicate",
-        "anywhere in the data set. Images whose duplicates carry another label are left out of all columns.",
+        "Accuracy, mean ± sample standard deviation over rounds. Duplicates are test images that have a",
+        "duplicate anywhere in the data set. Images whose duplicates carry another label are left out of all",
+        "columns. Leaked are validation and test images with a duplicate or another image of their group on",
+        "another side of the split. A dash: the test part has no such images.",
         "Written by `python -m benchmarks.leakage`.",
         "",
-        "| split | rounds | test images | exposed val and test images | accuracy | twins | other images |",
+        "| split | rounds | test images | leaked images | accuracy | on duplicates | on other images |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
-    for groups, rounds in found.items():
-        cells = [spread([getattr(r, name) for r in rounds]) for name in ("everything", "twins", "others")]
-        sizes = [
-            f"{statistics.fmean(r.tested for r in rounds):.1f}",
-            f"{statistics.fmean(r.leaked for r in rounds):.1f}",
-        ]
-        lines.append(f"| {SPLITS[groups]} | {len(rounds)} | {' | '.join([*sizes, *cells])} |")
-    naive, grouped = found["none"], found["audited"]
-    gains = [
-        gain([getattr(r, n) for r in naive], [getattr(r, n) for r in grouped]) for n in Round._fields[:3]
-    ]
+    for groups, rounds in rounds_of.items():
+        sizes = [[r.tested for r in rounds], [r.leaked for r in rounds]]
+        cells = [f"{statistics.fmean(counts):.1f}" for counts in sizes]
+        cells += [spread(values) for values in accuracies(rounds)]
+        lines.append(f"| {SPLITS[groups]} | {len(rounds)} | {' | '.join(cells)} |")
+    naive, grouped = accuracies(rounds_of["none"]), accuracies(rounds_of["audited"])
+    gains = [difference(a, b) for a, b in zip(naive, grouped, strict=True)]
     lines.append(f"| difference (95 % interval) | | | | {' | '.join(gains)} |")
     return "\n".join(lines) + "\n"
 
 
+def accuracies(rounds: Sequence[Round]) -> tuple[list[float], list[float], list[float]]:
+    """Of every round: over all test images, over duplicates, over the others."""
+    return [r.overall for r in rounds], [r.duplicates for r in rounds], [r.others for r in rounds]
+
+
 def spread(values: Sequence[float]) -> str:
+    """Mean and sample standard deviation; a dash where a round has no such images."""
+    if any(map(math.isnan, values)):
+        return "-"
     deviation = f" ± {statistics.stdev(values):.4f}" if len(values) > 1 else ""
     return f"{statistics.fmean(values):.4f}{deviation}"
 
 
-def gain(ours: Sequence[float], theirs: Sequence[float]) -> str:
-    """Difference of means with Welch's 95 % interval over rounds."""
-    from scipy.stats import ttest_ind
+def difference(first: Sequence[float], second: Sequence[float]) -> str:
+    """`first` minus `second`: difference of means with Welch's 95 % interval over rounds, where it exists; a
+    dash where a round has no such images."""
+    from scipy.stats import t
 
-    difference = statistics.fmean(ours) - statistics.fmean(theirs)
-    if min(len(ours), len(theirs)) < 2:
-        return f"{difference:+.4f}"
-    low, high = ttest_ind(ours, theirs, equal_var=False).confidence_interval(0.95)
-    return f"{difference:+.4f} ({low:+.4f} to {high:+.4f})"
+    if any(map(math.isnan, (*first, *second))):
+        return "-"
+    means = statistics.fmean(first) - statistics.fmean(second)
+    if min(len(first), len(second)) < 2:
+        return f"{means:+.4f}"
+    errors = [statistics.variance(values) / len(values) for values in (first, second)]  # squared
+    if not sum(errors):
+        return f"{means:+.4f}"
+    degrees = sum(errors) ** 2 / sum(
+        e**2 / (len(v) - 1) for e, v in zip(errors, (first, second), strict=True)
+    )
+    half = float(t.ppf(0.975, degrees)) * math.sqrt(sum(errors))
+    return f"{means:+.4f} ({means - half:+.4f} to {means + half:+.4f})"
 
 
 if __name__ == "__main__":
@@ -172,5 +188,3 @@ if __name__ == "__main__":
         typer.run(main)
     except BenchError as error:
         sys.exit(f"error: {error}")
-    except subprocess.CalledProcessError as error:
-        sys.exit(error.returncode)

@@ -1,7 +1,8 @@
 """Ratios that survive a shared machine: ceiling, work, ceiling, work, ceiling, in one process.
 
-A shared machine changes its speed by up to ten times for minutes, and naive ratios lie. So work is compared
-with the mean of the ceilings just before and just after it, and thrown away where those two disagree.
+A shared machine changes its speed by up to ten times for minutes, so a ratio of two timings some time apart
+means little. Work is compared with the mean of the ceilings just before and just after it, and left out where
+those two disagree.
 """
 
 from __future__ import annotations
@@ -11,15 +12,16 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-LIMIT = 1.25  # by which two ceilings around a piece of work may differ
+LIMIT = 1.25  # factor by which the two ceilings around a piece of work may differ
 ENOUGH = 5  # accepted pairs
 
-Seconds = Callable[[], float]  # does something once and says how long it took
+Seconds = Callable[[], float]
+"""Does something once and returns how many seconds it took."""
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Seconds of a piece of work, and of the ceilings on both sides of it."""
+    """Seconds of a piece of work, and of the ceiling before and after it."""
 
     before: float
     work: float
@@ -36,14 +38,21 @@ class Pair:
 
 @dataclass(frozen=True)
 class Summary:
-    """The median ratio of the accepted pairs, None where there are too few."""
+    """The ratios of the accepted pairs.
+
+    Attributes:
+        ratio: median; None, as `low` and `high`, where too few pairs were accepted.
+        low: smallest.
+        high: largest.
+        accepted: number of pairs.
+        rejected: number of pairs whose ceilings differ too much.
+    """
 
     ratio: float | None
     low: float | None
     high: float | None
     accepted: int
     rejected: int
-    seconds: float | None  # of the work, median
 
 
 def measure(ceiling: Seconds, work: Seconds, budget: float, enough: int = ENOUGH) -> list[Pair]:
@@ -59,17 +68,9 @@ def measure(ceiling: Seconds, work: Seconds, budget: float, enough: int = ENOUGH
 
 
 def summarize(pairs: Sequence[Pair], enough: int = ENOUGH) -> Summary:
-    """Fewer than `enough` accepted pairs are no figure."""
-    good = [pair for pair in pairs if pair.accepted]
-    rejected = len(pairs) - len(good)
-    if len(good) < enough:
-        return Summary(None, None, None, len(good), rejected, None)
-    ratios = [pair.ratio for pair in good]
-    return Summary(
-        statistics.median(ratios),
-        min(ratios),
-        max(ratios),
-        len(good),
-        rejected,
-        statistics.median(pair.work for pair in good),
-    )
+    """The ratios of the accepted pairs; no figure where they are fewer than `enough`."""
+    ratios = [pair.ratio for pair in pairs if pair.accepted]
+    rejected = len(pairs) - len(ratios)
+    if len(ratios) < enough:
+        return Summary(None, None, None, len(ratios), rejected)
+    return Summary(statistics.median(ratios), min(ratios), max(ratios), len(ratios), rejected)

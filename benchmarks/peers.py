@@ -1,8 +1,8 @@
-"""How others feed a training: the same images as PNG files, the same model, augmentation and step.
+"""The input pipelines of others: the same images as PNG files, the same model, augmentation and step.
 
-The pretraining `mae` is what all do, because it needs nothing but a randomly resized crop. Peers get what is
-in their favour: workers that stay, pinned memory, our fused AdamW, autocast and memory format, and no reading
-of the loss within an epoch. Each loader is its package's own, on files of the size in which such images come.
+All do the pretraining `mae`, because it needs nothing but a randomly resized crop. Peers get what makes them
+fast: workers that persist, pinned memory, our fused AdamW, autocast and memory format, and no reading of the
+loss within an epoch. Each loader is its package's own, on files of the size in which such images come.
 """
 
 from __future__ import annotations
@@ -17,17 +17,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench import registry
-from bench.engine import loop
 from bench.engine.device import autocast
 from bench.engine.gpu import memory_format
+from bench.engine.step import make_optimizer
 from benchmarks.work import Setting, Task, phantom, timed
 
 SCALE = (0.2, 1.0)
-UNIT = {
-    "mean": (0.0, 0.0, 0.0),
-    "std": (1 / 255, 1 / 255, 1 / 255),
-}  # leaves grey levels: the module normalises
+MEAN, STD = (0.0, 0.0, 0.0), (1 / 255, 1 / 255, 1 / 255)
+"""With these a loader leaves grey levels as they are; the module normalises them."""
 
 
 class Missing(Exception):
@@ -35,13 +32,13 @@ class Missing(Exception):
 
 
 def write_png(task: Task, setting: Setting, folder: Path, short: int | None = None) -> Path:
-    """The images that `task` trains on as files in a folder a class: as they come, or as small as the image
-    store has them, with their short side at `short`."""
+    """Write the images that `task` trains on as files, one folder per class, and return `folder`: at their
+    own size, or with their short side at `short`, as the image store has them."""
     from PIL import Image
 
-    offer = registry.installed().datasets.get("phantom")
-    samples = offer.index(Path(), offer.params(**phantom(setting))).samples
-    for i in task.indices:
+    dataset = task.session.registry.datasets.get("phantom")
+    samples = dataset.index(Path(), dataset.params(**phantom(setting))).samples
+    for i in task.setup.split.indices("train"):
         pixels = samples[i].array if short is None else task.setup.images.view(short)[i].transpose(1, 2, 0)
         target = folder / samples[i].label / f"{i}.png"
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -62,12 +59,12 @@ def torchvision(task: Task, folder: Path, workers: int) -> Callable[[], float]:
     data = ImageFolder(str(folder), transform)
     loader: Any = DataLoader(
         data,
-        batch_size=_batch(task),
+        batch_size=task.batch,
         shuffle=True,
         num_workers=workers,
         persistent_workers=workers > 0,
         pin_memory=task.on_gpu,
-        drop_last=len(data) % _batch(task) == 1,
+        drop_last=True,
     )
     return _epochs(task, loader)
 
@@ -79,7 +76,7 @@ def timm(task: Task, folder: Path, workers: int) -> Callable[[], float]:
     loader: Any = create_loader(
         create_dataset("", root=str(folder), is_training=True),
         task.setup.context.size,
-        _batch(task),
+        task.batch,
         is_training=True,
         scale=SCALE,
         hflip=0.5,
@@ -89,7 +86,8 @@ def timm(task: Task, folder: Path, workers: int) -> Callable[[], float]:
         persistent_workers=workers > 0,
         pin_memory=task.on_gpu,
         device=task.job.device,
-        **UNIT,
+        mean=MEAN,
+        std=STD,
     )
     return _epochs(task, loader)
 
@@ -104,17 +102,17 @@ def lightly(task: Task, folder: Path, workers: int) -> Callable[[], float]:
     from lightly.transforms.mae_transform import MAETransform
     from torch.utils.data import DataLoader
 
-    normalize = {name: list(values) for name, values in UNIT.items()}
+    normalize = {"mean": list(MEAN), "std": list(STD)}
     transform = MAETransform(task.setup.context.size, min_scale=SCALE[0], normalize=normalize)
     data = LightlyDataset(str(folder), transform=transform)
     loader: Any = DataLoader(
         data,
-        batch_size=_batch(task),
+        batch_size=task.batch,
         shuffle=True,
         num_workers=workers,
         persistent_workers=workers > 0,
         pin_memory=task.on_gpu,
-        drop_last=len(data) % _batch(task) == 1,
+        drop_last=True,
     )
     return _epochs(task, loader, lambda images: images[0])
 
@@ -126,23 +124,18 @@ PEERS: dict[str, Callable[[Task, Path, int], Callable[[], float]]] = {
 }
 
 
-def _batch(task: Task) -> int:
-    return max(len(batch[0]) for batch in task.inputs.epoch(0))
-
-
 def _epochs(
     task: Task, loader: Iterable[Any], images_of: Callable[[Any], Tensor] = lambda images: images
 ) -> Callable[[], float]:
     """Seconds of a whole epoch of the textbook loop over `loader`, workers already running."""
     module, device = copy.deepcopy(task.module).train(), task.job.device
-    optimizer = loop.make_optimizer(module, task.budget)
+    optimizer = make_optimizer(module, task.budget)
 
     def once() -> None:
         total = torch.zeros((), device=device)
-        for given, *_ in loader:
-            images = memory_format.arranged(
-                images_of(given).to(device, non_blocking=True), task.memory_format
-            )
+        for loaded, *_ in loader:
+            moved = images_of(loaded).to(device, non_blocking=True)
+            images = memory_format.arranged(moved, task.memory_format)
             optimizer.zero_grad(set_to_none=True)
             with autocast(task.job.precision, device):
                 loss = module(images)

@@ -1,4 +1,4 @@
-"""What the benchmarks share: what they ran on, where figures go, and how they are written."""
+"""What the benchmarks share: the machine they run on, where figures go, and how they are written."""
 
 from __future__ import annotations
 
@@ -9,39 +9,66 @@ import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import typer
+
+from bench import Session, local_environment
 
 if TYPE_CHECKING:
     import torch
 
 ROOT = Path(__file__).resolve().parent.parent
 
+Row = Mapping[str, Any]
+"""One row of a csv file: column -> value, None for what could not be measured."""
 
-def prepare(
-    device: str, threads: int, names: Sequence[str], results: Path
-) -> tuple[torch.device, dict[str, str], Path]:
-    """The device, set up as for a run; what is measured on and with; the folder for the figures."""
-    from bench.engine.device import configure, default_device, uses_bf16
-    from bench.execution import provenance
-    from bench.registry import installed
-
-    threads = threads or provenance.usable_cores()
-    place = configure(device or default_device(), threads)
-    sources = {installed().models.entry(name).source for name in names}
-    made = provenance.describe(sources, str(place), threads)
-    about = facts(made, "bf16 autocast" if uses_bf16("auto", place) else "fp32", datetime.now(UTC))
-    return place, about, results / folder_name(made["hardware"])
+Facts = Mapping[str, str]
+"""What figures were measured on and with: date, hardware, precision, versions, commit."""
 
 
-def facts(made: Mapping[str, Any], precision: str, now: datetime) -> dict[str, str]:
-    """What the figures were measured on and with, from the provenance of a record."""
-    git = made["git"] or {}
+class Machine(NamedTuple):
+    """What a benchmark runs on."""
+
+    session: Session
+    device: torch.device  # set up as for a run
+    facts: Facts
+    folder: Path  # results/<hardware>
+
+
+def prepare(device: str, threads: int, results: Path) -> Machine:
+    """Set this process up as for a run, and describe it.
+
+    `device` may be empty (a GPU if there is one) and `threads` 0 (all usable cores). Raises BenchError.
+    """
+    from bench.engine.device import uses_bf16
+
+    session = Session(local_environment(results=results, device=device, threads=threads))
+    target = session.configure_device()
+    provenance = session.provenance([])
+    precision = "bf16 autocast" if uses_bf16("auto", target) else "fp32"
+    now = datetime.now(UTC)
+    facts = facts_of(provenance.hardware, provenance.packages, provenance.git, precision, now)
+    return Machine(session, target, facts, results / folder_name(provenance.hardware))
+
+
+def facts_of(
+    hardware: Mapping[str, Any],
+    packages: Mapping[str, str],
+    git: Mapping[str, Any] | None,
+    precision: str,
+    now: datetime,
+) -> dict[str, str]:
+    """What figures were measured on and with, from the provenance of a record or a session."""
+    git = git or {}
     commit = git.get("commit", "none")[:12] + ("+changes" if git.get("dirty") else "")
-    hardware = {name: str(value) for name, value in made["hardware"].items()}
-    versions = {name: made["packages"].get(name, "none") for name in ("bench", "torch", "timm")}
-    return {"date": f"{now:%Y-%m-%d}", **hardware, "precision": precision, **versions, "commit": commit}
+    return {
+        "date": f"{now:%Y-%m-%d}",
+        **{name: str(value) for name, value in hardware.items()},
+        "precision": precision,
+        **{name: packages.get(name, "none") for name in ("bench", "torch", "timm")},
+        "commit": commit,
+    }
 
 
 def folder_name(hardware: Mapping[str, Any]) -> str:
@@ -50,17 +77,29 @@ def folder_name(hardware: Mapping[str, Any]) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
-def as_csv(rows: Sequence[Mapping[str, Any]], about: Mapping[str, str]) -> str:
-    """A line a model, each with what it was measured on."""
+def save(folder: Path, name: str, rows: Sequence[Row], facts: Facts, markdown: str) -> None:
+    """Write folder/<name>.csv for programs and folder/<name>.md for readers."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.csv").write_text(as_csv(rows, facts), encoding="utf-8")
+    (folder / f"{name}.md").write_text(markdown, encoding="utf-8")
+
+
+def as_csv(rows: Sequence[Row], facts: Facts) -> str:
+    """A line per row, each with what it was measured on."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, [*rows[0], *about], lineterminator="\n")
+    writer = csv.DictWriter(text, [*rows[0], *facts], lineterminator="\n")
     writer.writeheader()
-    writer.writerows({**row, **about} for row in rows)
+    writer.writerows({**row, **facts} for row in rows)
     return text.getvalue()
 
 
+def one_line(facts: Facts) -> str:
+    """The facts as a line of Markdown."""
+    return ", ".join(f"{name} {value}" for name, value in facts.items())
+
+
 def cell(value: float | None, scale: float = 1) -> str:
-    """Four digits, or a dash."""
+    """Four digits, or a dash for None."""
     return "-" if value is None else f"{value * scale:.4g}"
 
 
@@ -72,6 +111,6 @@ def batches(text: str) -> tuple[int, ...]:
     return tuple(map(int, parts))
 
 
-def tell(model: str, what: str) -> None:
+def tell(subject: str, stage: str) -> None:
     """Say on stderr what is being done."""
-    print(f"{model}: {what}", file=sys.stderr)
+    print(f"{subject}: {stage}", file=sys.stderr)

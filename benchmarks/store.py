@@ -1,11 +1,11 @@
 """What decoding a data set once costs: `python -m benchmarks.store`, from the root of the source tree.
 
 PNG files of generated speckle are read by a plain loop over Pillow (open, load, convert to an array), then
-decoded, resized and stored by `prepare` at one size and at the three of the paper's protocol, then decoded
-and resized by as many processes, then as many bytes as the store holds are written alone; in turn, several
-times. Medians, and the peak memory of building a quarter of the files and all of them, go to
-results/<hardware>/store.csv and .md. Nothing else should run on the machine meanwhile; room for the files is
-needed in the folder for temporary files (TMPDIR): 5 GB for 21,000 images of 299x299.
+decoded, resized and stored as `bench run` does it, at one size and at the three of the paper's protocol, then
+as many bytes as the store holds are written alone; in turn, several times. Medians, and the peak memory of
+storing a quarter of the files and all of them, go to results/<hardware>/store.csv and .md. Nothing else
+should run on the machine meanwhile; room for the files is needed in the folder for temporary files (TMPDIR):
+5 GB for 21,000 images of 299x299.
 """
 
 from __future__ import annotations
@@ -19,22 +19,20 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from datetime import UTC, datetime
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import typer
+from numpy.typing import NDArray
 from PIL import Image
 
-from bench import Dataset, Environment, Index, NoParams, Sample, silent
-from bench.data.images.store import BATCH, decode_samples
-from bench.errors import BenchError
-from bench.files import write_text
-from benchmarks.report import ROOT, as_csv, facts, folder_name
+from bench import BenchError, Environment, Session
+from benchmarks.report import ROOT, Facts, Row, one_line, prepare, save
 
-SHORTS = (224, 236, 256)  # what the paper's protocol keeps
+SHORT_SIDES = (224, 236, 256)  # what the paper's protocol keeps
 
 
 def main(
@@ -45,32 +43,33 @@ def main(
     results: Annotated[Path, typer.Option(help="Where results are kept.")] = ROOT / "results",
 ) -> None:
     """Time the image store against a plain loop and write results/<hardware>/store.csv and .md."""
-    from bench.execution import provenance
-
-    threads = threads or provenance.usable_cores()
+    machine = prepare("cpu", threads, results)
+    threads = machine.session.environment.threads
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        make_files(folder / "data", images, side, threads)
+        make_files(folder / "images", images, side, threads)
+        everything = list_files(folder / "images", images)
         ways: dict[str, Callable[[], None]] = {
-            "plain loop": partial(plain_loop, folder / "data"),
-            "store, one size": partial(build, folder, images, threads, SHORTS[:1]),
-            "store": partial(build, folder, images, threads),
-            "processes": partial(by_processes, folder / "data", threads),
+            "plain loop": partial(plain_loop, folder / "images"),
+            "store, one size": partial(store, everything, threads, SHORT_SIDES[:1]),
+            "store": partial(store, everything, threads),
             "its bytes written alone": partial(write_alone, folder / "bytes", images),
         }
         times = in_turn(ways, repeats)
-        peaks = [peak_memory(folder, count, threads) for count in (images // 4, images)]
-    rows = [make_row(way, images, side, taken, times["plain loop"]) for way, taken in times.items()]
-    for row in rows:
-        at = peaks if row["way"] == "store" else (None, None)
-        row["peak_bytes_at_a_quarter"], row["peak_bytes"] = at
-    made = provenance.describe([], "cpu", threads)
-    about = {**facts(made, "uint8", datetime.now(UTC)), "pillow": made["packages"]["pillow"]}
-    place = results / folder_name(made["hardware"])
-    place.mkdir(parents=True, exist_ok=True)
-    write_text(place / "store.csv", as_csv(rows, about))
-    write_text(place / "store.md", as_markdown(rows, about))
-    print(as_markdown(rows, about))
+        quarter = list_files(folder / "images", images // 4)
+        peaks = [peak_memory(listing, threads) for listing in (quarter, everything)]
+    rows = [
+        {
+            **make_row(way, images, side, seconds, times["plain loop"]),
+            "peak_bytes_at_a_quarter": peaks[0] if way == "store" else None,
+            "peak_bytes": peaks[1] if way == "store" else None,
+        }
+        for way, seconds in times.items()
+    ]
+    facts = {**machine.facts, "precision": "uint8", "pillow": version("pillow")}
+    text = as_markdown(rows, facts)
+    save(machine.folder, "store", rows, facts, text)
+    print(text)
 
 
 # --- what is timed -----------------------------------------------------------------------------------
@@ -83,33 +82,18 @@ def plain_loop(folder: Path) -> None:
             np.asarray(image.convert("L"))
 
 
-def build(folder: Path, count: int, threads: int, shorts: tuple[int, ...] = SHORTS) -> None:
-    """The store of the first `count` files, from nothing."""
-    shutil.rmtree(folder / "results", ignore_errors=True)
-    environment = Environment(data=folder / "data", results=folder / "results", threads=threads)
-    dataset = Dataset(name="files", about="", index=partial(_index, count))
-    index = dataset.index(environment.data, NoParams())
-    open_images(dataset.name, index, environment, shorts, silent)
-
-
-def _index(count: int, root: Path, params: object) -> Index:
-    samples = tuple(Sample(id=p.name, label="all", path=p) for p in sorted(root.iterdir())[:count])
-    return Index(classes=("all",), samples=samples)
-
-
-def by_processes(folder: Path, workers: int) -> None:
-    """The store's decoding and resizing by processes; what they send back is dropped."""
-    samples = [Sample(id=p.name, label="all", path=p) for p in sorted(folder.iterdir())]
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-        parts = [samples[start : start + BATCH] for start in range(0, len(samples), BATCH)]
-        for _ in pool.map(partial(decode_samples, shorts=SHORTS), parts, chunksize=4):
-            pass
+def store(listing: Path, threads: int, short_sides: Sequence[int] = SHORT_SIDES) -> None:
+    """Decode, resize and store the files that the csv `listing` names, from nothing."""
+    results = listing.parent / "results"
+    shutil.rmtree(results, ignore_errors=True)
+    session = Session(Environment(data=listing, results=results, threads=threads))
+    session.images(session.registry.datasets.ref("folder", {}), short_sides)
 
 
 def write_alone(file: Path, count: int) -> None:
     """As many bytes as the store of `count` square grey images, to a file and to disk."""
     block = os.urandom(1 << 20)
-    total = count * sum(short**2 for short in SHORTS)
+    total = count * sum(short**2 for short in SHORT_SIDES)
     with file.open("wb", buffering=0) as out:
         for start in range(0, total, len(block)):
             out.write(block[: total - start])
@@ -118,11 +102,11 @@ def write_alone(file: Path, count: int) -> None:
 
 
 def in_turn(ways: Mapping[str, Callable[[], None]], repeats: int) -> dict[str, list[float]]:
-    """Seconds of every way in every round, one after the other, so that all see the same machine."""
+    """Seconds of every way in every round, in turn, so that all meet the same state of the machine."""
     times: dict[str, list[float]] = {way: [] for way in ways}
     for round_ in range(repeats):
         for way, action in ways.items():
-            os.sync()  # what the one before wrote is not this one's to wait for
+            os.sync()  # so that no way waits for what the one before it wrote
             start = time.perf_counter()
             action()
             times[way].append(time.perf_counter() - start)
@@ -130,15 +114,16 @@ def in_turn(ways: Mapping[str, Callable[[], None]], repeats: int) -> dict[str, l
     return times
 
 
-def peak_memory(folder: Path, count: int, threads: int) -> int | None:
-    """Highest resident memory, bytes, of a fresh process that builds the store of `count` files."""
+def peak_memory(listing: Path, threads: int) -> int | None:
+    """Highest resident memory, bytes, of a fresh process that stores the files of `listing`; None if the
+    system does not tell."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(_peak, folder, count, threads).result()
+        return pool.submit(_peak, listing, threads).result()
 
 
-def _peak(folder: Path, count: int, threads: int) -> int | None:
-    build(folder, count, threads)
-    try:  # not getrusage, which a child begins with its parent's figure
+def _peak(listing: Path, threads: int) -> int | None:
+    store(listing, threads)
+    try:  # not getrusage, whose figure a child process inherits from its parent
         lines = Path("/proc/self/status").read_text().splitlines()
     except OSError:
         return None
@@ -150,7 +135,7 @@ def _peak(folder: Path, count: int, threads: int) -> int | None:
 
 
 def make_files(folder: Path, count: int, side: int, threads: int) -> None:
-    """Grey PNGs that compress like ultrasound: smooth tissue under speckle, no two alike."""
+    """`count` different grey PNGs that compress like ultrasound: smooth tissue under speckle."""
     folder.mkdir()
     tissue = [_tissue(2 * side, seed) for seed in range(8)]
 
@@ -166,49 +151,55 @@ def make_files(folder: Path, count: int, side: int, threads: int) -> None:
             pass
 
 
-def _tissue(side: int, seed: int) -> np.ndarray[Any, Any]:
-    """(side, side) float: noise at two scales, by enlarging small noise."""
+def list_files(folder: Path, count: int) -> Path:
+    """A csv beside `folder` that lists its first `count` files, as the data set `folder` reads it."""
+    listing = folder.parent / f"{count}.csv"
+    names = sorted(path.name for path in folder.iterdir())[:count]
+    lines = [f"{folder.name}/{name},any" for name in names]
+    listing.write_text("\n".join(["path,label", *lines]) + "\n", encoding="utf-8")
+    return listing
+
+
+def _tissue(side: int, seed: int) -> NDArray[np.float32]:
+    """(side, side): noise at two scales, by enlarging small noise."""
     rng = np.random.default_rng(seed)
-    layers = []
+    tissue = np.zeros((side, side), dtype=np.float32)
     for coarse, low, high in ((side // 40, 0, 180), (side // 3, 0, 60)):
         small = rng.uniform(low, high, (coarse + 2, coarse + 2)).astype(np.float32)
-        layers.append(np.asarray(Image.fromarray(small).resize((side, side), Image.Resampling.BICUBIC)))
-    return layers[0] + layers[1]
+        tissue += np.asarray(Image.fromarray(small).resize((side, side), Image.Resampling.BICUBIC))
+    return tissue
 
 
 # --- what is written ---------------------------------------------------------------------------------
 
 
-def make_row(
-    way: str, images: int, side: int, taken: Sequence[float], plain: Sequence[float]
-) -> dict[str, Any]:
-    """One way's figures; `share` is the median over rounds of its time by the plain loop's."""
-    share = statistics.median(t / p for t, p in zip(taken, plain, strict=True))
+def make_row(way: str, images: int, side: int, seconds: Sequence[float], plain: Sequence[float]) -> Row:
+    """One way's figures; `share_of_plain` is the median over rounds of its time by the plain loop's."""
+    median = statistics.median(seconds)
     return {
         "way": way,
         "images": images,
         "side": side,
-        "seconds": statistics.median(taken),
-        "lowest_s": min(taken),
-        "highest_s": max(taken),
-        "images_per_s": images / statistics.median(taken),
-        "share_of_plain": share,
-        "repeats": len(taken),
+        "seconds": median,
+        "lowest_s": min(seconds),
+        "highest_s": max(seconds),
+        "images_per_s": images / median,
+        "share_of_plain": statistics.median(s / p for s, p in zip(seconds, plain, strict=True)),
+        "repeats": len(seconds),
     }
 
 
-def as_markdown(rows: Sequence[Mapping[str, Any]], about: Mapping[str, str]) -> str:
+def as_markdown(rows: Sequence[Row], facts: Facts) -> str:
     """The table for readers."""
     first = rows[0]
-    lines = ["# Decoding a data set once", "", ", ".join(f"{k} {v}" for k, v in about.items()), ""]
+    sizes = ", ".join(map(str, SHORT_SIDES))
+    lines = ["# Decoding a data set once", "", one_line(facts), ""]
     lines += [
         f"{first['images']} grey PNGs of {first['side']}x{first['side']}. The plain loop opens, loads and "
         "converts each in one thread; the store also",
-        f"hashes files and pixels, resizes to {', '.join(map(str, SHORTS))} (or the first alone) and brings "
-        "all to disk. The processes decode",
-        f"and resize as the store does, and write nothing. Medians of {first['repeats']} rounds in turn, the "
-        "range in parentheses; the peak is the",
-        "process's resident memory.",
+        f"hashes files and pixels, resizes to {sizes} (or the first alone) and brings all to disk.",
+        f"Medians of {first['repeats']} rounds in turn, the range in parentheses; the peak is the process's "
+        "resident memory.",
         "Written by `python -m benchmarks.store`.",
         "",
         "| way | s | images / s | times the plain loop | peak MiB at a quarter | peak MiB |",

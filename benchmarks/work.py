@@ -5,29 +5,35 @@ from __future__ import annotations
 import copy
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from functools import partial
+from itertools import islice, pairwise
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from bench import registry
-from bench.data.splits.split import Split
+from bench import (
+    Environment,
+    PretrainSpec,
+    Progress,
+    RunSpec,
+    Session,
+    Setup,
+    Study,
+    plan,
+    prepare_training,
+    silent,
+)
 from bench.engine import checkpoint, loop
+from bench.engine.batches import Batch
 from bench.engine.gpu import memory_format
 from bench.engine.gpu.graph import CudaCapture
 from bench.engine.input_pipeline import InputPipeline
 from bench.engine.job import Budget, Job
-from bench.engine.step import Step
-from bench.execution.prepare import Setup, finetuning, prepare_data, pretraining, set_up
-from bench.interfaces.executor import Environment, Progress
-from bench.study.config import StudyConfig
-from bench.study.expand import expand
-from bench.study.spec import PretrainSpec, RunSpec
-from bench.study.study import make_study
+from bench.engine.step import Step, make_optimizer, make_step
 from benchmarks.pairs import ENOUGH, Pair
 
 TASKS = ("egmae", "mae", "fine-tuning")
@@ -35,16 +41,25 @@ TASKS = ("egmae", "mae", "fine-tuning")
 
 @dataclass(frozen=True)
 class Setting:
-    """One size of everything. `side` is of the generated images (500: about that of BUSI's files), `images`
-    how many are trained on, about."""
+    """One size of everything.
+
+    Attributes:
+        model: name of the network.
+        size: side of what the network sees, pixels.
+        batch: images per step.
+        images: about how many are trained on.
+        side: of the generated images, pixels (500: about that of BUSI's files).
+        epochs: timed at once.
+        budget: seconds for one comparison.
+    """
 
     model: str
     size: int
     batch: int
     images: int
     side: int
-    epochs: int  # timed at once
-    budget: float  # seconds for one comparison
+    epochs: int
+    budget: float
 
 
 QUICK = Setting("tf_efficientnet_lite0", 96, 16, 80, 500, 3, 30.0)
@@ -53,34 +68,42 @@ GPU = Setting("convnext_tiny.fb_in1k", 224, 16, 546, 500, 5, 25.0)
 
 @dataclass(frozen=True)
 class Task:
-    """A training laid out as `bench run` lays it out."""
+    """A training set up as `bench run` sets it up, except that each epoch leaves out its last, short batch.
+
+    So that loaders that drop a short batch do as many steps.
+    """
 
     name: str
+    unit: PretrainSpec | RunSpec
+    session: Session
     setup: Setup
     module: nn.Module
     inputs: InputPipeline
     budget: Budget
     job: Job
-    indices: Any  # of the images trained on
+    batch: int  # images per step
     memory_format: torch.memory_format
 
     @property
     def on_gpu(self) -> bool:
         return self.job.device.type == "cuda"
 
+    @property
+    def images(self) -> int:
+        """Images per epoch."""
+        return self.batch * self.budget.steps
+
 
 def tasks(setting: Setting, environment: Environment) -> dict[str, Task]:
     """The three trainings on generated images, with networks of their own."""
-    study = make_study(StudyConfig(**_study(setting)), registry.installed())
-    splits = prepare_data(study, environment, lambda news: None)
-    plan = expand(study, registry.installed(), lambda ref, round_: splits[ref, round_].hash)
-    found = {}
-    for spec in plan.units:
-        if isinstance(spec, PretrainSpec):
-            found[spec.strategy.name] = _task(spec.strategy.name, spec, environment, setting.batch)
-        elif isinstance(spec, RunSpec) and spec.start is None:
-            found["fine-tuning"] = _task("fine-tuning", spec, environment, setting.batch)
-    return {name: found[name] for name in TASKS}
+    planned = plan(Study.from_keywords(**_study(setting)), environment)
+    named: dict[str, Task] = {}
+    for unit in planned.units:
+        if isinstance(unit, PretrainSpec):
+            named[unit.strategy.name] = _task(unit.strategy.name, unit, planned.session, setting.batch)
+        elif isinstance(unit, RunSpec) and unit.start is None:
+            named["fine-tuning"] = _task("fine-tuning", unit, planned.session, setting.batch)
+    return {name: named[name] for name in TASKS}
 
 
 def phantom(setting: Setting) -> dict[str, int]:
@@ -89,6 +112,7 @@ def phantom(setting: Setting) -> dict[str, int]:
 
 
 def _study(setting: Setting) -> dict[str, Any]:
+    """The fields of the study."""
     return {
         "datasets": ("phantom",),
         "models": (setting.model,),
@@ -104,40 +128,42 @@ def _study(setting: Setting) -> dict[str, Any]:
     }
 
 
-def _whole_batches(split: Split, batch: int) -> Split:
-    """Training images to a multiple of the batch, so that loaders that drop a short one do the same."""
-    train = split.indices("train")
-    parts = list(split.parts)
-    for i in train[len(train) - len(train) % batch :]:
-        parts[i] = "val"
-    return replace(split, parts=tuple(parts))
-
-
-def _task(name: str, spec: PretrainSpec | RunSpec, environment: Environment, batch: int) -> Task:
-    setup = set_up(spec, environment)
-    setup = replace(setup, split=_whole_batches(setup.split, batch))
-    training = pretraining(spec, setup) if isinstance(spec, PretrainSpec) else finetuning(spec, setup)
-    file = environment.scratch / "checkpoints" / f"{name}.pt"
-    layouts = environment.scratch / "layouts"
-    job = Job(name, training.stage, 0, setup.device, file, lambda news: None, layouts=layouts)
-    step = loop.make_step(training.module, training.inputs, training.budget, job)  # tries the memory formats
+def _task(name: str, unit: PretrainSpec | RunSpec, session: Session, batch: int) -> Task:
+    setup, training = prepare_training(unit, session)
+    steps = len(setup.split.indices("train")) // batch
+    inputs = replace(training.inputs, epoch=_first_batches(training.inputs.epoch, steps))
+    budget = replace(training.budget, steps=steps)
+    scratch = session.environment.scratch
+    job = Job(
+        name,
+        training.stage,
+        0,
+        setup.device,
+        scratch / "checkpoints" / f"{name}.pt",
+        silent,
+        memory_formats=scratch / "memory_formats",
+    )
+    step = make_step(training.module, inputs, budget, job)  # tries the memory formats on a GPU
     chosen = step.memory_format or torch.channels_last
-    train = setup.split.indices("train")
-    return Task(name, setup, training.module, training.inputs, training.budget, job, train, chosen)
+    return Task(name, unit, session, setup, training.module, inputs, budget, job, batch, chosen)
+
+
+def _first_batches(epoch: Callable[[int], Iterable[Batch]], steps: int) -> Callable[[int], Iterable[Batch]]:
+    return lambda seed: islice(epoch(seed), steps)
 
 
 # --- what is timed -----------------------------------------------------------------------------------
 
 
 def waited(device: torch.device) -> float:
-    """The time when the device has done all it was given."""
+    """The time when the device has done all its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()
 
 
 def timed(work: Callable[[], object], device: torch.device) -> float:
-    """Seconds until the device has done it."""
+    """Seconds until the device has done `work`."""
     started = waited(device)
     work()
     return waited(device) - started
@@ -146,9 +172,9 @@ def timed(work: Callable[[], object], device: torch.device) -> float:
 def epoch(task: Task, epochs: int) -> Callable[[], float]:
     """Seconds of an epoch inside `loop.optimize`, all it costs included; median of `epochs`.
 
-    From the first step of an epoch to the first of the next, before which the loop has read the loss. The
-    first epoch, which captures the step, and the last, which has no next, are run but not counted. The one
-    checkpoint after the first epoch is written beside the second; `shares` has its cost.
+    An epoch is timed from its first step to the first step of the next one, before which the loop has read
+    the loss. The first epoch, which captures the step, and the last, which no other follows, are run but not
+    counted. The one checkpoint after the first epoch is written during the second; `shares` has its cost.
     """
 
     def run() -> float:
@@ -175,10 +201,10 @@ def pairs(task: Task, bare: Callable[[], float], budget: float, enough: int = EN
     """Epochs inside one `loop.optimize`, each between two ceilings, until `enough` are accepted or `budget`
     seconds have passed.
 
-    An epoch counts from its first step to the next epoch's first step, so with the reading of the loss, the
-    drawing of crops and checkpoints as they fall due. The first, which captures the step, does not count.
+    An epoch is timed from its first step to the next epoch's first step, so it includes reading the loss,
+    drawing crops, and checkpoints when they are due. The first epoch captures the step and does not count.
     """
-    found: list[Pair] = []
+    timed_pairs: list[Pair] = []
     ends = time.perf_counter() + budget
     before, started = 0.0, 0.0
 
@@ -189,8 +215,8 @@ def pairs(task: Task, bare: Callable[[], float], budget: float, enough: int = EN
         took = waited(task.job.device) - started
         after = bare()
         if news.epoch > 2:
-            found.append(Pair(before, took, after))
-        if sum(pair.accepted for pair in found) >= enough or time.perf_counter() > ends:
+            timed_pairs.append(Pair(before, took, after))
+        if sum(pair.accepted for pair in timed_pairs) >= enough or time.perf_counter() > ends:
             raise _EnoughSeen
         before, started = after, waited(task.job.device)
 
@@ -200,7 +226,7 @@ def pairs(task: Task, bare: Callable[[], float], budget: float, enough: int = EN
             task.module, task.inputs, replace(task.budget, epochs=10**6), replace(task.job, report=note)
         )
     checkpoint.discard(task.job.checkpoint)
-    return found
+    return timed_pairs
 
 
 def whole(task: Task, epochs: int) -> float:
@@ -211,20 +237,20 @@ def whole(task: Task, epochs: int) -> float:
 
 
 def ceiling(task: Task, graph: bool) -> Callable[[], float]:
-    """Seconds of an epoch's steps on fixed batches that lie on the device, rendered beforehand: forward,
+    """Seconds of an epoch's steps on one fixed batch that lies on the device, rendered beforehand: forward,
     backward, AdamW, of the same shapes, and nothing else. `graph`: replayed (ceiling B), else eager (A)."""
-    batches = [task.inputs.render(*batch) for batch in task.inputs.epoch(0)]
-    fixed = {len(b[0]): tuple(_placed(t, task) for t in b) for b in batches}
-    order = [len(b[0]) for b in batches]
+    rendered = task.inputs.render(*next(iter(task.inputs.epoch(0))))
+    fixed = tuple(_placed(tensor, task) for tensor in rendered)
     module = copy.deepcopy(task.module).train()
-    optimizer = loop.make_optimizer(module, task.budget, capturable=task.on_gpu)
+    optimizer = make_optimizer(module, task.budget, capturable=task.on_gpu)
     step = Step(module, optimizer, task.job, capture=CudaCapture(task.job.device) if graph else None)
 
-    def run() -> float:
-        return timed(lambda: [step(fixed[images], 1e-5) for images in order], task.job.device)
+    def steps() -> None:
+        for _ in range(task.budget.steps):
+            step(fixed, 1e-5)
 
-    run()  # warms up, and captures where there is a graph
-    return run
+    steps()  # warms up, and captures where there is a graph
+    return partial(timed, steps, task.job.device)
 
 
 def _placed(tensor: Tensor, task: Task) -> Tensor:

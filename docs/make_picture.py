@@ -1,6 +1,6 @@
 """Draw docs/egmae.jpg: what each pretraining strategy shows the encoder. Run: python docs/make_picture.py
 
-A row a class of the embedded phantom data set; columns: image, patch entropy, egmae, noise, mae.
+One row per class of the generated data set `phantom`; columns: image, patch entropy, egmae, noise, mae.
 """
 
 from __future__ import annotations
@@ -11,8 +11,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from bench import Context
-from bench.registry import installed
+from bench import Context, Session, local_environment
 from bench_strategies.corruption import EntropyNoise, PatchMask
 from bench_strategies.entropy import patch_entropy
 from bench_strategies.params import MaskParams, NoiseParams
@@ -23,12 +22,13 @@ TITLES = ("image", "entropy (black 0, white 5.55)", "egmae", "noise (control)", 
 
 def main() -> None:
     """Compose the picture from one image of each class."""
-    offer = installed().datasets.get("phantom")
-    index = offer.index(Path(), offer.params())
+    dataset = Session(local_environment(device="cpu")).registry.datasets.get("phantom")
+    index = dataset.index(Path(), dataset.params())
     rows = []
     for label in index.classes:
-        sample = [s for s in index.samples if s.label == label][3]
-        grey = Image.fromarray(sample.array).resize((SIZE, SIZE), Image.Resampling.BILINEAR)
+        array = [sample.array for sample in index.samples if sample.label == label][3]
+        assert array is not None  # generated images have no file
+        grey = Image.fromarray(array).resize((SIZE, SIZE), Image.Resampling.BILINEAR)
         rows.append(_row(torch.from_numpy(np.array(grey)).expand(1, 3, SIZE, SIZE)))
     width = len(TITLES) * (SIZE + GAP) - GAP
     canvas = Image.new("RGB", (width, HEADER + len(rows) * (SIZE + GAP) - GAP), "white")
@@ -42,6 +42,7 @@ def main() -> None:
 
 
 def _row(image: torch.Tensor) -> list[Image.Image]:
+    """What stands beside one image, uint8 (1, 3, SIZE, SIZE)."""
     torch.manual_seed(0)
     context = Context(classes=("a", "b"), size=SIZE)
     clean = context.normalize(image)
@@ -53,11 +54,13 @@ def _row(image: torch.Tensor) -> list[Image.Image]:
         PatchMask(MaskParams()),
     )
     with torch.no_grad():
-        seen = [corruption(image, clean).images for corruption in corruptions]
-    return [_picture(clean, context), Image.fromarray(heat.numpy()), *(_picture(s, context) for s in seen)]
+        corrupted = [corruption(image, clean).images for corruption in corruptions]
+    entropy_map = Image.fromarray(heat.numpy())
+    return [_picture(clean, context), entropy_map, *(_picture(images, context) for images in corrupted)]
 
 
 def _picture(normalised: torch.Tensor, context: Context) -> Image.Image:
+    """The first of normalised images (B, 3, H, W), as it was before it was normalised."""
     mean, std = (
         torch.tensor(v).view(3, 1, 1) for v in (context.normalization.mean, context.normalization.std)
     )

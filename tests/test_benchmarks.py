@@ -1,7 +1,8 @@
-"""The pure parts of the benchmarks: names, csv and Markdown."""
+"""The benchmarks use what is public; names, csv and Markdown; the trainings that the engine's one times."""
 
 from __future__ import annotations
 
+import ast
 import csv
 import importlib
 import io
@@ -13,7 +14,10 @@ from typing import Any
 import pytest
 import typer
 
+import bench
+
 ROOT = Path(__file__).parent.parent
+NOW = datetime(2026, 5, 6, tzinfo=UTC)
 
 
 def module_of(name: str) -> ModuleType:
@@ -32,12 +36,63 @@ def report() -> ModuleType:
     return module_of("benchmarks.report")
 
 
-MADE: dict[str, Any] = {
-    "hardware": {"device": "cpu", "cpu": "AMD EPYC 7B13", "cores": 2, "threads": 2},
-    "packages": {"bench": "0.1.0", "torch": "2.14.1", "timm": "1.0.31"},
-    "git": {"commit": "e94f12b3b6201111", "dirty": True},
-}
-ROWS = [
+# --- what they use -----------------------------------------------------------------------------------
+
+
+def private_names(source: str) -> set[str]:
+    """What a module uses of `bench` that is not public, and names with an underscore that it takes from
+    elsewhere."""
+    tree = ast.parse(source)
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Attribute):
+            names.add(ast.unparse(node))
+    return {name for name in names if not is_public(name)}
+
+
+def is_public(name: str) -> bool:
+    package, _, rest = name.partition(".")
+    if any(part.startswith("_") and not part.startswith("__") for part in rest.split(".")):
+        return False
+    if package != "bench" or not rest:
+        return True
+    return rest.split(".")[0] in {*bench.__all__, "testing", "engine"}
+
+
+SCRIPTS = [*sorted((ROOT / "benchmarks").rglob("*.py")), ROOT / "docs" / "make_picture.py"]
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
+def test_benchmarks_and_the_picture_use_nothing_private(path: Path) -> None:
+    assert not private_names(path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(
+    ("source", "names"),
+    [
+        ("from bench import Study, plan\nfrom bench.engine.job import Job\nimport bench.testing", set()),
+        ("from bench.registry import installed", {"bench.registry.installed"}),
+        ("import bench.files", {"bench.files"}),
+        ("import bench\nbench.registry.installed()", {"bench.registry", "bench.registry.installed"}),
+        ("def f():\n    from bench import execution", {"bench.execution"}),
+        ("from bench_models import spa\nspa._margin(2)", {"spa._margin"}),
+        ("from bench.engine.step import _no_weight_decay", {"bench.engine.step._no_weight_decay"}),
+    ],
+)
+def test_what_is_private_is_noticed(source: str, names: set[str]) -> None:
+    assert private_names(source) == names
+
+
+# --- what they write ---------------------------------------------------------------------------------
+
+HARDWARE = {"device": "cpu", "cpu": "AMD EPYC 7B13", "cores": 2, "threads": 2}
+PACKAGES = {"bench": "0.1.0", "torch": "2.14.1", "timm": "1.0.31"}
+GIT = {"commit": "e94f12b3b6201111", "dirty": True}
+ROWS: list[dict[str, Any]] = [
     {
         "model": name,
         "size": 224,
@@ -55,21 +110,29 @@ ROWS = [
 
 
 def test_what_it_ran_on_is_recorded(report: ModuleType) -> None:
-    about = report.facts(MADE, "fp32", datetime(2026, 5, 6, tzinfo=UTC))
-    assert about["date"] == "2026-05-06"
-    assert about["commit"] == "e94f12b3b620+changes"
-    assert (about["torch"], about["threads"], about["precision"]) == ("2.14.1", "2", "fp32")
-    assert report.facts({**MADE, "git": None}, "fp32", datetime(2026, 5, 6, tzinfo=UTC))["commit"] == "none"
+    facts = report.facts_of(HARDWARE, PACKAGES, GIT, "fp32", NOW)
+    assert facts["date"] == "2026-05-06"
+    assert facts["commit"] == "e94f12b3b620+changes"
+    assert (facts["torch"], facts["threads"], facts["precision"]) == ("2.14.1", "2", "fp32")
+    assert report.facts_of(HARDWARE, PACKAGES, None, "fp32", NOW)["commit"] == "none"
+
+
+def test_this_machine_is_described(report: ModuleType, tmp_path: Path) -> None:
+    machine = report.prepare("cpu", 1, tmp_path)
+    assert (machine.device.type, machine.facts["device"], machine.facts["threads"]) == ("cpu", "cpu", "1")
+    assert machine.facts["precision"] == "fp32"
+    assert machine.facts["bench"] == bench.__version__
+    assert machine.folder == tmp_path / report.folder_name(machine.session.hardware)
 
 
 def test_the_folder_is_named_by_the_hardware(report: ModuleType) -> None:
-    assert report.folder_name(MADE["hardware"]) == "amd-epyc-7b13-2-threads"
+    assert report.folder_name(HARDWARE) == "amd-epyc-7b13-2-threads"
     assert report.folder_name({"gpu": "NVIDIA H100 80GB HBM3"}) == "nvidia-h100-80gb-hbm3"
 
 
-def test_the_csv_has_a_line_a_model_with_the_facts(report: ModuleType) -> None:
-    about = report.facts(MADE, "fp32", datetime(2026, 5, 6, tzinfo=UTC))
-    lines = list(csv.DictReader(io.StringIO(report.as_csv(ROWS, about))))
+def test_the_csv_has_a_line_per_model_with_the_facts(report: ModuleType) -> None:
+    text = report.as_csv(ROWS, report.facts_of(HARDWARE, PACKAGES, GIT, "fp32", NOW))
+    lines = list(csv.DictReader(io.StringIO(text)))
     assert [line["model"] for line in lines] == ["a", "b"]
     assert lines[0]["torch"] == "2.14.1"
     assert lines[1]["training_images_per_s_at_16"] == ""
@@ -85,15 +148,91 @@ def test_the_markdown_gives_units_and_leaves_out_what_was_not_measured(baselines
     assert header.count("|") == rule.count("|")
 
 
-def test_writing_replaces_the_file_and_leaves_nothing_beside_it(
-    baselines: ModuleType, tmp_path: Path
-) -> None:
+def test_saving_replaces_both_files(report: ModuleType, tmp_path: Path) -> None:
     for text in ("one", "two"):
-        baselines.write_text(tmp_path / "baselines.csv", text)
-    assert [p.read_text() for p in tmp_path.iterdir()] == ["two"]
+        report.save(tmp_path / "machine", "speed", [{"model": text}], {"date": "today"}, text)
+    files = {path.name: path.read_text() for path in (tmp_path / "machine").iterdir()}
+    assert files == {"speed.csv": "model,date\ntwo,today\n", "speed.md": "two"}
 
 
 @pytest.mark.parametrize("batch", ["1", "16,", "many", ""])
 def test_batches_that_cannot_be_trained_are_refused(report: ModuleType, batch: str) -> None:
     with pytest.raises(typer.BadParameter, match="2 or more"):
         report.batches(batch)
+
+
+# --- what they measure -------------------------------------------------------------------------------
+
+
+def test_a_model_is_counted_and_timed_as_by_the_command(tmp_path: Path) -> None:
+    environment = bench.local_environment(results=tmp_path, device="cpu", threads=1)
+    news: list[bench.Progress] = []
+    cost = bench.measure_model(
+        "tf_efficientnet_lite0",
+        environment,
+        classes=5,
+        size=32,
+        batches=(2,),
+        train=True,
+        seconds=0.0,
+        report=news.append,
+    )
+    assert (cost.model, cost.size, cost.classes) == ("tf_efficientnet_lite0", 32, 5)
+    assert cost.flat["params"] < cost.flat["params_1000_classes"]
+    assert [timing.batch for timing in (*cost.forward, *cost.training)] == [2, 2]
+    assert [(n.unit, n.stage) for n in news][:2] == [
+        ("tf_efficientnet_lite0", "counting"),
+        ("tf_efficientnet_lite0", "timing one image"),
+    ]
+    untimed = bench.measure_model("tf_efficientnet_lite0", environment, size=32)
+    assert (untimed.latency, untimed.forward, untimed.training) == (None, (), ())
+
+
+@pytest.fixture(scope="module")
+def work() -> ModuleType:
+    return module_of("benchmarks.work")
+
+
+def test_the_engines_trainings_are_those_of_a_run_in_whole_batches(work: ModuleType, tmp_path: Path) -> None:
+    setting = work.Setting("tf_efficientnet_lite0", 32, 16, 40, 64, 1, 1.0)
+    environment = bench.local_environment(tmp_path, tmp_path, device="cpu", threads=1)
+    tasks = work.tasks(setting, environment)
+    assert list(tasks) == list(work.TASKS)
+    for name, task in tasks.items():
+        trained = len(task.setup.split.indices("train"))
+        assert task.images == 16 * task.budget.steps <= trained < 16 * (task.budget.steps + 1)
+        assert trained % 16, "the data set must leave a short batch for this test to mean anything"
+        sizes = [len(batch[0]) for batch in task.inputs.epoch(0)]
+        assert sizes == [16] * task.budget.steps
+        _, training = bench.prepare_training(task.unit, task.session)
+        assert (task.job.stage, type(task.module)) == (training.stage, type(training.module))
+        assert (name == "fine-tuning") == isinstance(task.unit, bench.RunSpec)
+    task = tasks["mae"]
+    assert work.epoch(task, 1)() > 0
+    timed = work.pairs(task, work.ceiling(task, graph=False), budget=60.0, enough=1)
+    assert [pair for pair in timed if pair.accepted]
+    assert not task.job.checkpoint.exists()
+
+
+def test_the_engines_sections_are_chosen_by_name() -> None:
+    engine = module_of("benchmarks.engine")
+    sections = engine.load_sections()
+    assert engine.choose("", sections) == list(sections)
+    assert engine.choose("packing, shares", sections) == ["packing", "shares"]
+    with pytest.raises(typer.BadParameter, match="speed: no such section; use ceilings, peers"):
+        engine.choose("shares,speed", sections)
+
+
+def test_the_engines_figures_stand_under_their_sections() -> None:
+    engine, figure, pairs = (module_of(f"benchmarks.{name}") for name in ("engine", "figure", "pairs"))
+    rows = [
+        figure.ratio("ceilings", "mae: epoch / ceiling A", [pairs.Pair(1.0, 1.5, 1.0)] * 5),
+        figure.ratio("ceilings", "mae: epoch / ceiling B", [pairs.Pair(1.0, 1.5, 2.0)] * 5),
+        figure.Figure("scaling", "an epoch of 32 images", 2.0, "s"),
+    ]
+    text = engine.as_markdown(rows, {"date": "today"}, "python -m benchmarks.engine")
+    assert "| mae: epoch / ceiling A | 1.5 x | 1.500 to 1.500, 5 pairs, 0 rejected |" in text
+    assert "| mae: epoch / ceiling B | - | only 0 pairs, 5 rejected: too few for a figure |" in text
+    assert (
+        text.index("## Ceilings") < text.index("## Scaling") < text.index("| an epoch of 32 images | 2 s |")
+    )

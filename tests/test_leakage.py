@@ -1,41 +1,39 @@
-"""The pure parts of benchmarks/leakage.py."""
+"""What benchmarks/leakage.py computes from predictions, and what it writes."""
 
 from __future__ import annotations
 
-import importlib.util
-import sys
+import importlib
+import math
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
+import pandas as pd
 import pytest
-
-from bench import Predictions
+from PIL import Image
 
 ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="module")
 def leakage() -> ModuleType:
-    sys.path.insert(0, str(ROOT))
-    try:
-        spec = importlib.util.spec_from_file_location("leakage", ROOT / "benchmarks" / "leakage.py")
-        assert spec
-        assert spec.loader
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    finally:
-        sys.path.remove(str(ROOT))
-    return module
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(ROOT))  # benchmarks are run from there, and not installed
+        return importlib.import_module("benchmarks.leakage")
 
 
-def test_twins_and_others_are_scored_apart(leakage: ModuleType) -> None:
-    labels = np.array([0, 0, 1, 1, 1])
-    probabilities = np.eye(2)[[0, 1, 1, 1, 0]]  # images 1 and 4 are wrong
-    ids = tuple("abcde")
-    made = Predictions(classes=("x", "y"), ids=ids, groups=ids, labels=labels, probabilities=probabilities)
-    found = leakage.judge(made, twins={"a", "c", "e"}, odd={"d"}, leaked=7)
-    assert found == (pytest.approx(2 / 4), pytest.approx(2 / 3), 0.0, 7, 5)
+def test_duplicates_and_others_are_scored_apart(leakage: ModuleType) -> None:
+    predictions = pd.DataFrame(
+        {
+            "id": list("abcde"),
+            "label": ["x", "x", "y", "y", "y"],
+            "p:x": [1.0, 0.0, 0.0, 0.0, 1.0],  # b and e are wrong
+            "p:y": [0.0, 1.0, 1.0, 1.0, 0.0],
+            "p:other": [math.nan] * 5,  # a class of another data set in the same folder
+        }
+    )
+    actual = leakage.judge(predictions, duplicated={"a", "c", "e"}, conflicting={"d"}, leaked=7)
+    assert actual == (pytest.approx(2 / 4), pytest.approx(2 / 3), 0.0, 7, 5)
 
 
 def test_the_table_gives_the_difference_with_its_interval(leakage: ModuleType) -> None:
@@ -46,3 +44,61 @@ def test_the_table_gives_the_difference_with_its_interval(leakage: ModuleType) -
     assert "| image by image | 3 | 156.0 | 70.0 | 0.8200 ± 0.0200 | 0.9200" in text
     assert "+0.1000 (+0.0547 to +0.1453)" in text  # Welch: 4 degrees of freedom, error 0.0163
     assert "$ bench run --set protocol.split.groups=none" in text
+
+
+def test_accuracy_over_no_images_is_a_dash(leakage: ModuleType) -> None:
+    rounds = [leakage.Round(0.4, math.nan, 0.5, 0, 10), leakage.Round(0.6, 0.5, 0.6, 0, 10)]
+    text = leakage.as_markdown("d", "bench run", {"audited": rounds, "none": rounds}, {})
+    assert text.splitlines()[-3].startswith(
+        "| duplicates on one side | 2 | 10.0 | 0.0 | 0.5000 ± 0.1414 | - |"
+    )
+    assert text.splitlines()[-1].split("|")[6].strip() == "-"
+
+
+def test_both_splits_of_a_data_set_with_duplicates_are_run_once(
+    leakage: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")  # the command sets it, for this process only
+    images, protocol = tmp_path / "images", tmp_path / "small.toml"
+    write_images(images)
+    protocol.write_text('model = "tf_efficientnet_lite0"\nsize = 32\n[finetune]\nresize = 32\n')
+
+    def command() -> str:
+        leakage.main(
+            dataset="folder",
+            data=str(images),
+            strategy="scratch",
+            epochs=1,
+            rounds=2,
+            protocol=str(protocol),
+            threads=1,
+            work=tmp_path / "work",
+            results=tmp_path / "results",
+        )
+        return capsys.readouterr().out
+
+    assert "fine-tune epoch 1/1" in command()
+    (table,) = (tmp_path / "results").glob("*/folder-leakage.md")
+    rows = [line.split("|")[1:-1] for line in table.read_text().splitlines()[-3:]]
+    grouped, naive, difference = ([cell.strip() for cell in row] for row in rows)
+    assert grouped[:2] == ["duplicates on one side", "2"]
+    assert naive[:2] == ["image by image", "2"]
+    assert float(grouped[3]) == 0
+    assert float(naive[3]) > 0  # leaked
+    assert difference[0].startswith("difference")
+    assert "fine-tune" not in command()  # what is done is kept
+    assert [line.split("|")[1:-1] for line in table.read_text().splitlines()[-3:]] == rows
+
+
+def write_images(folder: Path) -> None:
+    """20 images of two classes that have a duplicate, and 20 that have none."""
+    rng = np.random.default_rng(0)
+    for i in range(40):
+        pixels = np.asarray(Image.fromarray(rng.integers(0, 256, (8, 8), np.uint8)).resize((64, 64)))
+        for brightness in (0, 2) if i < 20 else (0,):
+            target = folder / "ab"[i % 2] / f"{i}-{brightness}.png"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.clip(pixels.astype(int) + brightness, 0, 255).astype(np.uint8)).save(target)

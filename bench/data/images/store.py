@@ -11,8 +11,7 @@ writes to `.building` and renames when all is on disk; whatever stands in `.buil
 was left by a killed build and goes.
 
 Decoding runs in threads: Pillow leaves the interpreter lock while it decodes and resizes, so two threads do
-1.9 times the work of one on two cores, and need no second import. `python -m benchmarks.store` measures it
-beside processes.
+1.9 times the work of one on two cores, and need no second import. `python -m benchmarks.store` measures it.
 """
 
 from __future__ import annotations
