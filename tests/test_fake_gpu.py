@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from bench import Context, Encoder
-from bench.data.images.store import View
+from bench.data.images.view import View
 from bench.engine import input_pipeline, loop
 from bench.engine.gpu.memory_format import arranged
 from bench.engine.gpu.resident import DeviceStore

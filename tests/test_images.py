@@ -19,7 +19,7 @@ from PIL import Image
 from bench import DataError, Dataset, Environment, Index, Progress, Sample
 from bench.data.images.decode import Decoded, decode, pixel_digest, read_image, resize, resize_all
 from bench.data.images.images import Images
-from bench.data.images.store import Original
+from bench.data.images.view import Original
 
 COLOUR = np.random.default_rng(0).integers(0, 256, (30, 41, 3), dtype=np.uint8)
 GREY = COLOUR[..., 0]
@@ -62,7 +62,7 @@ def test_16_bits_use_the_whole_range_of_the_format(tmp_path: Path, suffix: str) 
     np.testing.assert_array_equal(read_image(tmp_path / f"w.{suffix}"), [[0, 0, 1, 1, 16, 128, 255]])
 
 
-def test_16_bits_that_count_from_white_are_turned_over(tmp_path: Path) -> None:
+def test_16_bits_whose_zero_is_white_are_inverted(tmp_path: Path) -> None:
     wide = np.array([[0, 257, 65535]], dtype=np.uint16)
     Image.fromarray(wide).save(tmp_path / "w.tif", tiffinfo={262: 0})
     np.testing.assert_array_equal(read_image(tmp_path / "w.tif"), [[255, 254, 0]])
@@ -161,7 +161,7 @@ def test_resize_equals_torchvision(shape: tuple[int, ...], short: int) -> None:
         [(1, 7)] * 4,
     ],
 )
-def test_images_resized_together_are_as_if_alone(shapes: list[tuple[int, ...]]) -> None:
+def test_images_resized_together_equal_those_resized_alone(shapes: list[tuple[int, ...]]) -> None:
     rng = np.random.default_rng(3)
     images = [rng.integers(0, 256, shape, dtype=np.uint8) for shape in shapes]
     together = resize_all(images, (16, 50, 97))
@@ -174,18 +174,18 @@ def test_images_resized_together_are_as_if_alone(shapes: list[tuple[int, ...]]) 
 # --- the store ---------------------------------------------------------------------------------------
 
 
-def make_dataset(index: Callable[[Path, object], Index]) -> Dataset:
+def toy_dataset(index: Callable[[Path, object], Index]) -> Dataset:
     return Dataset(name="toy", about="", index=index)
 
 
-def index_of(root: Path, params: object) -> Index:
+def list_pngs(root: Path, params: object) -> Index:
     files = sorted(root.glob("*.png"))
     samples = (Sample(id=p.stem, label="ab"[int(p.stem) % 2], path=p) for p in files)
     return Index(classes=("a", "b"), samples=tuple(samples))
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Environment:
+def environment(tmp_path: Path) -> Environment:
     (tmp_path / "data").mkdir()
     for i in range(12):
         array = np.random.default_rng(i).integers(0, 256, (20 + i, 25, 3) if i % 3 else (20 + i, 25))
@@ -193,20 +193,20 @@ def place(tmp_path: Path) -> Environment:
     return Environment(data=tmp_path / "data", results=tmp_path / "results")
 
 
-def get(place: Environment, *shorts: int, dataset: Dataset | None = None) -> Images:
-    return opened(dataset or make_dataset(index_of), place, shorts)
+def open_toy(environment: Environment, *shorts: int, dataset: Dataset | None = None) -> Images:
+    return opened(dataset or toy_dataset(list_pngs), environment, shorts)
 
 
-def stores(place: Environment) -> list[Path]:
-    return sorted((place.scratch / "images" / "toy").glob("[!.]*"))
+def store_folders(environment: Environment) -> list[Path]:
+    return sorted((environment.scratch / "images" / "toy").glob("[!.]*"))
 
 
-def test_views_hold_every_image_resized(place: Environment) -> None:
-    images = get(place, 16, 8)
+def test_views_hold_every_image_resized(environment: Environment) -> None:
+    images = open_toy(environment, 16, 8)
     for short in (8, 16):
         view = images.view(short)
         assert len(view) == len(images) == 12
-        for i, path in enumerate(sorted(place.data.glob("*.png"))):
+        for i, path in enumerate(sorted(environment.data.glob("*.png"))):
             pixels = read_image(path)
             np.testing.assert_array_equal(view[i], resize(pixels, short))
             assert images.sha256[i] == pixel_digest(pixels)
@@ -223,143 +223,149 @@ def test_the_digest_covers_shape_and_bytes() -> None:
     assert pixel_digest(GREY.reshape(41, 30)) != pixel_digest(GREY)
 
 
-def test_stored_images_are_not_decoded_again(place: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
-    get(place, 8)
+def test_stored_images_are_not_decoded_again(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_toy(environment, 8)
     monkeypatch.setattr("bench.data.images.store.decode", lambda path: pytest.fail("decoded again"))
-    get(place, 8)
+    open_toy(environment, 8)
 
 
-def test_a_short_side_is_added_without_touching_the_others(place: Environment) -> None:
-    first = get(place, 8)
-    (store,) = stores(place)
+def test_a_short_side_is_added_without_touching_the_others(environment: Environment) -> None:
+    first = open_toy(environment, 8)
+    (store,) = store_folders(environment)
     before = (store / "8" / "pixels.u8").stat()
-    both = get(place, 16, 8)
-    assert stores(place) == [store]
+    both = open_toy(environment, 16, 8)
+    assert store_folders(environment) == [store]
     after = (store / "8" / "pixels.u8").stat()
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
     assert sorted(both.views) == [8, 16]
     np.testing.assert_array_equal(first.view(8)[5], both.view(8)[5])
 
 
-def test_a_changed_file_is_noticed(place: Environment) -> None:
-    old = get(place, 8)
-    save(place.data / "03.png", COLOUR)
-    new = get(place, 8)
+def test_a_changed_file_is_noticed(environment: Environment) -> None:
+    old = open_toy(environment, 8)
+    save(environment.data / "03.png", COLOUR)
+    new = open_toy(environment, 8)
     assert [a == b for a, b in zip(old.sha256, new.sha256, strict=True)].count(False) == 1
     assert new.content != old.content
     np.testing.assert_array_equal(new.view(8)[3], resize(COLOUR, 8))
 
 
-def test_a_change_that_keeps_size_and_date_is_noticed(place: Environment) -> None:
-    path = place.data / "12.png"  # uncompressed, so that all pixels take the same room
+def test_a_change_that_keeps_size_and_date_is_noticed(environment: Environment) -> None:
+    path = environment.data / "12.png"  # uncompressed, so that all pixels take the same room
     Image.fromarray(COLOUR).save(path, "bmp")
     before = path.stat()
-    old = get(place, 8)
+    old = open_toy(environment, 8)
     Image.fromarray(COLOUR[::-1]).save(path, "bmp")
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     after = path.stat()
     assert (after.st_size, after.st_mtime_ns) == (before.st_size, before.st_mtime_ns)
     assert pixel_digest(COLOUR) in old.sha256
-    assert pixel_digest(COLOUR[::-1]) in get(place, 8).sha256
+    assert pixel_digest(COLOUR[::-1]) in open_toy(environment, 8).sha256
 
 
-def test_originals_say_what_each_image_was(place: Environment) -> None:
-    save(place.data / "04.png", np.dstack([COLOUR, GREY]))
+def test_originals_keep_size_channels_and_bytes_of_each_file(environment: Environment) -> None:
+    save(environment.data / "04.png", np.dstack([COLOUR, GREY]))
     exif = Image.Exif()
     exif[0x0112] = 6
-    save(place.data / "05.png", GREY, exif=exif)
+    save(environment.data / "05.png", GREY, exif=exif)
     for _ in range(2):  # decoded, then from the store
-        found = get(place, 8).originals
-        files = sorted(place.data.glob("*.png"))
-        assert [o.bytes for o in found] == [p.stat().st_size for p in files]
-        assert found[0] == Original(20, 25, 1, files[0].stat().st_size)
-        assert found[1][:3] == (21, 25, 3)
-        assert found[4][:3] == (30, 41, 4)
-        assert found[5][:3] == (41, 30, 1), "as a viewer shows it"
+        originals = open_toy(environment, 8).originals
+        files = sorted(environment.data.glob("*.png"))
+        assert [o.bytes for o in originals] == [p.stat().st_size for p in files]
+        assert originals[0] == Original(20, 25, 1, files[0].stat().st_size)
+        assert originals[1][:3] == (21, 25, 3)
+        assert originals[4][:3] == (30, 41, 4)
+        assert originals[5][:3] == (41, 30, 1), "after the EXIF orientation is applied"
 
 
 def test_a_copy_or_a_touched_file_is_not_decoded_again(
-    place: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    environment: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    old = get(place, 8)
-    shutil.copytree(place.data, tmp_path / "copy")
-    os.utime(place.data / "03.png", (1, 1))
+    old = open_toy(environment, 8)
+    shutil.copytree(environment.data, tmp_path / "copy")
+    os.utime(environment.data / "03.png", (1, 1))
     monkeypatch.setattr("bench.data.images.store.decode", lambda path: pytest.fail("decoded again"))
-    for data in (place.data, tmp_path / "copy"):
-        new = get(dataclasses.replace(place, data=data), 8)
+    for data in (environment.data, tmp_path / "copy"):
+        new = open_toy(dataclasses.replace(environment, data=data), 8)
         assert (new.sha256, new.originals) == (old.sha256, old.originals)
-    assert len(stores(place)) == 1
+    assert len(store_folders(environment)) == 1
 
 
-def test_unchanged_files_are_not_even_read(place: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
-    get(place, 8)
-    monkeypatch.setattr("bench.data.images.store._content", lambda sample: pytest.fail("read again"))
-    get(place, 8)
+def test_unchanged_files_are_not_read_again(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_toy(environment, 8)
+    monkeypatch.setattr("bench.data.images.content._sha256", lambda sample: pytest.fail("read again"))
+    open_toy(environment, 8)
 
 
-def test_content_says_what_the_images_are_not_where(place: Environment, tmp_path: Path) -> None:
-    old = get(place, 8)
-    shutil.copytree(place.data, tmp_path / "copy")
+def test_content_does_not_depend_on_folder_or_times(environment: Environment, tmp_path: Path) -> None:
+    old = open_toy(environment, 8)
+    shutil.copytree(environment.data, tmp_path / "copy")
     for path in (tmp_path / "copy").iterdir():
         os.utime(path, (1, 1))
-    assert get(dataclasses.replace(place, data=tmp_path / "copy"), 8).content == old.content
+    assert open_toy(dataclasses.replace(environment, data=tmp_path / "copy"), 8).content == old.content
 
     def relabelled(root: Path, params: object) -> Index:
-        first, *rest = index_of(root, params).samples
+        first, *rest = list_pngs(root, params).samples
         return Index(classes=("a", "b"), samples=(dataclasses.replace(first, label="b"), *rest))
 
-    assert get(place, 8, dataset=make_dataset(relabelled)).content != old.content
+    assert open_toy(environment, 8, dataset=toy_dataset(relabelled)).content != old.content
 
 
-def test_a_killed_build_is_ignored_and_removed(place: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_build_is_ignored_and_removed(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
     real, calls = decode, []
 
-    def dies(path: Path) -> Decoded:
+    def interrupted(path: Path) -> Decoded:
         calls.append(path)
         if len(calls) == 6:
             raise KeyboardInterrupt
         return real(path)
 
-    monkeypatch.setattr("bench.data.images.store.decode", dies)
+    monkeypatch.setattr("bench.data.images.store.decode", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        get(place, 8)
-    (store,) = stores(place)
+        open_toy(environment, 8)
+    (store,) = store_folders(environment)
     assert [p.name for p in store.iterdir() if p.is_dir()] == []
-    # what a kill -9 leaves: half a build, which nothing cleans up behind
+    # what a kill -9 leaves: half a build, which nobody removes
     (store / ".building" / "8").mkdir(parents=True)
     (store / ".building" / "8" / "pixels.u8").write_bytes(b"half")
     monkeypatch.setattr("bench.data.images.store.decode", real)
-    assert len(get(place, 8).view(8)) == 12
+    assert len(open_toy(environment, 8).view(8)) == 12
     assert sorted(p.name for p in store.iterdir() if p.is_dir()) == ["8"]
 
 
-def _build_and_die(place: Environment) -> None:
-    """Decode half of it, and die as by kill -9."""
+def _build_and_die(environment: Environment) -> None:
+    """Decode half of the images, then die as by kill -9."""
     from bench.data.images import store
 
     count = iter(range(100))
     store.decode = lambda path: os._exit(9) if next(count) == 6 else decode(path)
-    get(place, 8, 16)
+    open_toy(environment, 8, 16)
 
 
-def test_a_process_killed_half_way_leaves_nothing_that_looks_whole(place: Environment) -> None:
-    process = multiprocessing.get_context("spawn").Process(target=_build_and_die, args=(place,))
+def test_a_process_killed_half_way_leaves_nothing_that_looks_whole(environment: Environment) -> None:
+    process = multiprocessing.get_context("spawn").Process(target=_build_and_die, args=(environment,))
     process.start()
     process.join(60)
     assert process.exitcode == 9
-    (store,) = stores(place)
+    (store,) = store_folders(environment)
     assert (store / ".building" / "16" / "pixels.u8").exists()
     assert not list(store.glob("[!.]*"))
-    images = get(place, 8, 16)
-    for i, path in enumerate(sorted(place.data.glob("*.png"))):
+    images = open_toy(environment, 8, 16)
+    for i, path in enumerate(sorted(environment.data.glob("*.png"))):
         np.testing.assert_array_equal(images.view(16)[i], resize(read_image(path), 16))
     assert sorted(p.name for p in store.iterdir() if p.is_dir()) == ["16", "8"]
 
 
 @pytest.mark.parametrize("damage", ["cut", "no index", "of an older bench"])
-def test_a_damaged_store_is_built_again(place: Environment, damage: str) -> None:
-    whole = np.array(get(place, 8).view(8).pixels)
-    (store,) = stores(place)
+def test_a_damaged_store_is_built_again(environment: Environment, damage: str) -> None:
+    whole = np.array(open_toy(environment, 8).view(8).pixels)
+    (store,) = store_folders(environment)
     if damage == "of an older bench":
         index = json.loads((store / "8" / "index.json").read_text())
         del index["originals"]
@@ -368,19 +374,19 @@ def test_a_damaged_store_is_built_again(place: Environment, damage: str) -> None
         (store / "8" / "pixels.u8").write_bytes(whole[:-1].tobytes())
     else:
         (store / "8" / "index.json").write_text("{")
-    again = get(place, 8)
+    again = open_toy(environment, 8)
     np.testing.assert_array_equal(again.view(8).pixels, whole)
     assert len(again.originals) == 12
 
 
-def test_concurrent_builders_decode_once(place: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_concurrent_builders_decode_once(environment: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
     real, calls, results = decode, [], []
     monkeypatch.setattr("bench.data.images.store.decode", lambda path: (calls.append(path), real(path))[1])
     start = threading.Barrier(4)
 
     def build() -> None:
         start.wait()
-        results.append(get(place, 8, 16))
+        results.append(open_toy(environment, 8, 16))
 
     threads = [threading.Thread(target=build) for _ in range(4)]
     for thread in threads:
@@ -393,103 +399,109 @@ def test_concurrent_builders_decode_once(place: Environment, monkeypatch: pytest
     assert len(results) == 4
 
 
-def test_who_waits_for_another_run_is_told(place: Environment) -> None:
-    get(place, 8)
-    (store,) = stores(place)
-    news: list[str] = []
+def test_waiting_for_another_run_is_reported(environment: Environment) -> None:
+    open_toy(environment, 8)
+    (store,) = store_folders(environment)
+    stages: list[str] = []
     with FileLock(store / ".lock") as lock:
 
-        def hear(progress: Progress) -> None:
-            news.append(progress.stage)
+        def record_stage(progress: Progress) -> None:
+            stages.append(progress.stage)
             lock.release()  # the other run has ended
 
-        opened(make_dataset(index_of), place, (16,), hear)
-    assert list(dict.fromkeys(news)) == ["wait for another run to decode", "decode"]
+        opened(toy_dataset(list_pngs), environment, (16,), record_stage)
+    assert list(dict.fromkeys(stages)) == ["wait for another run to decode", "decode"]
 
 
 def test_a_file_that_changes_while_it_is_read_is_refused(
-    place: Environment, monkeypatch: pytest.MonkeyPatch
+    environment: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = decode
 
-    def overtaken(path: Path) -> Decoded:
-        os.utime(place.data / "00.png", (5, 5))
+    def changing(path: Path) -> Decoded:
+        os.utime(environment.data / "00.png", (5, 5))
         return real(path)
 
-    monkeypatch.setattr("bench.data.images.store.decode", overtaken)
+    monkeypatch.setattr("bench.data.images.store.decode", changing)
     with pytest.raises(DataError, match="changed while they were read"):
-        get(place, 8)
-    (store,) = stores(place)
+        open_toy(environment, 8)
+    (store,) = store_folders(environment)
     assert [p for p in store.iterdir() if p.is_dir()] == []
 
 
-def test_an_unreadable_image_leaves_no_store(place: Environment) -> None:
-    (place.data / "07.png").write_bytes(b"junk")
+def test_an_unreadable_image_leaves_no_store(environment: Environment) -> None:
+    (environment.data / "07.png").write_bytes(b"junk")
     with pytest.raises(DataError, match=r"07\.png"):
-        get(place, 8)
-    (store,) = stores(place)
+        open_toy(environment, 8)
+    (store,) = store_folders(environment)
     assert [p for p in store.iterdir() if p.is_dir()] == []
 
 
-def test_progress_counts_to_the_end(place: Environment) -> None:
-    news: list[Progress] = []
-    opened(make_dataset(index_of), place, (8,), news.append)
-    assert {(p.unit, p.total) for p in news} == {("toy", 12)}
-    assert list(dict.fromkeys(p.stage for p in news)) == ["read", "decode"]
+def test_progress_counts_to_the_end(environment: Environment) -> None:
+    reports: list[Progress] = []
+    opened(toy_dataset(list_pngs), environment, (8,), reports.append)
+    assert {(p.unit, p.total) for p in reports} == {("toy", 12)}
+    assert list(dict.fromkeys(p.stage for p in reports)) == ["read", "decode"]
     for stage in ("read", "decode"):
-        done = [p.done for p in news if p.stage == stage]
+        done = [p.done for p in reports if p.stage == stage]
         assert done == sorted(done)
         assert done[-1] == 12
 
 
-def test_arrays_need_no_file(place: Environment) -> None:
+def test_arrays_need_no_file(environment: Environment) -> None:
     arrays = Index(
         classes=("a", "b"),
         samples=(Sample(id="1", label="a", array=GREY), Sample(id="2", label="b", array=COLOUR)),
     )
-    images = get(place, 12, dataset=make_dataset(lambda root, params: arrays))
+    images = open_toy(environment, 12, dataset=toy_dataset(lambda root, params: arrays))
     np.testing.assert_array_equal(images.view(12)[1], resize(COLOUR, 12))
     wrong = Index(classes=("a",), samples=(Sample(id="1", label="a", array=GREY.astype(np.float32)),))
     with pytest.raises(DataError, match=r"float32 \(30, 41\)"):
-        get(place, 12, dataset=make_dataset(lambda root, params: wrong))
+        open_toy(environment, 12, dataset=toy_dataset(lambda root, params: wrong))
 
 
-def test_lone_images_get_groups_of_their_own(place: Environment) -> None:
+def test_lone_images_get_groups_of_their_own(environment: Environment) -> None:
     def sample(name: str, group: str) -> Sample:
         return Sample(id=name, label="a", group=group, array=GREY)
 
     samples = (sample("x", ""), sample("y", "x"), sample("z", "x"), sample("w", ""))
-    images = get(place, 8, dataset=make_dataset(lambda root, params: Index(classes=("a",), samples=samples)))
+    images = open_toy(
+        environment, 8, dataset=toy_dataset(lambda root, params: Index(classes=("a",), samples=samples))
+    )
     assert images.groups[1] == images.groups[2] == "x"
     assert len({images.groups[0], "x", images.groups[3]}) == 3
 
 
-HERE = Sample(id="1", label="a", array=GREY)
+VALID = Sample(id="1", label="a", array=GREY)
 
 
 @pytest.mark.parametrize(
     ("samples", "message"),
     [
         ((), "no images were found"),
-        ((HERE, dataclasses.replace(HERE, label="b"), HERE), "an id that another image has too: 1;"),
-        ((HERE, Sample(id="2", label="c", array=GREY)), r"not among the classes a, b: 2 \(c\)"),
-        ((HERE,), "no image of class b"),
-        ((HERE, Sample(id="2", label="b")), "not exactly one of path and array: 2"),
+        ((VALID, dataclasses.replace(VALID, label="b"), VALID), "an id that another image has too: 1;"),
+        ((VALID, Sample(id="2", label="c", array=GREY)), r"not among the classes a, b: 2 \(c\)"),
+        ((VALID,), "no image of class b"),
+        ((VALID, Sample(id="2", label="b")), "not exactly one of path and array: 2"),
         (
-            (HERE, Sample(id="2", label="b", array=GREY, part="dev")),
+            (VALID, Sample(id="2", label="b", array=GREY, part="dev")),
             r"part other than train, val, test: 2 \(dev\)",
         ),
-        ((HERE, Sample(id="2", label="b", path=Path("/nowhere/2.png"))), r"2\.png: cannot be read"),
+        ((VALID, Sample(id="2", label="b", path=Path("/nowhere/2.png"))), r"2\.png: cannot be read"),
     ],
 )
 def test_a_contradictory_index_is_refused(
-    place: Environment, samples: tuple[Sample, ...], message: str
+    environment: Environment, samples: tuple[Sample, ...], message: str
 ) -> None:
     with pytest.raises(DataError, match=message):
-        get(place, 8, dataset=make_dataset(lambda root, params: Index(classes=("a", "b"), samples=samples)))
+        open_toy(
+            environment,
+            8,
+            dataset=toy_dataset(lambda root, params: Index(classes=("a", "b"), samples=samples)),
+        )
 
 
-def test_a_store_that_cannot_be_written_is_named(place: Environment) -> None:
-    place.results.write_text("a file where the folder should be")
+def test_a_store_that_cannot_be_written_is_named(environment: Environment) -> None:
+    environment.results.write_text("a file where the folder should be")
     with pytest.raises(DataError, match="cannot be stored"):
-        get(place, 8)
+        open_toy(environment, 8)

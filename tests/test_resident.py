@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
-from bench.data.images.store import View
+from bench.data.images.view import View
 from bench.engine import input_pipeline
 from bench.engine.device import full_precision
 from bench.engine.gpu.resample import resize_crops, weights

@@ -76,10 +76,11 @@ def test_images_are_decoded_by_as_many_threads_as_the_environment_has(
 ) -> None:
     """Also those that a unit finds missing in the middle of a study."""
     workers: list[int] = []
-    from bench.data.images import store
+    from bench.data.images import content, store
 
     real = store.in_order
-    monkeypatch.setattr(store, "in_order", lambda *a: (workers.append(a[3]), real(*a))[1])
+    for module in (content, store):
+        monkeypatch.setattr(module, "in_order", lambda *a: (workers.append(a[3]), real(*a))[1])
     session.images(FILES, (16,))
     shutil.rmtree(session.environment.scratch)
     session.images(FILES, (8,))

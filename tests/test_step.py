@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from bench import Context
-from bench.data.images.store import View
+from bench.data.images.view import View
 from bench.engine import input_pipeline, loop
 from bench.engine.gpu.graph import WARMUP, CudaCapture, Replayed
 from bench.engine.gpu.memory_format import FORMATS, fastest_format

@@ -24,7 +24,7 @@ from bench.data.audit import duplicates, shortcuts
 from bench.data.audit.clusters import clusters, joined, label_conflicts
 from bench.data.audit.shortcuts import ShortcutProbe
 from bench.data.images.images import Images
-from bench.data.images.store import View
+from bench.data.images.view import View
 from bench.errors import DataError
 from bench.files import write_result
 from bench.identity import digest, to_json

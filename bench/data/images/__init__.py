@@ -1,1 +1,1 @@
-"""From files to pixels in memory maps, decoded once."""
+"""Images of a data set: its index checked, its files decoded once and kept as memory maps."""

@@ -1,4 +1,4 @@
-"""One image file to 8-bit pixels, and 8-bit pixels to a smaller copy. Imports numpy and Pillow only."""
+"""Decode one image file to 8-bit pixels, and resize 8-bit pixels. Imports numpy and Pillow only."""
 
 from __future__ import annotations
 
@@ -17,15 +17,14 @@ if TYPE_CHECKING:
 
 REVISION = 2  # raise when the same file would now give other pixels
 
-
-_WHITE_IS_ZERO = (262, 0)  # TIFF's PhotometricInterpretation
+_WHITE_IS_ZERO = (262, 0)  # the TIFF tag PhotometricInterpretation and its value WhiteIsZero
 
 
 class Decoded(NamedTuple):
-    """A file's pixels, and how many channels it stores: 1 grey or palette, 2 with alpha, 3, 4."""
+    """The content of one image file."""
 
-    pixels: NDArray[np.uint8]  # (H, W) or (H, W, 3), as `read_image` gives them
-    channels: int
+    pixels: NDArray[np.uint8]  # (H, W) or (H, W, 3)
+    channels: int  # stored in the file: 1 grey or palette, 2 grey and alpha, 3, 4
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
@@ -34,11 +33,11 @@ def read_image(path: Path) -> NDArray[np.uint8]:
 
 
 def decode(path: Path) -> Decoded:
-    """Decode a file to uint8 (H, W) if it is grey, else (H, W, 3); rows and columns as a viewer shows them.
+    """Decode a file to uint8 (H, W) if it is grey, else (H, W, 3).
 
-    - EXIF orientation is applied; of several frames the first is read.
-    - 16 bits: the full range 0..65535 is mapped to 0..255 and rounded. The scale is the format's, not the
-      image's own maximum, so that brightness stays comparable between images.
+    - The EXIF orientation is applied. Of several frames the first is read.
+    - 16 bits: the range 0..65535 is mapped to 0..255 and rounded, whatever the maximum of the image, so that
+      brightness stays comparable between images.
     - Transparent pixels are composited on black, the background of medical images.
     - Palette, CMYK and other colour spaces become RGB; equal R, G and B are one grey channel.
 
@@ -65,13 +64,13 @@ def decode(path: Path) -> Decoded:
 def _to_array(image: Image.Image, white_is_zero: bool) -> NDArray[np.uint8]:
     if image.mode.startswith("I"):
         grey = _from_16_bit(np.asarray(image))
-        return 255 - grey if white_is_zero else grey  # Pillow turns over 8 bits itself, and not 16
+        return 255 - grey if white_is_zero else grey  # Pillow itself inverts 8 bits only
     if image.mode == "F":
         raise DataError("holds floating-point pixels, whose range is unknown; save it with 8 or 16 bits")
     if image.has_transparency_data:
         return _on_black(np.asarray(image.convert("RGBA")))
-    wanted = "L" if image.mode in ("1", "L") else "RGB"
-    return np.asarray(image if image.mode == wanted else image.convert(wanted))
+    mode = "L" if image.mode in ("1", "L") else "RGB"
+    return np.asarray(image if image.mode == mode else image.convert(mode))
 
 
 def _from_16_bit(values: NDArray[np.generic]) -> NDArray[np.uint8]:
@@ -97,9 +96,9 @@ def _grey_if_equal(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def check_array(array: NDArray[np.uint8], name: str) -> NDArray[np.uint8]:
-    """Pixels that a data set made itself, in the form `read_image` gives. Raises DataError."""
-    shaped = array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 3)
-    if array.dtype != np.uint8 or not shaped or not array.size:
+    """The pixels of a data set that gives arrays, in the form of `read_image`. Raises DataError."""
+    is_image = array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 3)
+    if array.dtype != np.uint8 or not is_image or not array.size:
         raise DataError(
             f"{name}: the array is {array.dtype} {array.shape}; it must be uint8 of shape (H, W) or (H, W, 3)"
         )
@@ -134,15 +133,17 @@ def resize_all(
 ) -> list[tuple[NDArray[np.uint8], ...]]:
     """`resize` of every image to every short side, each straight from the original.
 
-    Four grey images of one shape go as the four channels of one picture: to Pillow channels are
-    independent, so the bits are the same, and it takes a quarter less time.
+    Four grey images of one shape are resized as the four channels of one image, which takes a quarter less
+    time. Pillow resizes each channel by itself, so the bits are the same.
     """
     if len(images) == 4 and len({image.shape for image in images}) == 1 and images[0].ndim == 2:
-        four = Image.merge("CMYK", [Image.fromarray(image) for image in images])
-        resized = [_resized(four, short).split() for short in shorts]
+        merged = Image.merge("CMYK", [Image.fromarray(image) for image in images])
+        resized = [_resized(merged, short).split() for short in shorts]
         return [tuple(_to_channels_first(grey) for grey in copies) for copies in zip(*resized, strict=True)]
-    pictures = map(Image.fromarray, images)
-    return [tuple(_to_channels_first(_resized(p, short)) for short in shorts) for p in pictures]
+    return [
+        tuple(_to_channels_first(_resized(image, short)) for short in shorts)
+        for image in map(Image.fromarray, images)
+    ]
 
 
 def _resized(image: Image.Image, short: int) -> Image.Image:

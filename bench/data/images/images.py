@@ -1,6 +1,6 @@
 """The images of a data set: labels, groups, parts, and views of pixels that were decoded once.
 
-The pixels are kept by `store`. Labels, groups and parts are not stored: they come from the data set's index
+`store` keeps the pixels. Labels, groups and parts are not stored: they come from the data set's index
 each time, so a corrected label needs no decoding.
 """
 
@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.data.images.store import Original, View, open_views
+from bench.data.images.store import open_views
+from bench.data.images.view import Original, View
 from bench.identity import digest
 from bench.interfaces.dataset import Index, Sample
 from bench.interfaces.executor import Environment, Report
@@ -24,13 +25,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """A data set whose pixels are stored. All sequences are of length N and in the index's order."""
+    """A data set whose pixels are stored. All sequences are of length N and in the order of the index."""
 
     dataset: str
     classes: tuple[str, ...]
     ids: tuple[str, ...]
     labels: NDArray[np.int64]  # (N,) indices into classes
-    groups: tuple[str, ...]  # never empty: an image without a group is a group of its own
+    groups: tuple[str, ...]  # no name is empty: an image without a group is a group of its own
     parts: tuple[str, ...]  # "train", "val", "test", or "" where the data set does not say
     sha256: tuple[str, ...]  # of the decoded pixels at full resolution
     version: str
@@ -41,12 +42,12 @@ class Images:
         return len(self.ids)
 
     def view(self, short: int) -> View:
-        """The images with their short side at `short` pixels, one of those `open_images` was asked for."""
+        """The images resized to a short side of `short` pixels; `open_images` must have opened this one."""
         return self.views[short]
 
     @cached_property
     def content(self) -> str:
-        """sha256 (hex) of what the data set is: its (id, pixels, label, group), in any order."""
+        """sha256 (hex) of id, pixels, label and group of all images, whatever the order of the index."""
         names = (self.classes[label] for label in self.labels)
         return digest(sorted(map(list, zip(self.ids, self.sha256, names, self.groups, strict=True))))
 
@@ -59,12 +60,12 @@ def open_images(
     Decodes what is not stored yet. Raises DataError if a file cannot be used.
     """
     stored = open_views(name, index.samples, environment, short_sides, report)
-    number = {name: i for i, name in enumerate(index.classes)}
+    class_numbers = {name: i for i, name in enumerate(index.classes)}
     return Images(
         dataset=name,
         classes=index.classes,
         ids=tuple(s.id for s in index.samples),
-        labels=np.array([number[s.label] for s in index.samples], dtype=np.int64),
+        labels=np.array([class_numbers[s.label] for s in index.samples], dtype=np.int64),
         groups=_groups(index.samples),
         parts=tuple(s.part for s in index.samples),
         sha256=stored.sha256,
@@ -75,12 +76,12 @@ def open_images(
 
 
 def _groups(samples: Sequence[Sample]) -> tuple[str, ...]:
-    """Group names, a lone image's made of its id and unlike any other group's."""
+    """The group of every image. An image without a group gets a new one, named after its id."""
     taken = {s.group for s in samples}
 
-    def alone(image: str) -> str:
-        while image in taken:
-            image = f"{image} (alone)"
-        return image
+    def new_group(name: str) -> str:
+        while name in taken:
+            name = f"{name} (alone)"
+        return name
 
-    return tuple(s.group or alone(s.id) for s in samples)
+    return tuple(s.group or new_group(s.id) for s in samples)

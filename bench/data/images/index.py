@@ -1,4 +1,4 @@
-"""What an index must be before its images are opened."""
+"""The index of a data set, checked before its images are opened."""
 
 from __future__ import annotations
 
@@ -14,19 +14,22 @@ PARTS = ("train", "val", "test")
 
 
 def read_index(dataset: Dataset[Any], params: Any, root: Path) -> Index:
-    """The data set's index, checked. Raises DataNotFound if there is none, DataError for one of no use."""
+    """List the images of a data set below `root`, and check the list.
+
+    Raises DataNotFound if the data set is not there, DataError if its index contradicts itself.
+    """
     index = dataset.index(root, params)
     check_index(index, dataset.name)
     return index
 
 
 def check_index(index: Index, name: str) -> None:
-    """Raise DataError, with the first few offenders, if a data set's index contradicts itself."""
+    """Raise DataError, naming the first few faulty images, if an index contradicts itself."""
     if not index.samples:
         raise DataError(f"{name}: no images were found; check the data root and the layout of its folders")
-    times = Counter(s.id for s in index.samples)
+    id_counts = Counter(s.id for s in index.samples)
     faults = {
-        "have an id that another image has too": [i for i, count in times.items() if count > 1],
+        "have an id that another image has too": [id_ for id_, count in id_counts.items() if count > 1],
         f"have a label that is not among the classes {', '.join(index.classes)}": [
             f"{s.id} ({s.label})" for s in index.samples if s.label not in index.classes
         ],
@@ -37,11 +40,9 @@ def check_index(index: Index, name: str) -> None:
             f"{s.id} ({s.part})" for s in index.samples if s.part and s.part not in PARTS
         ],
     }
-    for fault, offenders in faults.items():
-        if offenders:
-            raise DataError(
-                f"{name}: {len(offenders)} images {fault}: {first_few(offenders)}; mend the index"
-            )
+    for fault, faulty in faults.items():
+        if faulty:
+            raise DataError(f"{name}: {len(faulty)} images {fault}: {first_few(faulty)}; mend the index")
     if empty := set(index.classes) - {s.label for s in index.samples}:
         raise DataError(
             f"{name}: no image of class {', '.join(sorted(empty))}; complete the data set, "
@@ -50,5 +51,5 @@ def check_index(index: Index, name: str) -> None:
 
 
 def first_few(items: Sequence[str], limit: int = 5) -> str:
-    """A list for a message, cut short."""
+    """The first `limit` items, and how many more there are, as text for a message."""
     return ", ".join(items[:limit]) + (f" and {len(items) - limit} more" if len(items) > limit else "")

@@ -1,4 +1,4 @@
-"""One function over many items in threads, in order, with memory that does not grow with their number."""
+"""Apply a function to many items in threads. Results come in order, and only a few are held at once."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from typing import TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-AHEAD = 4  # batches a worker that may wait, done, for one before them
+AHEAD = 4  # batches per worker
 
 
 def each(function: Callable[[Item], Result]) -> Callable[[Sequence[Item]], list[Result]]:
-    """`function` for `in_order`, where it takes one item."""
+    """`function`, which takes one item, in the form that `in_order` needs."""
     return lambda items: [function(item) for item in items]
 
 
 def in_order(
     function: Callable[[Sequence[Item]], Sequence[Result]], items: Sequence[Item], batch: int, workers: int
 ) -> Iterator[Result]:
-    """The results of `function`, which takes `batch` items at a time, by `workers` threads.
+    """Yield the result of every item, in order. `workers` threads call `function` on `batch` items at a time.
 
-    They stay a few batches ahead of whoever takes the results.
+    Only AHEAD batches per worker are computed before their results are taken, which bounds memory.
     """
     with ThreadPoolExecutor(workers) as pool:
         ahead: deque[Future[Sequence[Result]]] = deque()
