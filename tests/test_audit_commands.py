@@ -11,7 +11,7 @@ from PIL import Image
 from test_cli import PROTOCOL, bench, records
 from test_duplicates import texture
 
-from bench.data.splits.manifest import read
+from bench.data.splits.manifest import read_manifest
 
 OFFLINE = ("--device", "cpu", "--threads", "1")
 TWINS = 14  # images of class a that are another one, brighter
@@ -73,7 +73,9 @@ def test_splits_are_frozen_carried_and_used(study: Path, tmp_path: Path) -> None
     (there / "tiny.toml").write_text(PROTOCOL)
     run = on_images("run", "-d", "folder", "-s", "scratch", "-p", "tiny.toml", "-r", "2", *OFFLINE)
     bench(there, *run, "--split", str(study / "manifests"), "--strict")
-    assert {r["spec"]["split"] for r in records(there, "runs").values()} == {read(f).hash for f in files}
+    assert {r["spec"]["split"] for r in records(there, "runs").values()} == {
+        read_manifest(f).hash for f in files
+    }
     for record in records(there, "runs").values():
         audit = record["data"]["audit"]
         assert (audit["torn_clusters"], audit["kept_out"], audit["contradicted"]) == (0, 3, 0)

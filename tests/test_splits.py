@@ -14,15 +14,15 @@ from bench import BenchError, DataError, DataNotFound
 from bench.data.audit.audit import Audit, Duplicate
 from bench.data.audit.verdict import judge
 from bench.data.images.images import Images
-from bench.data.splits.manifest import adopt, frozen, load_split
-from bench.data.splits.split import Split, draw, require_sound
+from bench.data.splits.manifest import adopt_manifest, freeze_split, load_split
+from bench.data.splits.split import Split, draw_split, require_sound
 from bench.errors import SplitError
 from bench.study.protocol import AuditSettings, SplitSettings
 
 HOLDOUT, KFOLD = SplitSettings(), SplitSettings(method="kfold")
 
 
-def make(sizes: list[list[int]], parts: list[str] | None = None) -> Images:
+def images_of(sizes: list[list[int]], parts: list[str] | None = None) -> Images:
     """Images of len(sizes) classes; sizes[c] lists the images in each group of class c."""
     rows = [
         (c, f"c{c}g{g}") for c, groups in enumerate(sizes) for g, n in enumerate(groups) for _ in range(n)
@@ -45,13 +45,13 @@ def groups_of(split: Split, part: str) -> set[str]:
 
 
 def assert_sound(split: Split, images: Images) -> None:
-    """Every image once, no group on two sides, every class in train."""
-    everything = np.concatenate([split.indices(p) for p in ("train", "val", "test")])
-    assert sorted(everything.tolist()) == list(range(len(images)))
-    sides = defaultdict(set)
+    """Every image is in one part, no group in two, and every class in training."""
+    rows = np.concatenate([split.indices(p) for p in ("train", "val", "test")])
+    assert sorted(rows.tolist()) == list(range(len(images)))
+    parts_of_group = defaultdict(set)
     for group, part in zip(split.groups, split.parts, strict=True):
-        sides[group].add(part)
-    assert all(len(parts) == 1 for parts in sides.values())
+        parts_of_group[group].add(part)
+    assert all(len(parts) == 1 for parts in parts_of_group.values())
     assert {split.labels[i] for i in split.indices("train")} == set(images.classes)
 
 
@@ -63,10 +63,10 @@ seeds = st.integers(0, 10_000)
 
 @quick
 @given(st.lists(some_groups, min_size=2, max_size=4), seeds)
-def test_every_part_has_every_class_and_no_group_is_torn(sizes: list[list[int]], seed: int) -> None:
-    images = make(sizes)
+def test_every_part_has_every_class_and_no_group_is_divided(sizes: list[list[int]], seed: int) -> None:
+    images = images_of(sizes)
     for how in (HOLDOUT, KFOLD):
-        split = draw(images, how, 1, seed)
+        split = draw_split(images, how, 1, seed)
         assert_sound(split, images)
         if how is HOLDOUT:
             assert all(n.images for by_class in split.counts().values() for n in by_class.values())
@@ -76,56 +76,56 @@ def test_every_part_has_every_class_and_no_group_is_torn(sizes: list[list[int]],
 @quick
 @given(st.lists(many_groups, min_size=2, max_size=3), seeds)
 def test_classes_keep_their_proportions(sizes: list[list[int]], seed: int) -> None:
-    counts = draw(make(sizes), HOLDOUT, 0, seed).counts()
+    counts = draw_split(images_of(sizes), HOLDOUT, 0, seed).counts()
     for c, groups in enumerate(sizes):
         for part, share in (("train", 0.7), ("val", 0.1), ("test", 0.2)):
             assert abs(counts[part][f"c{c}"].images / sum(groups) - share) <= 0.06
 
 
 def test_the_same_request_gives_the_same_split_and_another_round_another() -> None:
-    images = make([[1] * 40, [2] * 20])
-    assert draw(images, HOLDOUT, 0, 7) == draw(images, HOLDOUT, 0, 7)
-    hashes = {draw(images, HOLDOUT, r, s).hash for r in range(4) for s in (7, 8)}
+    images = images_of([[1] * 40, [2] * 20])
+    assert draw_split(images, HOLDOUT, 0, 7) == draw_split(images, HOLDOUT, 0, 7)
+    hashes = {draw_split(images, HOLDOUT, r, s).hash for r in range(4) for s in (7, 8)}
     assert len(hashes) == 8
 
 
 def test_the_order_of_the_index_does_not_matter() -> None:
-    images = make([[1, 2] * 12, [3] * 10])
+    images = images_of([[1, 2] * 12, [3] * 10])
     order = np.random.default_rng(0).permutation(len(images))
     other = dataclasses.replace(
         images,
         labels=images.labels[order],
         **{f: tuple(getattr(images, f)[i] for i in order) for f in ("ids", "groups", "parts", "sha256")},
     )
-    one, two = draw(images, HOLDOUT, 0, 3), draw(other, HOLDOUT, 0, 3)
+    one, two = draw_split(images, HOLDOUT, 0, 3), draw_split(other, HOLDOUT, 0, 3)
     assert one.hash == two.hash
     assert dict(zip(one.ids, one.parts, strict=True)) == dict(zip(two.ids, two.parts, strict=True))
 
 
 @pytest.mark.parametrize("folds", [2, 3, 5])
 def test_kfold_tests_every_image_exactly_once(folds: int) -> None:
-    images = make([[1, 3] * 10, [2] * 12, [1] * 9])
+    images = images_of([[1, 3] * 10, [2] * 12, [1] * 9])
     how = SplitSettings(method="kfold", folds=folds)
-    splits = [draw(images, how, r, 0) for r in range(folds)]
+    splits = [draw_split(images, how, r, 0) for r in range(folds)]
     times = Counter(i for s in splits for i in s.indices("test").tolist())
     assert times == Counter(range(len(images)))
     for split in splits:
         assert_sound(split, images)
         assert 0.04 < len(split.indices("val")) / len(images) < 0.18
     with pytest.raises(SplitError, match=f"round {folds} does not exist with {folds} folds"):
-        draw(images, how, folds, 0)
+        draw_split(images, how, folds, 0)
 
 
 @pytest.mark.parametrize("rare", [[1, 1, 1], [3, 1, 1], [2, 2, 2]])
 def test_three_groups_of_a_rare_class_reach_all_three_parts(rare: list[int]) -> None:
     for seed in range(3):
-        counts = draw(make([[1] * 90, [2] * 30, rare]), HOLDOUT, 0, seed).counts()
+        counts = draw_split(images_of([[1] * 90, [2] * 30, rare]), HOLDOUT, 0, seed).counts()
         assert [counts[p]["c2"].groups for p in ("train", "val", "test")] == [1, 1, 1]
 
 
 @pytest.mark.parametrize("rare", [1, 2])
 def test_a_class_of_too_few_groups_trains_and_is_noted(rare: int) -> None:
-    split = draw(make([[1] * 30, [1] * 30, [2] * rare]), HOLDOUT, 0, 0)
+    split = draw_split(images_of([[1] * 30, [1] * 30, [2] * rare]), HOLDOUT, 0, 0)
     assert split.counts()["train"]["c2"].images > 0
     assert (split.counts()["test"]["c2"].images > 0) == (rare == 2)
     plural = "s" if rare > 1 else ""
@@ -133,30 +133,30 @@ def test_a_class_of_too_few_groups_trains_and_is_noted(rare: int) -> None:
 
 
 def test_a_class_without_a_training_image_is_an_error() -> None:
-    images = make([[1] * 10, [1] * 10, [4]])
+    images = images_of([[1] * 10, [1] * 10, [4]])
 
-    def in_every_round() -> None:  # in one of them its only group is tested
+    def draw_all_rounds() -> None:  # in one of them its only group is in the test part
         for round_ in range(5):
-            draw(images, KFOLD, round_, 0)
+            draw_split(images, KFOLD, round_, 0)
 
     with pytest.raises(SplitError, match=r"no training image of class c2 \(c2: train 0, val \d, test \d\)"):
-        in_every_round()
+        draw_all_rounds()
 
 
 @pytest.mark.parametrize("sizes", [[[1]], [[5]], [[1], [1]], [[3], [1]], [[2, 2]]])
 def test_too_few_groups_is_an_error(sizes: list[list[int]]) -> None:
     for how in (HOLDOUT, KFOLD):
         with pytest.raises(SplitError, match="toy"):
-            draw(make(sizes), how, 0, 0)
+            draw_split(images_of(sizes), how, 0, 0)
 
 
 @quick
 @given(st.lists(st.lists(st.integers(1, 3), min_size=1, max_size=4), min_size=1, max_size=3), seeds)
 def test_tiny_data_is_split_soundly_or_refused(sizes: list[list[int]], seed: int) -> None:
-    images = make(sizes)
+    images = images_of(sizes)
     for how in (HOLDOUT, KFOLD, SplitSettings(val=0.01, test=0.9)):
         try:
-            split = draw(images, how, 0, seed)
+            split = draw_split(images, how, 0, seed)
         except BenchError:
             continue
         assert_sound(split, images)
@@ -165,27 +165,28 @@ def test_tiny_data_is_split_soundly_or_refused(sizes: list[list[int]], seed: int
 @quick
 @given(st.lists(some_groups, min_size=2, max_size=4), st.integers(1, 3), seeds)
 def test_one_more_group_moves_few_others(sizes: list[list[int]], size: int, seed: int) -> None:
-    """Groups are small, so at most three make room in a part, and for each boundary."""
-    before, after = make(sizes), make([[*sizes[0], size], *sizes[1:]])
+    """Groups are small, so at each of the two boundaries at most a few change sides."""
+    before, after = images_of(sizes), images_of([[*sizes[0], size], *sizes[1:]])
     for how in (HOLDOUT, KFOLD):
-        old, new = draw(before, how, 1, seed), draw(after, how, 1, seed)
+        old, new = draw_split(before, how, 1, seed), draw_split(after, how, 1, seed)
         then, now = (dict(zip(s.groups, s.parts, strict=True)) for s in (old, new))
         assert sum(now[group] != part for group, part in then.items()) <= 8
 
 
 def test_scikit_learn_would_move_far_more() -> None:
-    """Why groups are not dealt by StratifiedGroupKFold: an image more, and most of them change sides."""
+    """Why groups are not assigned by StratifiedGroupKFold: with one more image most of them change sides."""
     from sklearn.model_selection import StratifiedGroupKFold
 
-    def tested(images: Images) -> set[str]:
+    def sklearn_test_groups(images: Images) -> set[str]:
         splitter = StratifiedGroupKFold(5, shuffle=True, random_state=0)
         _, rows = next(iter(splitter.split(images.labels, images.labels, images.groups)))
         return {images.groups[i] for i in rows}
 
-    before, after = make([[1] * 100, [2] * 60]), make([[1] * 101, [2] * 60])
-    assert len(tested(before) & tested(after)) < 0.5 * len(tested(before))
-    ours = [groups_of(draw(images, HOLDOUT, 0, 0), "test") for images in (before, after)]
-    assert len(ours[0] & ours[1]) >= len(ours[0]) - 1
+    before, after = images_of([[1] * 100, [2] * 60]), images_of([[1] * 101, [2] * 60])
+    old, new = sklearn_test_groups(before), sklearn_test_groups(after)
+    assert len(old & new) < 0.5 * len(old)
+    old, new = (groups_of(draw_split(images, HOLDOUT, 0, 0), "test") for images in (before, after))
+    assert len(old & new) >= len(old) - 1
 
 
 @quick
@@ -193,38 +194,38 @@ def test_scikit_learn_would_move_far_more() -> None:
 def test_shares_are_as_even_as_scikit_learns(sizes: list[list[int]], seed: int) -> None:
     from sklearn.model_selection import StratifiedGroupKFold
 
-    images = make(sizes)
+    images = images_of(sizes)
     splitter = StratifiedGroupKFold(5, shuffle=True, random_state=seed)
-    _, theirs = next(iter(splitter.split(images.labels, images.labels, images.groups)))
-    ours = draw(images, HOLDOUT, 0, seed).indices("test")
+    _, sklearn_rows = next(iter(splitter.split(images.labels, images.labels, images.groups)))
+    bench_rows = draw_split(images, HOLDOUT, 0, seed).indices("test")
     totals = np.bincount(images.labels)
 
-    def miss(rows: np.ndarray) -> float:
+    def largest_error(rows: np.ndarray) -> float:
         return float(np.abs(np.bincount(images.labels[rows], minlength=len(totals)) / totals - 0.2).max())
 
-    largest = max(max(groups) / sum(groups) for groups in sizes)
-    assert miss(ours) <= max(miss(theirs), largest / 2) + 1e-9
+    largest_group = max(max(groups) / sum(groups) for groups in sizes)
+    assert largest_error(bench_rows) <= max(largest_error(sklearn_rows), largest_group / 2) + 1e-9
 
 
 # --- what an audit changes -----------------------------------------------------------------------------
 
 
 def audit_of(images: Images, *pairs: tuple[int, int]) -> Audit:
-    """An audit that found these duplicates."""
-    found = tuple(Duplicate(images.ids[a], images.ids[b], 1, 0.9, False) for a, b in pairs)
-    return Audit(images.dataset, images.content, AuditSettings(), len(images), len(pairs), found)
+    """An audit with these duplicates."""
+    duplicates = tuple(Duplicate(images.ids[a], images.ids[b], 1, 0.9, False) for a, b in pairs)
+    return Audit(images.dataset, images.content, AuditSettings(), len(images), len(pairs), duplicates)
 
 
 @quick
 @given(some_groups, some_groups, st.data())
 def test_duplicates_share_a_side(first: list[int], second: list[int], data: st.DataObject) -> None:
-    images = make([first, second])
+    images = images_of([first, second])
     rows = st.sampled_from(np.flatnonzero(images.labels == 0).tolist())
     pairs = data.draw(st.lists(st.tuples(rows, rows).filter(lambda p: p[0] < p[1]), max_size=4))
     for how in (HOLDOUT, SplitSettings(val=0.2, test=0.3)):
         try:
-            split = draw(images, how, 0, 0, audit_of(images, *pairs))
-        except SplitError:  # everything may hang together
+            split = draw_split(images, how, 0, 0, audit_of(images, *pairs))
+        except SplitError:  # duplicates may join all groups into one
             continue
         assert all(split.parts[a] == split.parts[b] for a, b in pairs)
         assert_sound(split, images)
@@ -233,21 +234,21 @@ def test_duplicates_share_a_side(first: list[int], second: list[int], data: st.D
 
 
 def test_an_audit_that_finds_nothing_changes_nothing() -> None:
-    assert draw(IMAGES, HOLDOUT, 0, 0).hash == draw(IMAGES, HOLDOUT, 0, 0, audit_of(IMAGES)).hash
+    assert draw_split(IMAGES, HOLDOUT, 0, 0).hash == draw_split(IMAGES, HOLDOUT, 0, 0, audit_of(IMAGES)).hash
 
 
-CONTRADICTED = ((0, 40), (2, 42))  # of the first two groups of class 0 with those of class 1
+CONFLICTING = ((0, 40), (2, 42))  # duplicates: the first two groups of class 0 and those of class 1
 
 
-@pytest.mark.parametrize(("conflicts", "where"), [("train", {"train"}), ("out", {"out"})])
-def test_duplicates_of_another_label_are_never_tested_on(conflicts: str, where: set[str]) -> None:
-    images = make([[2] * 20, [2] * 20])
-    audit = audit_of(images, *CONTRADICTED)
+@pytest.mark.parametrize(("conflicts", "part"), [("train", {"train"}), ("out", {"out"})])
+def test_duplicates_of_another_label_are_never_tested_on(conflicts: str, part: set[str]) -> None:
+    images = images_of([[2] * 20, [2] * 20])
+    audit = audit_of(images, *CONFLICTING)
     for method in ("holdout", "kfold"):
         for round_ in range(5):
             settings = SplitSettings(method=method, conflicts=conflicts)  # type: ignore[arg-type]
-            split = draw(images, settings, round_, 0, audit)
-            assert {split.parts[i] for pair in CONTRADICTED for i in pair} == where
+            split = draw_split(images, settings, round_, 0, audit)
+            assert {split.parts[i] for pair in CONFLICTING for i in pair} == part
             assert split.verdict is not None
             assert (split.verdict.kept_out, split.verdict.label_conflicts) == (4, 0)
     kept = [row for row in split.rows() if row[-1] != "out"]
@@ -255,19 +256,20 @@ def test_duplicates_of_another_label_are_never_tested_on(conflicts: str, where: 
     assert any("8 images are in no part" in note for note in split.notes) == (conflicts == "out")
 
 
-def test_contradicted_images_may_go_anywhere_if_asked_for() -> None:
-    images = make([[2] * 20, [2] * 20])
+def test_duplicates_of_another_label_may_go_anywhere_if_the_protocol_says_so() -> None:
+    images = images_of([[2] * 20, [2] * 20])
     settings = SplitSettings(conflicts="anywhere")
     parts = {
-        draw(images, settings, round_, 0, audit_of(images, *CONTRADICTED)).parts[0] for round_ in range(20)
+        draw_split(images, settings, round_, 0, audit_of(images, *CONFLICTING)).parts[0]
+        for round_ in range(20)
     }
     assert parts == {"train", "val", "test"}
 
 
 def test_an_image_level_split_leaks_and_is_refused_if_strict() -> None:
-    images = make([[1] * 40, [4] * 10])
+    images = images_of([[1] * 40, [4] * 10])
     settings = SplitSettings(groups="none")
-    split = draw(images, settings, 0, 0, audit_of(images, (0, 1), (2, 3), (4, 5), (6, 7), (8, 9)))
+    split = draw_split(images, settings, 0, 0, audit_of(images, (0, 1), (2, 3), (4, 5), (6, 7), (8, 9)))
     assert len(set(split.groups)) == len(images)
     assert split.verdict is not None
     assert split.verdict.leaking_groups > 0
@@ -276,15 +278,15 @@ def test_an_image_level_split_leaks_and_is_refused_if_strict() -> None:
         SplitError, match=r"toy round 0: audit [0-9a-f]{8} finds that .* on more than one side"
     ):
         require_sound(split)
-    require_sound(draw(images, HOLDOUT, 0, 0, audit_of(images, (0, 1))))
+    require_sound(draw_split(images, HOLDOUT, 0, 0, audit_of(images, (0, 1))))
     with pytest.raises(DataError, match="older than audits"):
-        require_sound(draw(images, HOLDOUT, 0, 0))
+        require_sound(draw_split(images, HOLDOUT, 0, 0))
 
 
-def test_groups_as_given_ignore_the_audit() -> None:
-    images = make([[1] * 40, [4] * 10])
+def test_groups_given_ignores_the_audit() -> None:
+    images = images_of([[1] * 40, [4] * 10])
     audit = audit_of(images, *((i, i + 1) for i in range(0, 38, 2)))
-    split = draw(images, SplitSettings(groups="given"), 0, 0, audit)
+    split = draw_split(images, SplitSettings(groups="given"), 0, 0, audit)
     assert split.groups == images.groups
     assert split.verdict is not None
     assert split.verdict.leaking_clusters > 0
@@ -293,8 +295,8 @@ def test_groups_as_given_ignore_the_audit() -> None:
 
 def test_an_official_split_is_kept_and_judged() -> None:
     parts = (["train"] * 14 + ["val"] * 2 + ["test"] * 4) * 2
-    images = make([[1] * 20, [1] * 20], parts=parts)
-    split = draw(images, HOLDOUT, 0, 0, audit_of(images, (0, 19), (1, 2)))
+    images = images_of([[1] * 20, [1] * 20], parts=parts)
+    split = draw_split(images, HOLDOUT, 0, 0, audit_of(images, (0, 19), (1, 2)))
     assert list(split.parts) == parts
     assert split.verdict is not None
     assert split.verdict.leaking_clusters == 1
@@ -307,18 +309,18 @@ def test_an_official_split_is_kept_and_judged() -> None:
 
 def test_the_data_sets_own_split_is_kept() -> None:
     parts = ["train"] * 6 + ["val"] * 2 + ["test"] * 2
-    split = draw(make([[1] * 5, [1] * 5], parts=parts[::2] * 2), HOLDOUT, 3, 1)
+    split = draw_split(images_of([[1] * 5, [1] * 5], parts=parts[::2] * 2), HOLDOUT, 3, 1)
     assert list(split.parts) == parts[::2] * 2
-    assert draw(make([[1] * 5, [1] * 5], parts=parts[::2] * 2), HOLDOUT, 4, 2).hash == split.hash
+    assert draw_split(images_of([[1] * 5, [1] * 5], parts=parts[::2] * 2), HOLDOUT, 4, 2).hash == split.hash
 
 
 def test_a_missing_validation_part_is_drawn_from_train() -> None:
     parts = (["train"] * 20 + ["test"] * 5) * 2
-    split = draw(make([[1] * 25, [1] * 25], parts=parts), HOLDOUT, 0, 0)
-    assert all(part == "test" for part, given_ in zip(split.parts, parts, strict=True) if given_ == "test")
+    split = draw_split(images_of([[1] * 25, [1] * 25], parts=parts), HOLDOUT, 0, 0)
+    assert all(part == "test" for part, own in zip(split.parts, parts, strict=True) if own == "test")
     assert len(split.indices("test")) == 10
     assert 4 <= len(split.indices("val")) <= 6  # 1/8 of 40, as 70/10 is
-    assert draw(make([[1] * 25, [1] * 25], parts=parts), HOLDOUT, 1, 0).hash != split.hash
+    assert draw_split(images_of([[1] * 25, [1] * 25], parts=parts), HOLDOUT, 1, 0).hash != split.hash
 
 
 @pytest.mark.parametrize(
@@ -335,12 +337,12 @@ def test_a_missing_validation_part_is_drawn_from_train() -> None:
 )
 def test_an_unusable_own_split_is_refused(sizes: list[list[int]], parts: list[str], message: str) -> None:
     with pytest.raises(DataError, match=message):
-        draw(make(sizes, parts=parts), HOLDOUT, 0, 0)
+        draw_split(images_of(sizes, parts=parts), HOLDOUT, 0, 0)
 
 
 # --- manifests ---------------------------------------------------------------------------------------
 
-IMAGES = make([[1, 2] * 10, [2] * 10])
+IMAGES = images_of([[1, 2] * 10, [2] * 10])
 
 
 def manifests(results: Path) -> list[Path]:
@@ -348,12 +350,12 @@ def manifests(results: Path) -> list[Path]:
 
 
 def test_a_frozen_split_is_read_back_not_drawn_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    split = frozen(tmp_path, IMAGES, HOLDOUT, 0, 5)
+    split = freeze_split(tmp_path, IMAGES, HOLDOUT, 0, 5)
     (path,) = manifests(tmp_path)
     assert path.name.startswith("r0.")
     assert path.name.endswith(f".{split.hash}.json")
-    monkeypatch.setattr("bench.data.splits.manifest.draw", lambda *a: pytest.fail("drawn again"))
-    assert frozen(tmp_path, IMAGES, HOLDOUT, 0, 5) == split
+    monkeypatch.setattr("bench.data.splits.manifest.draw_split", lambda *a: pytest.fail("drawn again"))
+    assert freeze_split(tmp_path, IMAGES, HOLDOUT, 0, 5) == split
     assert load_split(tmp_path, IMAGES, split.hash) == split
 
 
@@ -367,20 +369,20 @@ def test_every_request_has_its_manifest(tmp_path: Path) -> None:
         (IMAGES, SplitSettings(val=0.2), 0, 0),
         (other, HOLDOUT, 0, 0),
     ]:
-        frozen(tmp_path, images, how, round_, seed)
+        freeze_split(tmp_path, images, how, round_, seed)
     assert len(manifests(tmp_path)) == 6
 
 
 def test_a_loaded_split_follows_the_order_of_the_images(tmp_path: Path) -> None:
-    split = frozen(tmp_path, IMAGES, HOLDOUT, 0, 0)
-    back = {f: getattr(IMAGES, f)[::-1] for f in ("ids", "labels", "groups", "parts", "sha256")}
-    loaded = load_split(tmp_path, dataclasses.replace(IMAGES, **back), split.hash)
+    split = freeze_split(tmp_path, IMAGES, HOLDOUT, 0, 0)
+    reversed_ = {f: getattr(IMAGES, f)[::-1] for f in ("ids", "labels", "groups", "parts", "sha256")}
+    loaded = load_split(tmp_path, dataclasses.replace(IMAGES, **reversed_), split.hash)
     assert loaded.parts == split.parts[::-1]
     assert loaded.hash == split.hash
 
 
 def test_a_manifest_of_other_images_is_refused_with_the_differences(tmp_path: Path) -> None:
-    split = frozen(tmp_path, IMAGES, HOLDOUT, 0, 0)
+    split = freeze_split(tmp_path, IMAGES, HOLDOUT, 0, 0)
     labels = IMAGES.labels.copy()
     labels[2] = 1
     changed = dataclasses.replace(
@@ -388,21 +390,21 @@ def test_a_manifest_of_other_images_is_refused_with_the_differences(tmp_path: Pa
     )
     with pytest.raises(DataError) as caught:
         load_split(tmp_path, changed, split.hash)
-    said = str(caught.value)
-    assert "1 missing (i0000)" in said
-    assert "1 extra (new)" in said
-    assert "1 changed (i0001)" in said
-    assert "1 with another label (i0002)" in said
-    assert "restore" in said
+    message = str(caught.value)
+    assert "1 missing (i0000)" in message
+    assert "1 extra (new)" in message
+    assert "1 changed (i0001)" in message
+    assert "1 with another label (i0002)" in message
+    assert "restore" in message
 
 
 def test_an_edited_manifest_is_refused(tmp_path: Path) -> None:
-    split = frozen(tmp_path, IMAGES, HOLDOUT, 0, 0)
+    split = freeze_split(tmp_path, IMAGES, HOLDOUT, 0, 0)
     (path,) = manifests(tmp_path)
     path.write_text(path.read_text().replace('"test"]', '"train"]', 1))
     for read in (
         lambda: load_split(tmp_path, IMAGES, split.hash),
-        lambda: frozen(tmp_path, IMAGES, HOLDOUT, 0, 0),
+        lambda: freeze_split(tmp_path, IMAGES, HOLDOUT, 0, 0),
     ):
         with pytest.raises(DataError, match="was edited"):
             read()
@@ -410,16 +412,16 @@ def test_an_edited_manifest_is_refused(tmp_path: Path) -> None:
 
 def test_another_audit_is_another_request(tmp_path: Path) -> None:
     one, two = audit_of(IMAGES, (0, 1)), audit_of(IMAGES, (0, 3))
-    splits = {frozen(tmp_path, IMAGES, HOLDOUT, 0, 0, audit).hash for audit in (one, two, None)}
+    splits = {freeze_split(tmp_path, IMAGES, HOLDOUT, 0, 0, audit).hash for audit in (one, two, None)}
     assert len(manifests(tmp_path)) == 3
-    assert frozen(tmp_path, IMAGES, HOLDOUT, 0, 0, one).verdict == judge(
-        one, IMAGES, draw(IMAGES, HOLDOUT, 0, 0, one).parts
+    assert freeze_split(tmp_path, IMAGES, HOLDOUT, 0, 0, one).verdict == judge(
+        one, IMAGES, draw_split(IMAGES, HOLDOUT, 0, 0, one).parts
     )
     assert len(splits) == 3
 
 
 def test_a_manifest_of_before_audits_is_read(tmp_path: Path) -> None:
-    split = frozen(tmp_path, IMAGES, HOLDOUT, 0, 0)
+    split = freeze_split(tmp_path, IMAGES, HOLDOUT, 0, 0)
     (path,) = manifests(tmp_path)
     data = json.loads(path.read_text())
     del data["audit"], data["settings"]["groups"], data["settings"]["conflicts"]
@@ -428,25 +430,25 @@ def test_a_manifest_of_before_audits_is_read(tmp_path: Path) -> None:
 
 
 def test_a_manifest_made_elsewhere_is_checked_and_kept(tmp_path: Path) -> None:
-    split = frozen(tmp_path / "there", IMAGES, HOLDOUT, 2, 0)
-    (path,) = manifests(tmp_path / "there")
+    split = freeze_split(tmp_path / "first", IMAGES, HOLDOUT, 2, 0)
+    (path,) = manifests(tmp_path / "first")
     carried = tmp_path / "carried.json"
     carried.write_bytes(path.read_bytes())
     audit = audit_of(IMAGES, (0, 1))
-    adopted = adopt(tmp_path / "here", carried, IMAGES, audit)
+    adopted = adopt_manifest(tmp_path / "second", carried, IMAGES, audit)
     assert adopted.hash == split.hash
     assert adopted.verdict == judge(audit, IMAGES, split.parts)
-    assert load_split(tmp_path / "here", IMAGES, split.hash) == adopted
-    fewer = make([[1, 2] * 10, [2] * 9])
+    assert load_split(tmp_path / "second", IMAGES, split.hash) == adopted
+    fewer = images_of([[1, 2] * 10, [2] * 9])
     with pytest.raises(DataError, match=r"carried\.json: the images of toy are not those .* 2 missing"):
-        adopt(tmp_path / "here", carried, fewer)
+        adopt_manifest(tmp_path / "second", carried, fewer)
     with pytest.raises(DataError, match="not a split manifest that can be read"):
-        adopt(tmp_path / "here", tmp_path / "none.json", IMAGES)
+        adopt_manifest(tmp_path / "second", tmp_path / "none.json", IMAGES)
 
 
 @pytest.mark.parametrize("text", ["", "{}", '{"format": 99}', "[1]"])
 def test_a_broken_manifest_is_named(tmp_path: Path, text: str) -> None:
-    split = frozen(tmp_path, IMAGES, HOLDOUT, 0, 0)
+    split = freeze_split(tmp_path, IMAGES, HOLDOUT, 0, 0)
     (path,) = manifests(tmp_path)
     path.write_text(text)
     with pytest.raises(DataError, match=path.name):
@@ -458,17 +460,17 @@ def test_a_missing_manifest_is_named(tmp_path: Path) -> None:
         load_split(tmp_path, IMAGES, "0123456789abcdef")
 
 
-def test_two_answers_to_one_request_are_refused(tmp_path: Path) -> None:
-    frozen(tmp_path, IMAGES, HOLDOUT, 0, 0)
+def test_two_manifests_for_one_request_are_refused(tmp_path: Path) -> None:
+    freeze_split(tmp_path, IMAGES, HOLDOUT, 0, 0)
     (path,) = manifests(tmp_path)
     stem = path.name.split(".")
     path.with_name(f"{stem[0]}.{stem[1]}.{'0' * 16}.json").write_text(path.read_text())
     with pytest.raises(DataError, match="the same request"):
-        frozen(tmp_path, IMAGES, HOLDOUT, 0, 0)
+        freeze_split(tmp_path, IMAGES, HOLDOUT, 0, 0)
 
 
-def test_a_manifest_is_json_with_one_image_a_line(tmp_path: Path) -> None:
-    split = frozen(tmp_path, IMAGES, HOLDOUT, 0, 0)
+def test_a_manifest_is_json_with_one_image_per_line(tmp_path: Path) -> None:
+    split = freeze_split(tmp_path, IMAGES, HOLDOUT, 0, 0)
     (path,) = manifests(tmp_path)
     data = json.loads(path.read_text())
     assert data["settings"] == dataclasses.asdict(HOLDOUT)

@@ -121,7 +121,7 @@ def freeze_splits(
     Where there are `manifests` for a data set, they are its splits. With `strict`, a split that leaks is
     refused. Raises BenchError.
     """
-    from bench.data.splits.manifest import adopt, frozen
+    from bench.data.splits.manifest import adopt_manifest, freeze_split
     from bench.data.splits.split import require_sound
 
     protocol, results = study.protocol, session.environment.results
@@ -131,9 +131,9 @@ def freeze_splits(
         images, audit = session.audited(ref, protocol.audit, study.short_sides, report)
         for round_ in range(protocol.rounds):
             if ref.name in by_dataset:
-                split = adopt(results, by_dataset[ref.name][round_], images, audit)
+                split = adopt_manifest(results, by_dataset[ref.name][round_], images, audit)
             else:
-                split = frozen(results, images, protocol.split, round_, protocol.seed, audit)
+                split = freeze_split(results, images, protocol.split, round_, protocol.seed, audit)
             if strict:
                 require_sound(split)
             splits[ref, round_] = split
@@ -156,11 +156,11 @@ def _files(manifests: Sequence[Path]) -> list[Path]:
 def _by_dataset(files: Sequence[Path], study: Study) -> dict[str, dict[int, Path]]:
     """Manifests by data set and round. Raises ConfigError where a round has none or two, or where one is
     for a data set that the study does not name."""
-    from bench.data.splits.manifest import read
+    from bench.data.splits.manifest import read_manifest
 
     manifests: dict[str, dict[int, Path]] = {}
     for path in files:
-        split = read(path)
+        split = read_manifest(path)
         if split.dataset not in [ref.name for ref in study.datasets]:
             raise ConfigError(f"--split {path}: is for {split.dataset}, which this study does not name")
         other = manifests.setdefault(split.dataset, {}).setdefault(split.round, path)

@@ -52,7 +52,7 @@ def split(
     from bench.api import local_environment
     from bench.cli.plans import print_counts
     from bench.cli.progress import display
-    from bench.data.splits.manifest import path_of
+    from bench.data.splits.manifest import manifest_path
     from bench.execution.plan import freeze_splits
     from bench.execution.session import Session
 
@@ -69,7 +69,7 @@ def split(
         verdict = frozen.verdict
         text = f"{verdict.text} (audit {verdict.audit[:8]})" if verdict else "not audited"
         say(console, f"round {frozen.round}  {text}")
-        path = path_of(environment.results, frozen)
+        path = manifest_path(environment.results, frozen)
         if output is not None:
             path = _copy(path, output / f"{name}.r{frozen.round}.json")
         say(console, f"  written: {path}")

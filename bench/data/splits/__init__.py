@@ -1,1 +1,1 @@
-"""Which images train, validate and test: drawn once, then frozen as manifests."""
+"""Splits: which images train, validate and test. Drawn once, then frozen as manifests."""

@@ -1,10 +1,10 @@
-"""Frozen splits as files.
+"""Splits frozen as files, called manifests.
 
     results/splits/<data set>/r<round>.<request>.<hash>.json
 
-`request` digests what was asked (content of the data set, its audit, settings, seed, round), so that the same
-request finds its manifest again whatever this code would draw today; `hash` digests what the manifest fixes
-(ids, pixels, labels, groups, parts) and is what every record cites.
+`request` is a digest of what a split is drawn from: content of the data set, audit, settings, seed and round.
+The same request finds its manifest again, even if a later version of this code would draw another split.
+`hash` is a digest of what the manifest fixes: ids, pixels, labels, groups and parts. Every record cites it.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from bench.data.audit.audit import Audit
 from bench.data.audit.verdict import judge, verdict_from_json, verdict_to_json
 from bench.data.images.images import Images
 from bench.data.images.index import first_few
-from bench.data.splits.split import Split, draw
+from bench.data.splits.split import Split, draw_split
 from bench.errors import DataError, DataNotFound
 from bench.files import write_result
 from bench.identity import digest, to_json
 from bench.study.protocol import SplitSettings
 
-FORMAT = 2  # of the manifest file; 1 knew no audit
+FORMAT = 2  # of the manifest file; files of format 1 hold no audit
 
 
-def frozen(
+def freeze_split(
     results: Path,
     images: Images,
     settings: SplitSettings,
@@ -35,32 +35,33 @@ def frozen(
     seed: int,
     audit: Audit | None = None,
 ) -> Split:
-    """The split already frozen for this very request, or else a new one, which is frozen.
+    """The split frozen for this request. If there is none, one is drawn and frozen.
 
-    Raises what `draw` and `load_split` raise.
+    Raises what `draw_split` and `load_split` raise.
     """
     folder = results / "splits" / images.dataset
-    asked = [images.content, images.parts if any(images.parts) else [], to_json(settings), round, seed]
-    request = digest([*asked, *([audit.hash] if audit else [])])
-    answers = sorted(folder.glob(f"r{round}.{request[:8]}.*.json"))
-    if len(answers) > 1:
+    own_parts = images.parts if any(images.parts) else []
+    drawn_from = [images.content, own_parts, to_json(settings), round, seed]
+    request = digest([*drawn_from, *([audit.hash] if audit else [])])
+    manifests = sorted(folder.glob(f"r{round}.{request[:8]}.*.json"))
+    if len(manifests) > 1:
         raise DataError(
-            f"{folder}: {' and '.join(p.name for p in answers)} answer the same request; "
+            f"{folder}: {' and '.join(path.name for path in manifests)} answer the same request; "
             "remove all but the one to use"
         )
-    if answers:
-        return _arranged(_stored(answers[0]), images, answers[0])
-    split = draw(images, settings, round, seed, audit)
+    if manifests:
+        return _fitted(_read_named(manifests[0]), images, manifests[0])
+    split = draw_split(images, settings, round, seed, audit)
     write_result(folder / f"r{round}.{request[:8]}.{split.hash}.json", _to_text(split))
     return split
 
 
-def adopt(results: Path, path: Path, images: Images, audit: Audit | None = None) -> Split:
-    """Use the manifest at `path`, made elsewhere: check that it fits `images`, and keep a copy in `results`.
+def adopt_manifest(results: Path, path: Path, images: Images, audit: Audit | None = None) -> Split:
+    """The split of a manifest that was made elsewhere; a copy is kept in `results`.
 
     Raises DataError if it cannot be read, was edited, or was frozen for other images.
     """
-    split = _arranged(read(path), images, path)
+    split = _fitted(read_manifest(path), images, path)
     verdict = judge(audit, images, split.parts) if audit else split.verdict
     split = dataclasses.replace(split, verdict=verdict)
     copy = results / "splits" / images.dataset / f"r{split.round}.given.{split.hash}.json"
@@ -68,15 +69,15 @@ def adopt(results: Path, path: Path, images: Images, audit: Audit | None = None)
     return split
 
 
-def path_of(results: Path, split: Split) -> Path:
-    """Where a frozen split is kept."""
+def manifest_path(results: Path, split: Split) -> Path:
+    """The manifest of a frozen split."""
     return sorted((results / "splits" / split.dataset).glob(f"r{split.round}.*.{split.hash}.json"))[0]
 
 
 def load_split(results: Path, images: Images, hash: str) -> Split:
-    """The frozen split whose hash is `hash`, in the order of `images`.
+    """The frozen split with this hash, in the order of `images`.
 
-    Raises DataNotFound if there is none, DataError if it was edited or the images are not those it fixes.
+    Raises DataNotFound if there is none, DataError if it was edited or was frozen for other images.
     """
     folder = results / "splits" / images.dataset
     manifests = sorted(folder.glob(f"*.{hash}.json"))
@@ -85,20 +86,20 @@ def load_split(results: Path, images: Images, hash: str) -> Split:
             f"no split manifest {hash} in {folder}; copy it from where the results were made, "
             "or run the study from its start to draw splits anew"
         )
-    return _arranged(_stored(manifests[0]), images, manifests[0])
+    return _fitted(_read_named(manifests[0]), images, manifests[0])
 
 
-def _arranged(split: Split, images: Images, path: Path) -> Split:
-    """`split` in the order of `images`, which must be those it was frozen for."""
+def _fitted(split: Split, images: Images, path: Path) -> Split:
+    """`split` in the order of `images`. Raises DataError if it was frozen for other images."""
     labels = [images.classes[label] for label in images.labels]
-    now = dict(zip(images.ids, zip(images.sha256, labels, strict=True), strict=True))
-    then = {row[0]: row for row in split.rows()}
-    both = [name for name in then if name in now]
+    present = dict(zip(images.ids, zip(images.sha256, labels, strict=True), strict=True))
+    frozen = {row[0]: row for row in split.rows()}
+    common = [id_ for id_ in frozen if id_ in present]
     differences = {
-        "missing": [name for name in then if name not in now],
-        "extra": [name for name in now if name not in then],
-        "changed": [name for name in both if then[name][1] != now[name][0]],
-        "with another label": [name for name in both if then[name][2] != now[name][1]],
+        "missing": [id_ for id_ in frozen if id_ not in present],
+        "extra": [id_ for id_ in present if id_ not in frozen],
+        "changed": [id_ for id_ in common if frozen[id_][1] != present[id_][0]],
+        "with another label": [id_ for id_ in common if frozen[id_][2] != present[id_][1]],
     }
     if any(differences.values()):
         listed = "; ".join(f"{len(v)} {k} ({first_few(v)})" for k, v in differences.items() if v)
@@ -106,7 +107,7 @@ def _arranged(split: Split, images: Images, path: Path) -> Split:
             f"{path}: the images of {images.dataset} are not those this split was frozen for: {listed}; "
             "restore the data set, or draw a new split (other results)"
         )
-    columns = zip(*(then[name] for name in images.ids), strict=True)
+    columns = zip(*(frozen[id_] for id_ in images.ids), strict=True)
     ids, sha256, names, groups, parts = map(tuple, columns)
     return dataclasses.replace(split, ids=ids, sha256=sha256, labels=names, groups=groups, parts=parts)
 
@@ -132,8 +133,8 @@ def _to_text(split: Split) -> str:
     return "{\n" + ",\n".join(lines) + ',\n  "images": [\n' + rows + "\n  ]\n}\n"
 
 
-def read(path: Path) -> Split:
-    """The manifest at `path`, in its own order. Raises DataError if it cannot be read or was edited."""
+def read_manifest(path: Path) -> Split:
+    """The split of a manifest, in the order of the file. Raises DataError if it is unreadable or was edited."""
     try:
         data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if data["format"] not in range(1, FORMAT + 1):
@@ -150,17 +151,18 @@ def read(path: Path) -> Split:
     return split
 
 
-def _stored(path: Path) -> Split:
-    """The manifest at `path`, which must be the one it is named after."""
-    split = read(path)
-    if split.hash != path.name.split(".")[-2]:
-        raise _edited(path, split.hash, path.name.split(".")[-2])
+def _read_named(path: Path) -> Split:
+    """As `read_manifest`, and the hash in the file name must be right too."""
+    split = read_manifest(path)
+    named = path.name.split(".")[-2]
+    if split.hash != named:
+        raise _edited(path, split.hash, named)
     return split
 
 
-def _edited(path: Path, found: str, stated: str) -> DataError:
+def _edited(path: Path, actual: str, stated: str) -> DataError:
     return DataError(
-        f"{path}: its images hash to {found}, not to {stated} as stated: the file was edited; "
+        f"{path}: its images hash to {actual}, not to {stated} as stated: the file was edited; "
         "restore the original"
     )
 

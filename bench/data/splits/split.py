@@ -1,4 +1,4 @@
-"""Which images train, validate and test: grouped, stratified, drawn once per round."""
+"""Draw the split of one round: which images train, validate and test, grouped and stratified."""
 
 from __future__ import annotations
 
@@ -23,23 +23,26 @@ from bench.study.protocol import SplitSettings
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-OUT = "out"  # the part of images that are in none
+
+OUT = "out"  # stands for the part of an image that is left out
 
 
 class PartCount(NamedTuple):
+    """Size of one class in one part."""
+
     images: int
     groups: int
 
 
 @dataclass(frozen=True)
 class Split:
-    """The parts of one round. Sequences are of length N, in the order of the images it was made for."""
+    """The split of one round. All sequences are of length N, in the order of the images it was drawn for."""
 
     dataset: str
     round: int
     seed: int
     settings: SplitSettings
-    content: str  # of the images it was drawn from
+    content: str  # `Images.content` of the images it was drawn from
     classes: tuple[str, ...]
     ids: tuple[str, ...]
     sha256: tuple[str, ...]
@@ -47,11 +50,11 @@ class Split:
     groups: tuple[str, ...]
     parts: tuple[str, ...]  # "train", "val", "test", or "out" for an image that is left out
     notes: tuple[str, ...] = ()
-    verdict: Verdict | None = None  # what the audit says of it; None for a manifest older than audits
+    verdict: Verdict | None = None  # of the audit; None for a manifest older than audits
 
     @cached_property
     def hash(self) -> str:
-        """Identity of what the split fixes: 16 hex digits of a sha256, the same for any order of images."""
+        """Identity of the split: 16 hex digits of a sha256 that ignores the order of the images."""
         return digest(self.rows())[:16]
 
     def rows(self) -> list[list[str]]:
@@ -74,16 +77,18 @@ class Split:
 # --- drawing -----------------------------------------------------------------------------------------
 
 
-def draw(images: Images, settings: SplitSettings, round: int, seed: int, audit: Audit | None = None) -> Split:
-    """Divide `images`: as the data set itself does, if it does; otherwise by `settings`, `round`, `seed`.
+def draw_split(
+    images: Images, settings: SplitSettings, round: int, seed: int, audit: Audit | None = None
+) -> Split:
+    """Divide `images` into parts: the data set's own if it fixes them, otherwise drawn by `settings`.
 
-    With `audit`, images that show the same picture share a group, as `settings.groups` and
-    `settings.conflicts` say. Raises SplitError if a class would have no training image, a group would be
-    divided between parts, or there are too few groups; DataError if only some images have a part.
+    With `audit`, `settings.groups` and `settings.conflicts` decide whether duplicates share a group, and what
+    becomes of those with different labels. Raises SplitError if a class would have no training image, a group
+    would be divided between parts, or there are too few groups; DataError if only some images have a part.
     """
     official = any(images.parts)
     clusters = audit.clusters(images.ids) if audit and settings.groups == "audited" and not official else []
-    groups = images.groups if official else _groups(images, settings, clusters)
+    groups = images.groups if official else _indivisible_groups(images, settings, clusters)
     try:
         if official:
             parts = _official(images, settings, round, seed)
@@ -111,7 +116,10 @@ def draw(images: Images, settings: SplitSettings, round: int, seed: int, audit: 
     return dataclasses.replace(split, notes=tuple(_notes(split, official)), verdict=verdict)
 
 
-def _groups(images: Images, settings: SplitSettings, clusters: Sequence[Sequence[int]]) -> tuple[str, ...]:
+def _indivisible_groups(
+    images: Images, settings: SplitSettings, clusters: Sequence[Sequence[int]]
+) -> tuple[str, ...]:
+    """The group of every image that the split must not divide."""
     return images.ids if settings.groups == "none" else joined(images.groups, clusters)
 
 
@@ -123,18 +131,18 @@ def _drawn(
     round: int,
     seed: int,
 ) -> list[str]:
-    """A part for every image. The groups of `conflicting` images train or are left out, as a whole."""
-    apart = {groups[i] for i in conflicting}
-    rows = [i for i in range(len(images)) if groups[i] not in apart]
+    """The part of every image. Whole groups with `conflicting` images are in training, or in no part."""
+    conflicting_groups = {groups[i] for i in conflicting}
+    rows = [i for i in range(len(images)) if groups[i] not in conflicting_groups]
     if not rows:
         raise SplitError("the duplicates of every group carry another label; mend the labels")
-    labelled, order = _labelled(images, groups, rows)
-    anew = derive_seed(seed, images.dataset, "split", settings.method, round)
+    labels, order = _grouped_labels(images, groups, rows)
+    round_seed = derive_seed(seed, images.dataset, "split", settings.method, round)
     if settings.method == "holdout":
-        codes = assign.holdout(labelled, settings.val, settings.test, anew)
+        codes = assign.holdout(labels, settings.val, settings.test, round_seed)
     elif round < settings.folds:
-        once = derive_seed(seed, images.dataset, "split", settings.method, "folds")
-        codes = assign.kfold(labelled, settings.val, settings.folds, round, (once, anew))
+        folds_seed = derive_seed(seed, images.dataset, "split", settings.method, "folds")
+        codes = assign.kfold(labels, settings.val, settings.folds, round, (folds_seed, round_seed))
     else:
         raise SplitError(f"round {round} does not exist with {settings.folds} folds; raise split.folds")
     parts = [OUT if settings.conflicts == "out" else "train"] * len(images)
@@ -144,6 +152,7 @@ def _drawn(
 
 
 def _official(images: Images, settings: SplitSettings, round: int, seed: int) -> list[str]:
+    """The part of every image that the data set fixes; validation is drawn from training if it is missing."""
     parts = list(images.parts)
     if without := [name for name, part in zip(images.ids, parts, strict=True) if not part]:
         raise DataError(
@@ -157,26 +166,28 @@ def _official(images: Images, settings: SplitSettings, round: int, seed: int) ->
         )
     if "val" not in parts:
         rows = np.flatnonzero(np.array(parts) == "train").tolist()
-        labelled, order = _labelled(images, images.groups, rows)
+        labels, order = _grouped_labels(images, images.groups, rows)
         share = settings.val / (1 - settings.test) if settings.method == "holdout" else settings.val
-        drawn = assign.validation(
-            labelled, share, derive_seed(seed, images.dataset, "split", "official", round)
-        )
-        for row, code in zip(order, drawn, strict=True):
+        round_seed = derive_seed(seed, images.dataset, "split", "official", round)
+        for row, code in zip(order, assign.validation(labels, share, round_seed), strict=True):
             parts[row] = PARTS[code]
     return parts
 
 
-def _labelled(
+def _grouped_labels(
     images: Images, groups: Sequence[str], rows: Sequence[int]
-) -> tuple[assign.Labelled, list[int]]:
-    """The images at `rows` sorted by id, so that a split does not depend on the order of the index."""
+) -> tuple[assign.GroupedLabels, list[int]]:
+    """Classes and groups of the images at `rows`, and these rows in the order of the result.
+
+    Images are sorted by id, so that a split does not depend on the order of the index.
+    """
     order = sorted(rows, key=lambda row: images.ids[row])
-    names, number = np.unique([groups[row] for row in order], return_inverse=True)
-    return assign.Labelled(images.labels[order], number.astype(np.int64), names.tolist()), order
+    names, numbers = np.unique([groups[row] for row in order], return_inverse=True)
+    return assign.GroupedLabels(images.labels[order], numbers.astype(np.int64), names.tolist()), order
 
 
 def _check(split: Split) -> None:
+    """Raise SplitError for a split that nobody could train or evaluate with."""
     sides = Counter(group for group, part in set(zip(split.groups, split.parts, strict=True)))
     if leaking := sorted(group for group, count in sides.items() if count > 1):
         raise SplitError(
@@ -198,6 +209,7 @@ def _check(split: Split) -> None:
 
 
 def _notes(split: Split, official: bool) -> Iterator[str]:
+    """What a reader of results should know about the split."""
     if official and split.settings.method == "kfold":
         yield "the data set fixes its own split; split.method kfold was not used"
     if left := split.parts.count(OUT):
@@ -211,7 +223,7 @@ def _notes(split: Split, official: bool) -> Iterator[str]:
 
 
 def require_sound(split: Split) -> None:
-    """Refuse a split that leaks, by its audit. Raises SplitError, or DataError if it was never audited."""
+    """Raise SplitError if the split leaks according to its audit, DataError if it was never audited."""
     if split.verdict is None:
         raise DataError(
             f"{split.dataset} round {split.round}: its split manifest is older than audits, so nobody knows "
