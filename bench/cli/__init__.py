@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from types import FrameType
+from typing import Annotated
 
 import typer
 
@@ -16,46 +17,85 @@ from bench.cli.clean import clean
 from bench.cli.cost import cost
 from bench.cli.data import app as data
 from bench.cli.list import list_components
+from bench.cli.options import VerboseOption, with_verbose
 from bench.cli.plan import plan
 from bench.cli.run import run
 from bench.cli.show import show
 from bench.cli.table import table
 from bench.errors import BenchError, ConfigError
 
+VARIABLE = "_BENCH_COMPLETE"
+"""By this environment variable a shell asks what a word can be completed to; it names the shell."""
+
 app = typer.Typer(
     name="bench",
     help="Compare pretraining strategies and models on medical images, under one protocol.",
     no_args_is_help=True,
+    add_completion=False,  # bench.cli.shell is faster, and right in fish and zsh
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("run")(run)
-app.command("plan")(plan)
-app.command("table")(table)
-app.command("list")(list_components)
-app.command("show")(show)
-app.command("cost")(cost)
-app.command("clean")(clean)
+app.command("run")(with_verbose(run))
+app.command("plan")(with_verbose(plan))
+app.command("table")(with_verbose(table))
+app.command("list")(with_verbose(list_components))
+app.command("show")(with_verbose(show))
+app.command("cost")(with_verbose(cost))
+app.command("clean")(with_verbose(clean))
 app.add_typer(data, name="data")
 
 
-def _version(show_it: bool) -> None:
-    if show_it:
+def _version(wanted: bool) -> None:
+    if wanted:
         from bench import __version__
 
         typer.echo(f"bench {__version__}")
         raise typer.Exit
 
 
+def _install_completion(wanted: bool) -> None:
+    if wanted:
+        from bench.cli.shell import current_shell, install
+
+        shell = current_shell()
+        files = ", ".join(map(str, install(shell)))
+        typer.echo(f"completion in {shell} is set up ({files}); it works in the next {shell} you open")
+        raise typer.Exit
+
+
+def _show_completion(wanted: bool) -> None:
+    if wanted:
+        from bench.cli.shell import current_shell, script
+
+        typer.echo(script(current_shell()), nl=False)
+        raise typer.Exit
+
+
 @app.callback()
 def _bench(
-    verbose: bool = typer.Option(
-        False, "--verbose", "-v", help="Say on stderr what is logged, with tracebacks."
-    ),
-    version: bool = typer.Option(
-        False, "--version", callback=_version, is_eager=True, help="Print the version."
-    ),
+    verbose: VerboseOption = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+    install_completion: Annotated[
+        bool,
+        typer.Option(
+            "--install-completion",
+            callback=_install_completion,
+            is_eager=True,
+            help="Set up completion in the shell you use.",
+        ),
+    ] = False,
+    show_completion: Annotated[
+        bool,
+        typer.Option(
+            "--show-completion",
+            callback=_show_completion,
+            is_eager=True,
+            help="Print what --install-completion would set up.",
+        ),
+    ] = False,
 ) -> None:
     """Compare pretraining strategies and models on medical images, under one protocol."""
     from bench.cli.logs import set_up_logging
@@ -65,6 +105,11 @@ def _bench(
 
 def main() -> None:
     """Entry point: a BenchError is one line on stderr and exit code 2 (1 if it was not a usage error)."""
+    if asking := os.environ.get(VARIABLE):
+        from bench.cli.shell import answer
+
+        print(answer(app, asking, sys.argv[1:]))
+        return
     signal.signal(signal.SIGTERM, _interrupt)
     # Before torch is loaded: threads that wait for each other sleep instead of spinning. With other work on
     # the machine, spinning made a training step seven times slower (docs/architecture.md).

@@ -1,124 +1,189 @@
-"""What a shell completes: names of components and protocols, also within comma-separated lists.
+"""What can stand in a place of the command line: names of components and protocols, and files.
 
-Answers within 0.3 s of interpreter start, so without importing torch. `bench --install-completion` sets the
-shell up.
+Each function here gives the candidates for one option or argument whose text begins as given.
+`bench.cli.shell` calls them when a shell completes a word. They answer without importing torch or numpy.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from bench.registry import Components, Registry
 
-Completion = list[tuple[str, str]]
-"""(what to complete to, what it is)"""
+Named = Iterable[tuple[str, str]]
+"""(name, what it is)"""
 
 
-def datasets(incomplete: str) -> Completion:
-    """Names of data sets."""
-    return _listed(incomplete, _names(lambda registry: registry.datasets))
+class Candidates(NamedTuple):
+    """What a word can be completed to.
+
+    Attributes:
+        names: (the whole word, what it is).
+        files: which files the shell offers beside them: None for none, "" for all, ".toml" for some.
+    """
+
+    names: list[tuple[str, str]]
+    files: str | None = None
 
 
-def strategies(incomplete: str) -> Completion:
-    """Names of strategies."""
-    return _listed(incomplete, _names(lambda registry: registry.strategies))
+Completer = Callable[[str], Candidates]
 
 
-def models(incomplete: str) -> Completion:
-    """Names of models, those of families too."""
-    from bench.registry import installed
-
-    components = installed().models
-    about = {name: entry.component.about for name, entry in components.entries.items()}
-    return _listed(
-        incomplete, lambda word: ((name, about.get(name, "")) for name in components.complete(word))
-    )
+def datasets(word: str) -> Candidates:
+    """Names of data sets, comma-separated."""
+    return _several(word, _entries(lambda registry: registry.datasets))
 
 
-def baselines(incomplete: str) -> Completion:
-    """Names of models that are baselines, and all."""
+def dataset(word: str) -> Candidates:
+    """The name of one data set."""
+    return _one(word, _entries(lambda registry: registry.datasets)(word))
 
-    def named(word: str) -> Iterable[tuple[str, str]]:
+
+def strategies(word: str) -> Candidates:
+    """Names of strategies, comma-separated."""
+    return _several(word, _entries(lambda registry: registry.strategies))
+
+
+def models(word: str) -> Candidates:
+    """Names of models, comma-separated; those of families once a letter is typed."""
+    return _several(word, _models)
+
+
+def model(word: str) -> Candidates:
+    """The name of one model."""
+    return _one(word, _models(word))
+
+
+def baselines(word: str) -> Candidates:
+    """Names of models that are baselines, comma-separated, or all."""
+
+    def named(last: str) -> Named:
         from bench.registry import installed
 
         known = [model for model in installed().models.all() if "baseline" in model.traits]
-        return [("all", "every one of them"), *((model.name, model.about) for model in known)]
+        alone = [] if "," in word else [("all", "every one of them")]
+        return [*alone, *((model.name, model.about) for model in known)]
 
-    return _listed(incomplete, named)
-
-
-def ensembles(incomplete: str) -> Completion:
-    """Names of ensembles, and none."""
-    own = _names(lambda registry: registry.ensembles)
-    return _listed(incomplete, lambda word: [*own(word), ("none", "no ensemble")])
+    return _several(word, named)
 
 
-def metrics(incomplete: str) -> Completion:
-    """Names of metrics."""
-    return _listed(incomplete, _names(lambda registry: registry.metrics))
+def ensembles(word: str) -> Candidates:
+    """Names of ensembles, comma-separated, or none."""
+    own = _entries(lambda registry: registry.ensembles)
+    alone = [] if "," in word else [("none", "no ensemble")]
+    return _several(word, lambda last: [*own(last), *alone])
 
 
-def executors(incomplete: str) -> Completion:
-    """Names of executors."""
-    return _single(incomplete, _names(lambda registry: registry.executors))
+def metrics(word: str) -> Candidates:
+    """Names of metrics, comma-separated."""
+    return _several(word, _entries(lambda registry: registry.metrics))
 
 
-def formats(incomplete: str) -> Completion:
-    """Names of reporters."""
-    return _single(incomplete, _names(lambda registry: registry.reporters))
+def executors(word: str) -> Candidates:
+    """The name of one executor."""
+    return _one(word, _entries(lambda registry: registry.executors)(word))
 
 
-def protocols(incomplete: str) -> Completion:
-    """Names of shipped protocols."""
-    from bench.study.config import protocol_names
-
-    return _single(incomplete, lambda word: [(name, "") for name in protocol_names()])
+def formats(word: str) -> Candidates:
+    """The name of one reporter."""
+    return _one(word, _entries(lambda registry: registry.reporters)(word))
 
 
-def kinds(incomplete: str) -> Completion:
-    """Kinds of component, and protocols."""
+def protocols(word: str) -> Candidates:
+    """The name of a shipped protocol, or a file."""
+    return _one(word, _protocols(), files=".toml")
+
+
+def kinds(word: str) -> Candidates:
+    """A kind of component, protocols, or plugins."""
+    from bench import hookspecs
     from bench.registry import KINDS
 
-    names = [*(kind.plural for kind in KINDS), "protocols", "plugins"]
-    return _single(incomplete, lambda word: [(name, "") for name in names])
+    about = {kind.plural: getattr(hookspecs, kind.hook).__doc__ for kind in KINDS}
+    others = {"protocols": "Settings that the runs of a study share.", "plugins": "Packages of components."}
+    return _one(word, (about | others).items())
 
 
-def components(incomplete: str) -> Completion:
-    """Names of all components and protocols."""
+def components(word: str) -> Candidates:
+    """The name of one component of any kind or of a protocol, or a protocol file."""
+    from bench.registry import installed
 
-    def named(word: str) -> Iterable[tuple[str, str]]:
+    registry = installed()
+    named: list[tuple[str, str]] = []
+    for kind in registry.kinds:
+        described = _models(word) if kind is registry.models else _described(kind)
+        named += [(name, f"{kind.kind.singular}: {about}") for name, about in described]
+    families = [
+        (name, f"family of models: {e.component.about}") for name, e in registry.models.families.items()
+    ]
+    own = [(name, f"protocol: {about}") for name, about in _protocols()]
+    return _one(word, [*named, *families, *own], files=".toml")
+
+
+def devices(word: str) -> Candidates:
+    """A device."""
+    return _one(word, [("cpu", ""), ("cuda", "the GPU; cuda:N for another than the first")])
+
+
+def study_files(word: str) -> Candidates:
+    """A study file."""
+    return Candidates([], files=".toml")
+
+
+def files(word: str) -> Candidates:
+    """A file or a folder."""
+    return Candidates([], files="")
+
+
+# --- how they are found ------------------------------------------------------------------------------
+
+
+def _entries(kind: Callable[[Registry], Components[Any]]) -> Callable[[str], Named]:
+    def named(word: str) -> Named:
         from bench.registry import installed
 
-        for kind in installed().kinds:
-            about = {name: entry.component.about for name, entry in kind.entries.items()}
-            yield from ((name, about.get(name, kind.kind.singular)) for name in kind.complete(word))
-        yield from protocols(word)
-
-    return _single(incomplete, named)
-
-
-def _names(kind: Callable[[Registry], Components]) -> Callable[[str], Iterable[tuple[str, str]]]:  # type: ignore[type-arg]  # of any kind
-    def named(word: str) -> Iterable[tuple[str, str]]:
-        from bench.registry import installed
-
-        entries = kind(installed()).entries
-        return [(name, entry.component.about) for name, entry in entries.items()]
+        return _described(kind(installed()))
 
     return named
 
 
-def _single(incomplete: str, named: Callable[[str], Iterable[tuple[str, str]]]) -> Completion:
-    return [(name, about) for name, about in named(incomplete) if name.startswith(incomplete)]
+def _described(components: Components[Any]) -> Named:
+    return [(name, entry.component.about) for name, entry in components.entries.items()]
 
 
-def _listed(incomplete: str, named: Callable[[str], Iterable[tuple[str, str]]]) -> Completion:
-    """Completions of the last name of a comma-separated list, without those that stand before it."""
-    before, comma, word = incomplete.rpartition(",")
+def _models(word: str) -> Named:
+    """Models with a name of their own; once a letter is typed, those of families too."""
+    from bench.registry import installed
+
+    models = installed().models
+    about = dict(_described(models))
+    try:
+        names = models.complete(word) if word else list(about)
+    except Exception:  # a third party's family; the rest can be completed all the same
+        names = list(about)
+    return [(name, about.get(name, "")) for name in names]
+
+
+def _protocols() -> Named:
+    from bench.study.config import protocol_about, protocol_names
+
+    return [(name, protocol_about(name)) for name in protocol_names()]
+
+
+def _one(word: str, named: Named, files: str | None = None) -> Candidates:
+    return Candidates([(name, about) for name, about in named if name.startswith(word)], files)
+
+
+def _several(word: str, named: Callable[[str], Named]) -> Candidates:
+    """Candidates for the last name of a comma-separated list, without those that stand before it."""
+    before, comma, last = word.rpartition(",")
     taken = before.split(",")
-    return [
-        (f"{before}{comma}{name}", about)
-        for name, about in named(word)
-        if name.startswith(word) and name not in taken
-    ]
+    return Candidates(
+        [
+            (f"{before}{comma}{name}", about)
+            for name, about in named(last)
+            if name.startswith(last) and name not in taken
+        ]
+    )

@@ -32,7 +32,8 @@ def list_components(
     kind: Annotated[
         str,
         typer.Argument(
-            help="datasets, models, strategies, ensembles, metrics, executors, reporters, protocols, plugins.",
+            help="datasets, models, strategies, ensembles, metrics, executors, reporters, protocols "
+            "or plugins.",
             autocompletion=complete.kinds,
         ),
     ] = EVERYTHING,

@@ -68,7 +68,7 @@ SplitOption = Annotated[
 StrictOption = Annotated[bool, typer.Option("--strict", help="Refuse a split that the audit finds to leak.")]
 DatasetArgument = Annotated[
     str,
-    typer.Argument(help="A data set. `bench data list` shows them.", autocompletion=complete.datasets),
+    typer.Argument(help="A data set. `bench data list` shows them.", autocompletion=complete.dataset),
 ]
 SetDatasetOption = Annotated[
     Names, typer.Option("--set", help="Change one of its parameters: dataset.NAME.PARAMETER=value.")
@@ -83,7 +83,12 @@ ResultsOption = Annotated[
     Path, typer.Option("--results", envvar="BENCH_RESULTS", help="Where results are kept.")
 ]
 DeviceOption = Annotated[
-    str, typer.Option("--device", help="cpu, cuda or cuda:N [default: a GPU if there is one].")
+    str,
+    typer.Option(
+        "--device",
+        help="cpu, cuda or cuda:N [default: a GPU if there is one].",
+        autocompletion=complete.devices,
+    ),
 ]
 ThreadsOption = Annotated[
     int, typer.Option("--threads", min=0, help="CPU threads [default: the cores this process may use].")
@@ -123,9 +128,12 @@ class StudyOptions:
         ),
     ] = None
     protocol: ProtocolOption = ""
-    study_file: Annotated[Path | None, typer.Option("--study", help="A study file; options override it.")] = (
-        None
-    )
+    study_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--study", help="A study file; options override it.", autocompletion=complete.study_files
+        ),
+    ] = None
     rounds: RoundsOption = None
     set_: SetOption = None
     split: SplitOption = None
@@ -165,6 +173,11 @@ class EnvironmentOptions:
         return local_environment(self.data, self.results, device=self.device, threads=self.threads, **more)
 
 
+VerboseOption = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Say on stderr what is logged, with tracebacks.")
+]
+
+
 def with_options(command: Callable[..., None]) -> Callable[..., None]:
     """A command whose parameters that are dataclasses of options become those options, one by one."""
     hints = typing.get_type_hints(command, include_extras=True)
@@ -197,9 +210,38 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
             )
             for field in dataclasses.fields(groups[name])
         ]
-    flat.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # what typer reads
-    flat.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    return flat
+    return _with_parameters(flat, parameters)
+
+
+def with_verbose(command: Callable[..., None]) -> Callable[..., None]:
+    """A command that takes --verbose too, which many type after it and `bench` itself takes before it."""
+    hints = typing.get_type_hints(command, include_extras=True)
+
+    @functools.wraps(command)
+    def verbose_too(*, verbose: bool, **values: Any) -> None:
+        if verbose:
+            from bench.cli.logs import set_up_logging
+
+            set_up_logging(verbose)
+        command(**values)
+
+    parameters = [
+        parameter.replace(annotation=hints[name], kind=inspect.Parameter.KEYWORD_ONLY)
+        for name, parameter in inspect.signature(command).parameters.items()
+    ]
+    more = inspect.Parameter(
+        "verbose", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=VerboseOption
+    )
+    return _with_parameters(verbose_too, [*parameters, more])
+
+
+def _with_parameters(
+    command: Callable[..., None], parameters: list[inspect.Parameter]
+) -> Callable[..., None]:
+    """A function that shows these parameters to who inspects it, as typer and completion do."""
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return command
 
 
 def assignments(texts: Names, rounds: int | None = None) -> list[Assignment]:

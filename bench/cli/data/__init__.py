@@ -9,10 +9,11 @@ from bench.cli.data.fetch import fetch
 from bench.cli.data.list import list_datasets
 from bench.cli.data.split import split
 from bench.cli.data.verify import verify
+from bench.cli.options import with_verbose
 
 app = typer.Typer(no_args_is_help=True, help="Fetch, verify, audit and split data sets.")
-app.command("list")(list_datasets)
-app.command("fetch")(fetch)
-app.command("verify")(verify)
-app.command("audit")(audit)
-app.command("split")(split)
+app.command("list")(with_verbose(list_datasets))
+app.command("fetch")(with_verbose(fetch))
+app.command("verify")(with_verbose(verify))
+app.command("audit")(with_verbose(audit))
+app.command("split")(with_verbose(split))
