@@ -1,4 +1,4 @@
-"""`bench data audit`, `bench data split`, and what a run says of its split, on real processes."""
+"""`bench data audit`, `bench data split`, and what a run says of its split, in processes of their own."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from test_duplicates import texture
 from bench.data.splits.manifest import read_manifest
 
 OFFLINE = ("--device", "cpu", "--threads", "1")
-TWINS = 14  # images of class a that are another one, brighter
+BRIGHTER = 14  # images of class a that repeat another one, brighter
 
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """60 images of two classes, a third of them twins; b01 is a00 with another label."""
+    """60 images of two classes; some repeat another one of class a, and b01 is a00 with another label."""
     folder = tmp_path_factory.mktemp("audit")
     for i in range(60):
         kind = "ab"[i % 2]
         image = texture(i, 64)
-        if i % 4 == 2 and i < 4 * TWINS:
+        if i % 4 == 2 and i < 4 * BRIGHTER:
             image = np.clip(texture(i - 2, 64) * 1.2, 0, 255).astype(np.uint8)
         if i == 1:
             image = texture(0, 64)
@@ -44,9 +44,9 @@ def test_an_audit_is_a_table_a_file_and_a_picture(study: Path) -> None:
     for text in ("duplicate pairs", "of these across classes", "worst pairs", "a/a00.png", "b/b01.png"):
         assert text in done.stdout
     (path,) = (study / "results" / "audits" / "folder").glob("*.json")
-    told = json.loads(path.read_text())
-    assert ["a/a00.png", "b/b01.png", 0, 1.0, True] in told["duplicates"]
-    assert told["counts"]["images whose duplicates carry another label"] == 3
+    audit = json.loads(path.read_text())
+    assert ["a/a00.png", "b/b01.png", 0, 1.0, True] in audit["duplicates"]
+    assert audit["counts"]["images whose duplicates carry another label"] == 3
     with Image.open(study / "pairs.png") as picture:
         assert picture.size[0] > 500
     assert not list(path.parent.glob("*.png"))
@@ -67,19 +67,19 @@ def test_splits_are_frozen_carried_and_used(study: Path, tmp_path: Path) -> None
     assert done.stdout.count("no duplicates and no group on two sides") == 2
     files = sorted((study / "manifests").glob("*.json"))
     assert [f.name for f in files] == ["folder.r0.json", "folder.r1.json"]
-    there = tmp_path / "elsewhere"
-    there.mkdir()
-    (there / "images").symlink_to(study / "images")
-    (there / "tiny.toml").write_text(PROTOCOL)
+    machine = tmp_path / "another_machine"
+    machine.mkdir()
+    (machine / "images").symlink_to(study / "images")
+    (machine / "tiny.toml").write_text(PROTOCOL)
     run = on_images("run", "-d", "folder", "-s", "scratch", "-p", "tiny.toml", "-r", "2", *OFFLINE)
-    bench(there, *run, "--split", str(study / "manifests"), "--strict")
-    assert {r["spec"]["split"] for r in records(there, "runs").values()} == {
+    bench(machine, *run, "--split", str(study / "manifests"), "--strict")
+    assert {r["spec"]["split"] for r in records(machine, "runs").values()} == {
         read_manifest(f).hash for f in files
     }
-    for record in records(there, "runs").values():
+    for record in records(machine, "runs").values():
         audit = record["data"]["audit"]
         assert (audit["torn_clusters"], audit["kept_out"], audit["contradicted"]) == (0, 3, 0)
-    table = " ".join(bench(there, "table").stdout.split())
+    table = " ".join(bench(machine, "table").stdout.split())
     assert "no duplicates and no group on two sides of a split" in table
     assert "3 images whose duplicates carry another label are neither validated nor tested on" in table
 
@@ -98,13 +98,13 @@ def test_a_data_set_that_differs_from_the_manifest_is_refused(study: Path, tmp_p
     assert "1 changed (b/b07.png)" in done.stderr
 
 
-NAIVE = ("--set", "protocol.split.groups=none")
+UNGROUPED = ("--set", "protocol.split.groups=none")
 
 
-def test_a_leaking_split_is_said_everywhere_and_refused_if_strict(study: Path, tmp_path: Path) -> None:
+def test_a_leaking_split_is_named_everywhere_and_refused_if_strict(study: Path, tmp_path: Path) -> None:
     (tmp_path / "images").symlink_to(study / "images")
     (tmp_path / "tiny.toml").write_text(PROTOCOL)
-    run = on_images("run", "-d", "folder", "-s", "scratch", "-p", "tiny.toml", *OFFLINE, *NAIVE)
+    run = on_images("run", "-d", "folder", "-s", "scratch", "-p", "tiny.toml", *OFFLINE, *UNGROUPED)
     refused = bench(tmp_path, *run, "--strict", code=1)
     assert "finds that" in refused.stderr
     assert "leave --strict away" in refused.stderr
@@ -116,7 +116,9 @@ def test_a_leaking_split_is_said_everywhere_and_refused_if_strict(study: Path, t
         in " ".join(done.stdout.split())
     )
     assert "image by image (no groups)" in done.stdout
-    bench(tmp_path, *(word for word in run if word not in NAIVE))  # the grouped split, in a table of its own
+    bench(
+        tmp_path, *(word for word in run if word not in UNGROUPED)
+    )  # the grouped split, in a table of its own
     table = json.loads(bench(tmp_path, "table", "--format", "json").stdout)
     assert len(table["tables"] if isinstance(table, dict) else table) == 2
 

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from bench.data.audit.audit import Audit, Duplicate
     from bench.data.images.images import Images
 
-LISTED = 12  # pairs in the terminal
-PICTURED = 24  # pairs in the picture
+MAX_LISTED = 12  # pairs in the terminal
+MAX_PICTURED = 24  # pairs in the picture
 SHORT = 160  # short side of the pictured images, pixels
 
 
@@ -29,7 +29,7 @@ def audit(
     distance: Annotated[
         int | None,
         typer.Option(
-            help="Candidates differ in at most so many of 64 hash bits [default: 10].", min=0, max=16
+            help="Candidates differ in at most this many of 64 hash bits [default: 10].", min=0, max=16
         ),
     ] = None,
     similarity: Annotated[
@@ -52,14 +52,14 @@ def audit(
     Example: bench data audit busi --picture pairs.png
     """
     from bench.cli.progress import display
-    from bench.data.audit.audit import path_of
+    from bench.data.audit.audit import audit_path
     from bench.execution.session import Session
     from bench.parsing import parse
     from bench.study.protocol import AuditSettings
 
     registry = installed_components()
-    given = {"distance": distance, "similarity": similarity, "embed": embed or None}
-    settings = parse(AuditSettings, {k: v for k, v in given.items() if v is not None}, "audit")
+    options = {"distance": distance, "similarity": similarity, "embed": embed or None}
+    settings = parse(AuditSettings, {k: v for k, v in options.items() if v is not None}, "audit")
     session = Session(where.environment(), registry)
     console = make_console()
     with display(console, 0) as shown:
@@ -69,11 +69,11 @@ def audit(
     _print_counts(audited, images, console)
     _print_parts(audited, images, console)
     _print_pairs(pairs, images, console)
-    path = path_of(session.environment.results, audited)
+    path = audit_path(session.environment.results, audited)
     say(console, f"written: {path}")
     if pairs:
         target = picture or path.with_suffix(".png")
-        _draw(pairs[:PICTURED], images, target)
+        _draw(pairs[:MAX_PICTURED], images, target)
         say(console, f"written: {target}")
 
 
@@ -82,18 +82,18 @@ class _Pair(NamedTuple):
 
     first: int
     second: int
-    found: Duplicate
+    duplicate: Duplicate
 
 
 def _ranked(audited: Audit, images: Images) -> list[_Pair]:
-    """Across classes first, then across groups, then the most alike."""
-    place = {name: i for i, name in enumerate(images.ids)}
-    pairs = [_Pair(place[d.first], place[d.second], d) for d in audited.duplicates]
+    """Pairs across classes first, then those across groups; within each, the most similar first."""
+    positions = {id_: i for i, id_ in enumerate(images.ids)}
+    pairs = [_Pair(positions[d.first], positions[d.second], d) for d in audited.duplicates]
 
     def rank(pair: _Pair) -> tuple[bool, bool, float, str]:
         same_class = bool(images.labels[pair.first] == images.labels[pair.second])
         same_group = images.groups[pair.first] == images.groups[pair.second]
-        return same_class, same_group, -pair.found.similarity, pair.found.first
+        return same_class, same_group, -pair.duplicate.similarity, pair.duplicate.first
 
     return sorted(pairs, key=rank)
 
@@ -101,13 +101,13 @@ def _ranked(audited: Audit, images: Images) -> list[_Pair]:
 def _print_counts(audited: Audit, images: Images, console: Console) -> None:
     from rich.table import Table as Grid
 
-    from bench.data.audit.audit import counts
+    from bench.data.audit.audit import audit_counts
 
     grid = Grid(title=f"{audited.dataset}: audit {audited.hash[:8]}", title_justify="left", box=None)
     grid.show_header = False
     grid.add_column()
     grid.add_column(justify="right")
-    for what, count in counts(audited, images).items():
+    for what, count in audit_counts(audited, images).items():
         grid.add_row(what, str(count))
     console.print(grid)
     for probe in audited.probes:
@@ -138,34 +138,38 @@ def _print_pairs(pairs: Sequence[_Pair], images: Images, console: Console) -> No
 
     if not pairs:
         return
-    left = f" (and {len(pairs) - LISTED} more)" if len(pairs) > LISTED else ""
+    left = f" (and {len(pairs) - MAX_LISTED} more)" if len(pairs) > MAX_LISTED else ""
     grid = Grid(title=f"worst pairs{left}", title_justify="left")
     for head in ("image", "label", "is also", "label", "alike", "bits"):
         grid.add_column(head, justify="right" if head in ("alike", "bits") else "left", overflow="fold")
-    for pair in pairs[:LISTED]:
-        labels = [images.classes[images.labels[i]] for i in pair[:2]]
+    for first, second, duplicate in pairs[:MAX_LISTED]:
+        labels = [images.classes[images.labels[i]] for i in (first, second)]
         style = "" if labels[0] == labels[1] else "red"
-        alike = "equal" if pair.found.exact else f"{pair.found.similarity:.2f}"
-        cells = (pair.found.first, labels[0], pair.found.second, labels[1], alike, str(pair.found.bits))
+        alike = "equal" if duplicate.exact else f"{duplicate.similarity:.2f}"
+        cells = (duplicate.first, labels[0], duplicate.second, labels[1], alike, str(duplicate.bits))
         grid.add_row(*map(Text, cells), style=style)
     console.print(grid)
 
 
 def _draw(pairs: Sequence[_Pair], images: Images, target: Path) -> None:
-    from bench.data.audit.picture import Couple, Side, draw
+    from bench.data.audit.picture import PicturedImage, PicturedPair, draw_pairs
     from bench.errors import StoreError
 
     view = images.view(SHORT)
 
-    def side(i: int) -> Side:
-        return Side(view[i], images.ids[i], images.classes[images.labels[i]])
+    def pictured(i: int) -> PicturedImage:
+        return PicturedImage(view[i], images.ids[i], images.classes[images.labels[i]])
 
-    couples = [
-        Couple(side(a), side(b), f"alike {d.similarity:.2f}, {d.bits} bits" + (", equal" * d.exact))
-        for a, b, d in pairs
+    pictured_pairs = [
+        PicturedPair(
+            pictured(first),
+            pictured(second),
+            f"alike {duplicate.similarity:.2f}, {duplicate.bits} bits" + (", equal" * duplicate.exact),
+        )
+        for first, second, duplicate in pairs
     ]
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        draw(couples).save(target)
+        draw_pairs(pictured_pairs).save(target)
     except (OSError, ValueError) as error:
         raise StoreError(f"{target}: cannot be written ({error}); give a .png file with --picture") from None

@@ -1,1 +1,1 @@
-"""What is wrong with a data set before anything is trained: duplicates, label conflicts, shortcuts."""
+"""Audits: duplicates, label conflicts and shortcuts of a data set, looked for before anything is trained."""

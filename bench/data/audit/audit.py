@@ -1,9 +1,9 @@
-"""What is wrong with a data set before anything is trained: duplicates, label conflicts, shortcuts.
+"""The audit of a data set: its duplicates and shortcut probes, stored as a file.
 
     results/audits/<data set>/<request>.<hash>.json
 
-`request` digests what was asked (content of the data set, settings), `hash` what was found: the duplicates,
-by id. The hash is in every split manifest and every record, and in the footer of every table.
+`request` is a digest of what an audit depends on: content of the data set and settings. `hash` is a digest of
+its result: the duplicates, by id. Split manifests, records and the footers of tables cite the hash.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from bench.data.audit import duplicates, shortcuts
-from bench.data.audit.clusters import clusters, joined, label_conflicts
-from bench.data.audit.shortcuts import ShortcutProbe
+from bench.data.audit import duplicates
+from bench.data.audit.clusters import clusters, join_groups, label_conflicts
+from bench.data.audit.shortcuts import ShortcutProbe, border_features, probe_shortcut
 from bench.data.images.images import Images
 from bench.data.images.view import View
 from bench.errors import DataError
 from bench.files import write_result
 from bench.identity import digest, to_json
-from bench.interfaces.executor import Progress, Report
+from bench.interfaces.executor import Progress, Report, silent
 from bench.study.protocol import AuditSettings
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-FORMAT = 1  # of the file
+FORMAT = 1  # of the audit file
 REVISION = 1  # raise when the same images and settings would now give other duplicates
 
 Propose = Callable[[], "NDArray[np.int64]"]
-"""Further pairs (P, 2) to compare by pixels, made only if the audit is not stored yet."""
+"""Gives further pairs (P, 2) to compare by pixels; called only if the audit is not stored yet."""
 
 
 @dataclass(frozen=True)
@@ -54,10 +54,10 @@ class Duplicate:
 
 @dataclass(frozen=True)
 class Audit:
-    """What was found in one data set."""
+    """The result of auditing one data set."""
 
     dataset: str
-    content: str  # of the images
+    content: str  # `Images.content`
     settings: AuditSettings
     images: int
     candidates: int  # pairs compared by pixels
@@ -67,15 +67,15 @@ class Audit:
 
     @cached_property
     def hash(self) -> str:
-        """Identity of what was found: 16 hex digits of a sha256."""
+        """Identity of the duplicates, images and settings: 16 hex digits of a sha256."""
         pairs = [[d.first, d.second, d.exact] for d in self.duplicates]
         return digest([REVISION, self.content, to_json(self.settings), pairs])[:16]
 
     def clusters(self, ids: Sequence[str]) -> list[list[int]]:
-        """Sets of duplicates, as positions in `ids`; images that `ids` does not have are passed over."""
-        place = {name: i for i, name in enumerate(ids)}
-        known = [d for d in self.duplicates if d.first in place and d.second in place]
-        return clusters(len(ids), [(place[d.first], place[d.second]) for d in known])
+        """Sets of duplicates, as positions in `ids`; images that are not in `ids` are passed over."""
+        positions = {id_: i for i, id_ in enumerate(ids)}
+        listed = [d for d in self.duplicates if d.first in positions and d.second in positions]
+        return clusters(len(ids), [(positions[d.first], positions[d.second]) for d in listed])
 
 
 def stored_audit(
@@ -84,11 +84,11 @@ def stored_audit(
     settings: AuditSettings,
     threads: int = 1,
     propose: Propose | None = None,
-    report: Report = lambda progress: None,
+    report: Report = silent,
 ) -> Audit:
-    """The audit already stored for these images and settings, or a new one, which is stored.
+    """The audit stored for these images and settings. If there is none, one is made, reported and stored.
 
-    `images` must have a view at short side `duplicates.SIDE`; `report` hears of an audit that is made.
+    `images` must have a view at short side `duplicates.SIDE`. Raises DataError for a damaged or edited file.
     """
     folder = results / "audits" / images.dataset
     request = digest([REVISION, images.content, to_json(settings)])[:8]
@@ -96,46 +96,62 @@ def stored_audit(
     if stored:
         return _read(stored[0])
     report(Progress(unit=images.dataset, stage="audit", total=len(images)))
-    new = run(images, settings, threads, propose)
+    new = make_audit(images, settings, threads, propose)
     write_result(folder / f"{request}.{new.hash}.json", _to_text(new, images))
     report(Progress(unit=images.dataset, stage="audit", done=len(images), total=len(images)))
     return new
 
 
-def path_of(results: Path, audit: Audit) -> Path:
-    """Where an audit is stored."""
+def audit_path(results: Path, audit: Audit) -> Path:
+    """The file of a stored audit."""
     (path,) = (results / "audits" / audit.dataset).glob(f"*.{audit.hash}.json")
     return path
 
 
-def run(images: Images, settings: AuditSettings, threads: int = 1, propose: Propose | None = None) -> Audit:
-    """Look for duplicates and shortcuts."""
-    copies, borders = squares(images.view(duplicates.SIDE))
+def make_audit(
+    images: Images, settings: AuditSettings, threads: int = 1, propose: Propose | None = None
+) -> Audit:
+    """Look for duplicates, then for shortcuts with duplicates kept together."""
+    copies, borders = square_copies(images.view(duplicates.SIDE))
     further = propose() if propose else None
-    pairs = duplicates.find(copies, images.sha256, settings.distance, settings.similarity, further)
+    pairs = duplicates.find_duplicates(copies, images.sha256, settings.distance, settings.similarity, further)
     confirmed = tuple(
-        Duplicate(images.ids[a], images.ids[b], int(bits), float(alike), images.sha256[a] == images.sha256[b])
-        for a, b, bits, alike in zip(pairs.first, pairs.second, pairs.bits, pairs.similarity, strict=True)
+        Duplicate(
+            first=images.ids[a],
+            second=images.ids[b],
+            bits=int(bits),
+            similarity=float(similarity),
+            exact=images.sha256[a] == images.sha256[b],
+        )
+        for a, b, bits, similarity in zip(
+            pairs.first, pairs.second, pairs.bits, pairs.similarity, strict=True
+        )
     )
     notes = []
     if pairs.distance < settings.distance:
         notes.append(
-            f"more than {duplicates.MOST} pairs have hashes within {settings.distance} bits; "
+            f"more than {duplicates.MAX_CANDIDATES} pairs have hashes within {settings.distance} bits; "
             f"only those within {pairs.distance} were compared by pixels"
         )
     audit = Audit(
-        images.dataset, images.content, settings, len(images), pairs.candidates, confirmed, notes=tuple(notes)
+        dataset=images.dataset,
+        content=images.content,
+        settings=settings,
+        images=len(images),
+        candidates=pairs.candidates,
+        duplicates=confirmed,
+        notes=tuple(notes),
     )
-    together = joined(images.groups, audit.clusters(images.ids))
+    groups = join_groups(images.groups, audit.clusters(images.ids))
     probes = (
-        shortcuts.probe("border pixels", borders, images.labels, together, threads),
-        shortcuts.probe("image size and colour", _metadata(images), images.labels, together, threads),
+        probe_shortcut("border pixels", borders, images.labels, groups, threads),
+        probe_shortcut("image size and colour", _file_features(images), images.labels, groups, threads),
     )
     return dataclasses.replace(audit, probes=tuple(p for p in probes if p))
 
 
-def squares(view: View) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """Grey copies (N, SIDE, SIDE) of all images, and the features of their borders (N, F)."""
+def square_copies(view: View) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Grey copies (N, SIDE, SIDE) of all images, and features (N, F) of their borders."""
     side = duplicates.SIDE
     copies = np.empty((len(view), side, side), dtype=np.uint8)
     borders = []
@@ -144,13 +160,15 @@ def squares(view: View) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         image = Image.fromarray(pixels[0] if pixels.shape[0] == 1 else pixels.transpose(1, 2, 0))
         square = image.resize((side, side), Image.Resampling.BILINEAR)
         copies[i] = np.asarray(square.convert("L"))
-        borders.append(shortcuts.border(np.asarray(square.convert("RGB"))))
+        borders.append(border_features(np.asarray(square.convert("RGB"))))
     return copies, np.stack(borders)
 
 
-def _metadata(images: Images) -> NDArray[np.float32]:
-    """(N, 4) height, width, aspect and channels of the original images. Not their bytes: how well an image
-    compresses depends on its texture, from which a class may rightly be told."""
+def _file_features(images: Images) -> NDArray[np.float32]:
+    """(N, 4) height, width, aspect ratio and channels of the original images.
+
+    The size of the file in bytes is left out: it depends on the texture, which may be a medical sign.
+    """
     rows = [(o.height, o.width, o.width / o.height, o.channels) for o in images.originals]
     return np.array(rows, dtype=np.float32)
 
@@ -158,8 +176,8 @@ def _metadata(images: Images) -> NDArray[np.float32]:
 # --- the file ----------------------------------------------------------------------------------------
 
 
-def counts(audit: Audit, images: Images) -> dict[str, int]:
-    """The figures of an audit, by what they count."""
+def audit_counts(audit: Audit, images: Images) -> dict[str, int]:
+    """The figures of an audit, by the words that say what they count."""
     sets = audit.clusters(images.ids)
     classes = dict(zip(images.ids, images.labels.tolist(), strict=True))
     groups = dict(zip(images.ids, images.groups, strict=True))
@@ -196,14 +214,14 @@ def _to_text(audit: Audit, images: Images) -> str:
         "settings": dataclasses.asdict(audit.settings),
         "images": audit.images,
         "candidates": audit.candidates,
-        "counts": counts(audit, images),
+        "counts": audit_counts(audit, images),
         "probes": [dataclasses.asdict(p) for p in audit.probes],
         "notes": audit.notes,
         "clusters": [[images.ids[i] for i in c] for c in audit.clusters(images.ids)],
         "columns": [f.name for f in dataclasses.fields(Duplicate)],
     }
     lines = [f"  {json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}" for key, value in head.items()]
-    rows = (json.dumps(list(dataclasses.astuple(d)), ensure_ascii=False) for d in audit.duplicates)
+    rows = (json.dumps(dataclasses.astuple(d), ensure_ascii=False) for d in audit.duplicates)
     return "{\n" + ",\n".join(lines) + ',\n  "duplicates": [\n    ' + ",\n    ".join(rows) + "\n  ]\n}\n"
 
 

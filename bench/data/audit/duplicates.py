@@ -1,15 +1,16 @@
-"""Pairs of images that show the same picture. Arrays only.
+"""Pairs of images that show the same picture. Works on arrays only.
 
-Perceptual hashes propose, pixels decide. Two images are candidates if their 64-bit pHash (ImageHash) differs
-in few bits; they are duplicates if their *detail* correlates at some small shift. Detail is what is left of
-a 64x64 grey copy after its blurred version is taken away and the local contrast is made equal, faded out
-towards the border: on chest X-rays and dermoscopy all images share coarse shape and a dark frame, so hashes
-and plain correlation alone pair thousands of different patients, but nobody shares speckle or skin texture.
+Perceptual hashes propose pairs, pixels confirm them. Two images are candidates if their 64-bit pHash
+(ImageHash) differs in few bits; they are duplicates if their *detail* correlates at some small shift.
+
+Detail is a 64x64 grey copy minus its blurred version, with equal local contrast, faded out towards the
+border. It is needed because all chest X-rays share a coarse shape, and all dermoscopic images a dark frame:
+hashes and plain correlation alone pair thousands of different patients. Speckle and skin texture differ.
 
 Tried at 10 bits and 0.55 on 780 BUSI, 10,015 ISIC 2018 and 1,400 COVID-19 Radiography images: 207, 178 and 0
-pairs (plain pHash within 10 bits: 227, 17,553 and 2,210). All ten cross-class pairs that are known of BUSI
-are among them; 175 of ISIC's pairs are of one lesion, the other three the same lesion under two numbers.
-The 30 least similar pairs of BUSI and of ISIC, looked at by eye, were all the same picture or lesion.
+pairs (plain pHash within 10 bits: 227, 17,553 and 2,210). They include all ten pairs across classes that are
+known of BUSI. 175 of ISIC's pairs are of one lesion; the other three are of one lesion with two numbers.
+The 30 least similar pairs of BUSI and of ISIC, judged by eye, all showed the same picture or lesion.
 """
 
 from __future__ import annotations
@@ -25,51 +26,52 @@ if TYPE_CHECKING:
 
 SIDE = 64  # of the copies that are compared, pixels
 FINE = 1.0  # standard deviation of the blur that separates detail from shape, pixels
-NEIGHBOURHOOD = 2.0  # of the blur that measures local contrast
+NEIGHBOURHOOD = 2.0  # standard deviation of the blur that measures local contrast, pixels
 FLOOR = 2.0  # grey levels added to local contrast, so that flat regions do not count
 FADE = 0.5  # share of the side over which a Tukey window fades to zero
 REACH = 6  # largest shift tried in each direction, pixels
-MOST = 2_000_000  # candidates compared by pixels; the hash distance is lowered until there are no more
-_BLOCK = 512  # rows or pairs at once, which bounds memory
+MAX_CANDIDATES = 2_000_000  # candidates compared by pixels; with more, the hash distance is lowered
+_BLOCK = 512  # rows or pairs handled at once, which bounds memory
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Duplicates among N images; `first` < `second`, in order. (P,) each."""
+    """Pairs of duplicates among N images, in order, with `first` < `second`. Arrays are (P,)."""
 
     first: NDArray[np.int64]
     second: NDArray[np.int64]
     bits: NDArray[np.int64]  # of 64 in which the perceptual hashes differ
     similarity: NDArray[np.float64]  # largest correlation of detail over all shifts; 1 for equal pixels
     candidates: int  # pairs that were compared by pixels
-    distance: int  # bits in which candidates differ at most: as asked, or less where there were too many
+    distance: int  # most bits in which candidates differ: as requested, or less if there were too many
 
     def __len__(self) -> int:
         return len(self.first)
 
 
-def find(
+def find_duplicates(
     copies: NDArray[np.uint8],
-    exact: Sequence[str],
+    sha256: Sequence[str],
     distance: int,
     similarity: float,
     further: NDArray[np.int64] | None = None,
 ) -> Pairs:
     """Duplicates among grey `copies` (N, SIDE, SIDE).
 
-    Images whose `exact` (sha256 of their pixels) is equal are duplicates whatever they show. `further` are
-    candidates (P, 2), first < second, beside those that the hashes propose.
+    `sha256` is that of the pixels of each image: images with equal ones are duplicates, even flat ones.
+    `distance` is the most bits in which the hashes of candidates differ, `similarity` the least correlation
+    that confirms a candidate. `further` are candidates (P, 2), first < second, that no hash need propose.
     """
     hashes = perceptual_hashes(copies)
-    candidates, distance = near(hashes, distance)
-    others = [] if further is None else [further]
-    pairs = np.unique(np.concatenate([candidates, _equal(exact), *others]), axis=0)
-    alike = correlate(copies, pairs)
-    alike[[exact[a] == exact[b] for a, b in pairs]] = 1.0
-    kept = alike >= similarity
-    first, second = pairs[kept].T
+    candidates, distance = near_pairs(hashes, distance)
+    additional = [] if further is None else [further]
+    pairs = np.unique(np.concatenate([candidates, _equal_pairs(sha256), *additional]), axis=0)
+    correlation = correlate(copies, pairs)
+    correlation[[sha256[a] == sha256[b] for a, b in pairs]] = 1.0
+    confirmed = correlation >= similarity
+    first, second = pairs[confirmed].T
     bits = np.bitwise_count(hashes[first] ^ hashes[second]).astype(np.int64)
-    return Pairs(first, second, bits, np.round(alike[kept], 3), len(pairs), distance)
+    return Pairs(first, second, bits, np.round(correlation[confirmed], 3), len(pairs), distance)
 
 
 def perceptual_hashes(copies: NDArray[np.uint8]) -> NDArray[np.uint64]:
@@ -81,27 +83,29 @@ def perceptual_hashes(copies: NDArray[np.uint8]) -> NDArray[np.uint64]:
     return np.packbits(bits, axis=1).view(np.uint64).ravel()
 
 
-def near(hashes: NDArray[np.uint64], distance: int) -> tuple[NDArray[np.int64], int]:
-    """(P, 2) pairs whose hashes differ in at most `distance` bits, and that distance: it is lowered until
-    there are at most MOST of them."""
-    found: list[NDArray[np.int64]] = [np.empty((0, 3), dtype=np.int64)]
+def near_pairs(hashes: NDArray[np.uint64], distance: int) -> tuple[NDArray[np.int64], int]:
+    """(P, 2) pairs whose hashes differ in at most `distance` bits, and the distance that was used.
+
+    The distance is lowered until there are at most MAX_CANDIDATES pairs.
+    """
+    pairs: list[NDArray[np.int64]] = [np.empty((0, 3), dtype=np.int64)]  # first, second, bits
     for start in range(0, len(hashes), _BLOCK):
         bits = np.bitwise_count(hashes[start : start + _BLOCK, None] ^ hashes[None, start:])
         first, second = np.nonzero(bits <= distance)
         later = second > first
         first, second = first[later], second[later]
-        found.append(np.stack([first + start, second + start, bits[first, second]], axis=1))
-        while sum(map(len, found)) > MOST and distance:
+        pairs.append(np.stack([first + start, second + start, bits[first, second]], axis=1))
+        while sum(map(len, pairs)) > MAX_CANDIDATES and distance:
             distance -= 1
-            found = [part[part[:, 2] <= distance] for part in found]
-    return np.concatenate(found)[:, :2], distance
+            pairs = [part[part[:, 2] <= distance] for part in pairs]
+    return np.concatenate(pairs)[:, :2], distance
 
 
-def _equal(exact: Sequence[str]) -> NDArray[np.int64]:
+def _equal_pairs(sha256: Sequence[str]) -> NDArray[np.int64]:
     """(P, 2) each image with the next one of the same sha256."""
     last: dict[str, int] = {}
     pairs = []
-    for i, sha in enumerate(exact):
+    for i, sha in enumerate(sha256):
         if sha in last:
             pairs.append((last[sha], i))
         last[sha] = i
@@ -114,30 +118,30 @@ def detail(copies: NDArray[np.uint8]) -> NDArray[np.float32]:
     from scipy.signal.windows import tukey
 
     fade = np.outer(tukey(SIDE, FADE), tukey(SIDE, FADE)).astype(np.float32)
-    found = np.empty(copies.shape, dtype=np.float32)
+    details = np.empty(copies.shape, dtype=np.float32)
     for i, copy in enumerate(copies):
         high = copy - gaussian_filter(copy.astype(np.float32), FINE)
         contrast = np.sqrt(gaussian_filter(high * high, NEIGHBOURHOOD)) + FLOOR
-        even = high / contrast
-        faded = (even - even.mean()) * fade
+        normalised = high / contrast
+        faded = (normalised - normalised.mean()) * fade
         faded -= faded.mean()
-        found[i] = faded / max(float(np.linalg.norm(faded)), 1e-6)
-    return found
+        details[i] = faded / max(float(np.linalg.norm(faded)), 1e-6)
+    return details
 
 
 def correlate(copies: NDArray[np.uint8], pairs: NDArray[np.int64]) -> NDArray[np.float64]:
     """(P,) the largest correlation of detail over all shifts of up to REACH pixels, for each pair (P, 2)."""
     from scipy.fft import irfft2, rfft2
 
-    used, place = np.unique(pairs, return_inverse=True)
+    used, positions = np.unique(pairs, return_inverse=True)
     spectra = np.concatenate([rfft2(detail(copies[part])) for part in _blocks(used)]) if len(used) else used
-    alike = np.empty(len(pairs), dtype=np.float64)
+    largest = np.empty(len(pairs), dtype=np.float64)
     window = np.arange(-REACH, REACH + 1)
     for rows in _blocks(np.arange(len(pairs))):
-        first, second = place.reshape(-1, 2)[rows].T
+        first, second = positions.reshape(-1, 2)[rows].T
         shifted = irfft2(spectra[first] * np.conj(spectra[second]), s=(SIDE, SIDE))
-        alike[rows] = shifted[:, window[:, None], window].max(axis=(1, 2))
-    return alike
+        largest[rows] = shifted[:, window[:, None], window].max(axis=(1, 2))
+    return largest
 
 
 def _blocks(rows: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:

@@ -1,7 +1,8 @@
-"""A picture of pairs of images side by side, for a person to judge."""
+"""A picture of image pairs, for a person who judges them by eye."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,46 +13,46 @@ from PIL import Image, ImageDraw, ImageFont
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-SIDE = 160  # of each image, pixels
-LINE = 15  # height of a line of text
-GAP = 12
-COLUMNS = 4
+IMAGE = 160  # side of each image, pixels
+LINE = 15  # height of a line of text, pixels
+GAP = 12  # between pairs, pixels
+COLUMNS = 4  # pairs per row
 
 
 @dataclass(frozen=True)
-class Side:
-    """One image of a pair: uint8 (C, h, w), and the words above it."""
+class PicturedImage:
+    """One image of a pair, and the words above it."""
 
-    pixels: NDArray[np.uint8]
+    pixels: NDArray[np.uint8]  # (C, h, w)
     title: str
     label: str
 
 
 @dataclass(frozen=True)
-class Couple:
-    """A pair and the line above it; one of two labels is drawn in red."""
+class PicturedPair:
+    """Two images and the line above them. If their labels differ, the labels are drawn in red."""
 
-    first: Side
-    second: Side
+    first: PicturedImage
+    second: PicturedImage
     text: str
 
 
-def draw(couples: Sequence[Couple]) -> Image.Image:
-    """All pairs, COLUMNS in a row."""
-    width, height = 2 * SIDE + GAP, SIDE + 3 * LINE + GAP
-    columns = min(COLUMNS, len(couples))
-    rows = -(-len(couples) // COLUMNS)
+def draw_pairs(pairs: Sequence[PicturedPair]) -> Image.Image:
+    """All pairs on one sheet, COLUMNS per row."""
+    width, height = 2 * IMAGE + GAP, IMAGE + 3 * LINE + GAP
+    columns = min(COLUMNS, len(pairs))
+    rows = math.ceil(len(pairs) / COLUMNS)
     sheet = Image.new("RGB", (columns * width + GAP, rows * height + GAP), "white")
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(11)
-    for number, couple in enumerate(couples):
+    for number, pair in enumerate(pairs):
         left, top = GAP + number % COLUMNS * width, GAP + number // COLUMNS * height
-        pen.text((left, top), couple.text, fill="black", font=font)
-        colour = "#b00020" if couple.first.label != couple.second.label else "#505050"
-        for place, side in enumerate((couple.first, couple.second)):
-            x = left + place * SIDE
-            pen.text((x, top + LINE), _short(side.title, font), fill="#505050", font=font)
-            pen.text((x, top + 2 * LINE), _short(side.label, font), fill=colour, font=font)
-            sheet.paste(_square(side.pixels), (x, top + 3 * LINE))
+        pen.text((left, top), pair.text, fill="black", font=font)
+        colour = "#b00020" if pair.first.label != pair.second.label else "#505050"
+        for position, image in enumerate((pair.first, pair.second)):
+            x = left + position * IMAGE
+            pen.text((x, top + LINE), _shortened(image.title, font), fill="#505050", font=font)
+            pen.text((x, top + 2 * LINE), _shortened(image.label, font), fill=colour, font=font)
+            sheet.paste(_square(image.pixels), (x, top + 3 * LINE))
     return sheet
 
 
@@ -59,11 +60,11 @@ def _square(pixels: NDArray[np.uint8]) -> Image.Image:
     image = Image.fromarray(
         pixels[0] if pixels.shape[0] == 1 else np.ascontiguousarray(pixels.transpose(1, 2, 0))
     )
-    return image.convert("RGB").resize((SIDE - 2, SIDE - 2), Image.Resampling.BILINEAR)
+    return image.convert("RGB").resize((IMAGE - 2, IMAGE - 2), Image.Resampling.BILINEAR)
 
 
-def _short(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
-    """The end of `text` that fits above an image: ids differ at their end."""
-    while font.getlength(text) > SIDE - 6:
+def _shortened(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
+    """`text`, cut at its beginning until it fits above an image: ids differ at their end."""
+    while font.getlength(text) > IMAGE - 6:
         text = f"…{text[2:]}"
     return text

@@ -1,4 +1,4 @@
-"""What an audit says of a split: which duplicates and groups stand on more than one side."""
+"""What an audit says of a split: which duplicates and groups are in more than one part."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _STORED_AS = {
     "leaked": "exposed",
     "label_conflicts": "contradicted",
 }
-"""Names in manifests and records that differ from the fields here; stored files are never rewritten."""
+"""Fields whose names in manifests and records are older ones; stored files are never rewritten."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,13 +30,14 @@ class Verdict:
 
     Attributes:
         audit: hash of the audit.
-        settings: of the audit.
-        leaking_clusters: sets of duplicates on more than one side.
-        leaking_groups: the data set's own groups on more than one side.
-        leaked: validation and test images with a duplicate or group mate on another side.
-        label_conflicts: validation and test images whose duplicates carry another label.
-        kept_out: images kept out of validation and test because their duplicates carry another label.
-        examples: "id (part) = id (part)".
+        settings: settings of the audit.
+        leaking_clusters: number of sets of duplicates that are in more than one part.
+        leaking_groups: number of the data set's own groups that are in more than one part.
+        leaked: number of validation and test images with a duplicate or group mate in another part.
+        label_conflicts: number of validation and test images whose duplicates carry another label.
+        kept_out: number of images kept out of validation and test because their duplicates carry another
+            label.
+        examples: some of the leaks, as "id (part) = id (part)".
         remarks: what else a reader of results should know.
     """
 
@@ -52,6 +53,7 @@ class Verdict:
 
     @property
     def leaks(self) -> bool:
+        """Whether duplicates or a group are in more than one part."""
         return bool(self.leaking_clusters or self.leaking_groups)
 
     @property
@@ -66,13 +68,13 @@ class Verdict:
 
 
 def judge(audit: Audit, images: Images, parts: Sequence[str]) -> Verdict:
-    """What `audit` says of the split that gives each of `images` its part."""
+    """What `audit` says of a split, given the part of every image."""
     duplicates = audit.clusters(images.ids)
-    leaking = [c for c in duplicates if len(_sides(c, parts)) > 1]
+    leaking = [c for c in duplicates if len(_parts_of(c, parts)) > 1]
     members: dict[str, list[int]] = defaultdict(list)
     for i, group in enumerate(images.groups):
         members[group].append(i)
-    leaking_groups = [m for m in members.values() if len(_sides(m, parts)) > 1]
+    leaking_groups = [m for m in members.values() if len(_parts_of(m, parts)) > 1]
     leaked = {i for c in (*leaking, *leaking_groups) for i in c if parts[i] in ("val", "test")}
     conflicting = label_conflicts(duplicates, images.labels.tolist())
     evaluated = [i for i in conflicting if parts[i] in ("val", "test")]
@@ -89,7 +91,8 @@ def judge(audit: Audit, images: Images, parts: Sequence[str]) -> Verdict:
     )
 
 
-def _sides(members: Sequence[int], parts: Sequence[str]) -> set[str]:
+def _parts_of(members: Sequence[int], parts: Sequence[str]) -> set[str]:
+    """The parts that these images are in; an image that is left out is in none."""
     return {parts[i] for i in members} & set(PARTS)
 
 
@@ -100,14 +103,14 @@ def _example(members: Sequence[int], ids: Sequence[str], parts: Sequence[str]) -
 
 
 def verdict_to_json(verdict: Verdict) -> dict[str, Any]:
-    """As manifests and records hold it."""
+    """A verdict in the form of manifests and records."""
     return {_STORED_AS.get(name, name): value for name, value in asdict(verdict).items()}
 
 
 def verdict_from_json(data: Mapping[str, Any]) -> Verdict:
-    """Read a verdict back from a manifest or record."""
-    named = {_STORED_AS.get(f.name, f.name): f.name for f in fields(Verdict)}
-    values = {named[stored]: value for stored, value in data.items() if stored in named}
+    """A verdict from a manifest or record."""
+    field_names = {_STORED_AS.get(f.name, f.name): f.name for f in fields(Verdict)}
+    values = {field_names[key]: value for key, value in data.items() if key in field_names}
     values["settings"] = AuditSettings(**values["settings"])
     for name in ("examples", "remarks"):
         values[name] = tuple(values.get(name, ()))
@@ -119,5 +122,5 @@ def refusal(verdict: Verdict, dataset: str, round_: int) -> str:
     return (
         f"{dataset} round {round_}: audit {verdict.audit[:8]} finds that {verdict.text} "
         f"({first_few(verdict.examples, 3)}); use split.groups audited, mend the groups, "
-        "or leave --strict away to go on and have it said under every table"
+        "or leave --strict away to go on; every table will then say that the split leaks"
     )

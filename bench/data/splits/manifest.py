@@ -134,7 +134,7 @@ def _to_text(split: Split) -> str:
 
 
 def read_manifest(path: Path) -> Split:
-    """The split of a manifest, in the order of the file. Raises DataError if it is unreadable or was edited."""
+    """The split of a manifest, in the order of the file. Raises DataError if it is damaged or was edited."""
     try:
         data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if data["format"] not in range(1, FORMAT + 1):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from bench.data.audit.audit import Audit
-from bench.data.audit.clusters import joined, label_conflicts
+from bench.data.audit.clusters import join_groups, label_conflicts
 from bench.data.audit.verdict import Verdict, judge, refusal
 from bench.data.images.images import Images
 from bench.data.images.index import PARTS, first_few
@@ -120,7 +120,7 @@ def _indivisible_groups(
     images: Images, settings: SplitSettings, clusters: Sequence[Sequence[int]]
 ) -> tuple[str, ...]:
     """The group of every image that the split must not divide."""
-    return images.ids if settings.groups == "none" else joined(images.groups, clusters)
+    return images.ids if settings.groups == "none" else join_groups(images.groups, clusters)
 
 
 def _drawn(
