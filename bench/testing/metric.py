@@ -1,0 +1,47 @@
+"""What a metric promises."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from bench.interfaces.metric import Metric
+from bench.testing.component import check_component, works
+from bench.testing.predictions import predictions, reordered
+
+
+def check_metric(metric: Metric[Any]) -> None:
+    """Predictions of any data set give a number, and right predictions a better one than wrong ones.
+
+    In particular: the score is a float; it is nan, never an error, where the metric is not defined (tried: a
+    class without images, images of one class alone, two classes, a single image); right beats wrong in the
+    direction of `higher_is_better`; the order of the images does not matter; and the predictions, which other
+    metrics see too, are not changed.
+    """
+    check_component(metric)
+    name = metric.name
+    assert metric.title, f"{name}: `title` is empty, which heads the column"
+    given = {
+        "right predictions": predictions(1.0),
+        "wrong predictions": predictions(-1.0),
+        "a class without images": predictions(1.0, classes=4),
+        "images of one class": predictions(1.0, labelled=1),
+        "two classes": predictions(1.0, classes=2, labelled=2),
+        "a single image": predictions(1.0, images=1),
+    }
+    scores = {}
+    for case, each in given.items():
+        labels, probabilities = each.labels.copy(), each.probabilities.copy()
+        with works(f"{name}: fails for {case}, where it must give nan if it is not defined"):
+            scores[case] = metric.score(each)
+        kind = type(scores[case]).__name__
+        assert isinstance(scores[case], float), f"{name}: gives a {kind} for {case}, not a float"
+        same = (each.labels == labels).all() and (each.probabilities == probabilities).all()
+        assert same, f"{name}: changes the predictions it is given"
+    right, wrong = scores["right predictions"], scores["wrong predictions"]
+    better = right >= wrong if metric.higher_is_better else right <= wrong
+    assert better, f"{name}: {right} for right and {wrong} for wrong predictions contradict higher_is_better"
+    turned = metric.score(reordered(given["right predictions"], range(60)[::-1]))
+    assert math.isclose(turned, right, rel_tol=1e-9, abs_tol=1e-12), (
+        f"{name}: the order of the images matters ({right} and {turned})"
+    )
