@@ -352,6 +352,13 @@ def enlarge(net: nn.Module, model: Model, model_params: Any, params: Any) -> str
     return "nowhere"
 
 
+def flatten(net: nn.Module, model: Model, model_params: Any, params: Any) -> str:
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.view(-1).fill_(0.5)
+    return "halves"
+
+
 def refuse(net: nn.Module, model: Model, model_params: Any, params: Any) -> str:
     raise ConfigError("only for another network")
 
@@ -366,6 +373,7 @@ def initial(**changes: Any) -> Strategy:
     [
         ({"initialize": lambda net, model, model_params, params: ""}, "where the weights came from"),
         ({"initialize": lambda net, model, model_params, params: 7}, "gives a int, not a str"),
+        ({"initialize": flatten}, "fails on a small network: RuntimeError: view size"),
         ({"initialize": enlarge}, "keep their names and shapes"),
         ({"freeze": lambda params, model, model_params: NoParams()}, "gives NoParams"),
         (

@@ -19,7 +19,8 @@ STRIDE, WIDTH = 16, 8  # of the network that strategies are tried on
 
 
 def check_strategy(strategy: Strategy[Any], params: Any = None, context: Context = CONTEXT) -> None:
-    """A strategy that pretrains, or one that gives initial weights, does so on a small network.
+    """A strategy that pretrains, or one that gives initial weights, does so on a small network, whose
+    convolutions are in the memory format channels_last, as the core's networks are.
 
     Pretraining: the module owns `encoder.net` and leaves the names and shapes of its tensors alone; the loss
     is a finite scalar, under bf16 autocast too and for a batch of another size; its gradient reaches the
@@ -109,18 +110,26 @@ def _check_initialize(strategy: Strategy[Any], params: Any, context: Context) ->
     name, model, net = strategy.name, _tiny_model(), _tiny_net(len(context.classes))
     before = _shapes(net)
     model_params = model.params()
-    try:
-        if strategy.freeze:
-            params = strategy.freeze(params, model, model_params)
-            assert isinstance(params, strategy.params), f"{name}: freeze() gives {type(params).__name__}"
-            again = strategy.freeze(params, model, model_params)
-            assert again == params, f"{name}: freeze() must not change parameters that it has filled in"
-        origin = strategy.initialize(net, model, model_params, params)
-    except BenchError:
-        return
+    with works(f"{name}: fails on a small network"):
+        try:
+            if strategy.freeze:
+                params = _frozen(strategy, params, model)
+            origin = strategy.initialize(net, model, model_params, params)
+        except BenchError:
+            return
     assert origin, f"{name}: initialize() must say where the weights came from"
     assert isinstance(origin, str), f"{name}: initialize() gives a {type(origin).__name__}, not a str"
     assert _shapes(net) == before, f"{name}: the network's tensors must keep their names and shapes"
+
+
+def _frozen(strategy: Strategy[Any], params: Any, model: Model[Any]) -> Any:
+    assert strategy.freeze
+    frozen = strategy.freeze(params, model, model.params())
+    kind = type(frozen).__name__
+    assert isinstance(frozen, strategy.params), f"{strategy.name}: freeze() gives {kind}"
+    again = strategy.freeze(frozen, model, model.params())
+    assert again == frozen, f"{strategy.name}: freeze() must not change parameters that it has filled in"
+    return frozen
 
 
 # --- a small network ---------------------------------------------------------------------------------
@@ -131,11 +140,13 @@ def _shapes(net: nn.Module) -> dict[str, tuple[int, ...]]:
 
 
 def _tiny_net(classes: int = 0) -> nn.Module:
-    """A patch embedding; with a pooled linear classifier if there are classes."""
+    """A patch embedding, with a linear classifier if there are classes, in memory as the core's networks."""
+    import torch
     from torch import nn
 
     head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(WIDTH, classes)] if classes else []
-    return nn.Sequential(nn.Conv2d(3, WIDTH, STRIDE, STRIDE), nn.GELU(), *head)
+    net = nn.Sequential(nn.Conv2d(3, WIDTH, STRIDE, STRIDE), nn.GELU(), *head)
+    return net.to(memory_format=torch.channels_last)
 
 
 def _tiny_features(net: nn.Module, images: Tensor) -> Tensor:
