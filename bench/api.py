@@ -49,7 +49,7 @@ def local_environment(
     the cores that this process may use are shared among `jobs` units at once. Raises ConfigError for a
     device that is not there, and for a number of jobs or threads that cannot be.
     """
-    from bench.engine.device import check, default_device
+    from bench.engine.device import check_device, default_device
     from bench.execution.provenance import usable_cores
 
     if jobs < 1 or threads < 0:
@@ -59,7 +59,7 @@ def local_environment(
     return Environment(
         data=default_data_root() if data is None else Path(data),
         results=Path(results or os.environ.get("BENCH_RESULTS") or "results"),
-        device=str(check(device)) if device else default_device(),
+        device=str(check_device(device)) if device else default_device(),
         threads=threads or max(1, usable_cores() // jobs),
         jobs=jobs,
         compile=compile,

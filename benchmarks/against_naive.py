@@ -135,7 +135,7 @@ def measure(formulation: Formulation, size: int, batch: int, machine: Machine, s
     row = {"formulation": formulation.what, "model": formulation.model, "size": size, "batch": batch}
     for work, make in zip(WORKS, makers, strict=True):
         tell(formulation.model, f"{work} at {batch}")
-        our_step, obvious_step = (partial(speed.once, make(net), machine.device) for net in networks)
+        our_step, obvious_step = (partial(speed.time_once, make(net), machine.device) for net in networks)
         timed = in_turn(our_step, obvious_step, seconds)
         accepted = [pair for pair in timed if pair.accepted]
         summary = pairs.summarize(timed)

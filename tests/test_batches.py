@@ -1,4 +1,4 @@
-"""Augmentation against torchvision, and epochs that can be replayed."""
+"""Crops and flips compared with torchvision, and epochs that can be repeated."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def finetuning(seed: int, **changes: object) -> list[tuple[torch.Tensor, ...]]:
     return list(batches.finetuning_batches(MIXED, ALL * 10, ALL, seed=seed, **settings))
 
 
-def test_an_epoch_can_be_replayed_and_differs_from_the_next() -> None:
+def test_an_epoch_can_be_repeated_and_differs_from_the_next() -> None:
     for first, again, other in zip(pretraining(1), pretraining(1), pretraining(2), strict=True):
         assert torch.equal(first, again)
         assert not torch.equal(first, other)
@@ -59,15 +59,15 @@ def test_resize_is_torchvisions_antialiased_resize(shape: tuple[int, int, int], 
 
 
 def test_pretraining_images_are_resized_crops_of_the_store() -> None:
-    """With the whole area and no choice of ratio left, the crop is known."""
+    """With the whole area of a square image, only one crop is possible."""
     square = Store([(3, 40, 40)] * 3)
     (images,) = next(
         batches.pretraining_batches(
             square, np.arange(3), batch=3, size=24, scale=(1.0, 1.0), flip=0.0, seed=5
         )
     )
-    wanted = [F.resize(torch.from_numpy(image), [24, 24], antialias=True) for image in square.images]
-    matched = [any(torch.equal(image, w) for w in wanted) for image in images]
+    expected = [F.resize(torch.from_numpy(image), [24, 24], antialias=True) for image in square.images]
+    matched = [any(torch.equal(image, e) for e in expected) for image in images]
     assert any(matched)  # a drawn ratio other than 1 does not fit, so most tries fall back to the whole image
 
 
@@ -94,8 +94,8 @@ def test_crops_reach_every_corner_uniformly() -> None:
 
 
 def test_evaluation_is_torchvisions_centre_crop_in_order() -> None:
-    found = torch.cat([b for (b,) in batches.evaluation_batches(MIXED, ALL, batch=3, size=40)])
-    for i, image in enumerate(found):
+    crops = torch.cat([images for (images,) in batches.evaluation_batches(MIXED, ALL, batch=3, size=40)])
+    for i, image in enumerate(crops):
         expected = v2.CenterCrop(40)(torch.from_numpy(MIXED[i]).expand(3, -1, -1))
         assert torch.equal(image, expected)
 
@@ -104,14 +104,14 @@ def test_crop_boxes_have_torchvisions_distribution() -> None:
     """Mean and spread of area and ratio agree with 4,000 draws of torchvision's own sampler."""
     count, scale = 4000, (0.2, 1.0)
     shapes = torch.tensor([[60, 90]]).expand(count, 2)
-    ours = batches.random_resized_crops(shapes, scale, torch.Generator().manual_seed(0)).double()
+    boxes = batches.random_resized_crops(shapes, scale, torch.Generator().manual_seed(0)).double()
     torch.manual_seed(0)
     sampler = v2.RandomResizedCrop(32, scale=scale)
     image = torch.zeros(3, 60, 90)
     drawn = [sampler.make_params([image]) for _ in range(count)]
-    theirs = torch.tensor([[p["top"], p["left"], p["height"], p["width"]] for p in drawn]).double()
+    reference = torch.tensor([[p["top"], p["left"], p["height"], p["width"]] for p in drawn]).double()
     for statistic in (lambda b: b[:, 2] * b[:, 3], lambda b: (b[:, 3] / b[:, 2]).log(), lambda b: b[:, 0]):
-        a, b = statistic(ours), statistic(theirs)
+        a, b = statistic(boxes), statistic(reference)
         error = 4 * b.std() / math.sqrt(count) * math.sqrt(2)
         assert abs(a.mean() - b.mean()) < error
         assert a.std() == pytest.approx(float(b.std()), rel=0.08)
@@ -135,6 +135,6 @@ def test_a_last_batch_of_one_is_left_out(images: int, steps: int) -> None:
     assert batches.steps_per_epoch(images, 16) == steps
 
 
-def test_every_image_is_seen_once_an_epoch() -> None:
+def test_every_image_is_seen_once_per_epoch() -> None:
     labels = torch.cat([labels for _, labels in finetuning(0, batch=4)])
     assert sorted(labels.tolist()) == (ALL * 10).tolist()

@@ -1,7 +1,8 @@
-"""What a captured step does on a GPU, without one: fake tensors have a shape and a device, and no values.
+"""What a captured step does on a GPU, checked without one: fake tensors have a shape and a device, but no
+values.
 
-They refuse what a CUDA graph refuses: mixed devices, tensors that come from the host, and asking for a value.
-Only the way to the loss: PyTorch's autograd engine and fused AdamW ask for a driver.
+They refuse what a CUDA graph refuses: mixed devices, tensors from the host, and reading a value. Only
+rendering and the forward pass can be checked: PyTorch's autograd engine and fused AdamW need a driver.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ from bench.engine.gpu.resident import DeviceStore
 from bench.engine.input_pipeline import InputPipeline
 from bench.registry import installed
 
-# With a GPU test_step and test_resident run the real thing, and fake tensors would stay in its caches.
+# With a GPU, test_step and test_resident use real tensors; fake ones would stay in caches of the process.
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="for machines without a GPU")
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
-NO_GPU = FakeTensorMode()  # one for all tests: constants that the code caches belong to the mode of the first
+NO_GPU = FakeTensorMode()  # one for all tests, because tensors that the code caches belong to one mode
 CLASSES = ("a", "b", "c")
 
 
@@ -61,7 +62,7 @@ def fake(tensor: Tensor) -> Tensor:
 
 
 def moved(module: nn.Module) -> nn.Module:
-    """`module.to(GPU)`, which fake tensors do not have."""
+    """`module.to(GPU)`, which does not work with fake tensors."""
     for part in module.modules():
         for name, parameter in part._parameters.items():
             if parameter is not None:
@@ -73,19 +74,19 @@ def moved(module: nn.Module) -> nn.Module:
 
 
 def loss_of(module: nn.Module, inputs: InputPipeline) -> Tensor:
-    """Cut a batch, and the loss of it, as `loop.Step` does; all on the GPU that is not there."""
+    """The loss of one batch, cut and computed as `step.Step` does it, on a GPU that is not there."""
     table_and_bytes = next(iter(inputs.epoch(0)))
     with NO_GPU:
-        given: Sequence[Tensor] = inputs.render(*map(fake, table_and_bytes))
-        assert {t.device.type for t in given} == {"cuda"}
-        given = [arranged(t, torch.channels_last) for t in given]
-        loss: Tensor = moved(module.train())(*given)
+        rendered: Sequence[Tensor] = inputs.render(*map(fake, table_and_bytes))
+        assert {t.device.type for t in rendered} == {"cuda"}
+        rendered = [arranged(t, torch.channels_last) for t in rendered]
+        loss: Tensor = moved(module.train())(*rendered)
     return loss
 
 
 def classifier(name: str, size: int) -> loop.Classifier:
-    offer, context = installed().models.get(name), Context(classes=CLASSES, size=size)
-    return loop.Classifier(offer.build(offer.params(), context), context.normalize)
+    model, context = installed().models.get(name), Context(classes=CLASSES, size=size)
+    return loop.Classifier(model.build(model.params(), context), context.normalize)
 
 
 @pytest.mark.parametrize(
@@ -96,21 +97,21 @@ def test_fine_tuning_stays_on_the_device_and_waits_for_nothing(name: str) -> Non
     assert (loss.device.type, loss.shape, loss.requires_grad) == ("cuda", (), True)
 
 
-@pytest.mark.parametrize("name", ["egmae", "mae", "noise"])
-@pytest.mark.parametrize("model", ["test_convnext", "tf_efficientnet_lite0"])
-def test_pretraining_stays_on_the_device_and_waits_for_nothing(name: str, model: str) -> None:
-    offer, strategy = installed().models.get(model), installed().strategies.get(name)
+@pytest.mark.parametrize("strategy_name", ["egmae", "mae", "noise"])
+@pytest.mark.parametrize("model_name", ["test_convnext", "tf_efficientnet_lite0"])
+def test_pretraining_stays_on_the_device_and_waits_for_nothing(strategy_name: str, model_name: str) -> None:
+    model, strategy = installed().models.get(model_name), installed().strategies.get(strategy_name)
     context = Context(classes=CLASSES, size=96)
-    net = offer.build(offer.params(), context)
+    net = model.build(model.params(), context)
     with torch.no_grad():
-        _, width, height, _ = offer.features(net, torch.zeros(1, 3, 96, 96)).shape
-    encoder = Encoder(net=net, features=offer.features, stride=96 // height, width=width)
+        _, width, height, _ = model.features(net, torch.zeros(1, 3, 96, 96)).shape
+    encoder = Encoder(net=net, features=model.features, stride=96 // height, width=width)
     loss = loss_of(strategy.objective(encoder, strategy.params(), context), pretraining(96))
     assert (loss.device.type, loss.shape, loss.requires_grad) == ("cuda", (), True)
 
 
 class Bad(nn.Module):
-    """A module that a graph cannot hold: `fault` is done in its forward."""
+    """A module that cannot be captured: its forward calls `fault`."""
 
     def __init__(self, fault: Callable[[Tensor], object]) -> None:
         super().__init__()
@@ -132,7 +133,7 @@ class Bad(nn.Module):
         lambda loss: (loss > 0).nonzero(),  # its shape depends on values
     ],
 )
-def test_what_a_graph_cannot_hold_is_noticed(fault: Callable[[Tensor], object]) -> None:
+def test_what_cannot_be_captured_is_noticed(fault: Callable[[Tensor], object]) -> None:
     loss_of(Bad(lambda loss: loss + 1), finetuning(32))
     with pytest.raises(Exception, match=r"device|FakeTensor|convert all Tensors|aten\."):
         loss_of(Bad(fault), finetuning(32))

@@ -1,4 +1,4 @@
-"""The loop: schedule, resume bit for bit, accumulation, divergence, selection."""
+"""The training loop: schedule, resuming bit for bit, accumulation, divergence, the best epoch."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BUDGET = Budget(epochs=4, steps=3, learning_rate=0.01, betas=(0.9, 0.999), weigh
 
 
 class Toy(nn.Module):
-    """Batch norm and dropout, so that buffers and random states matter to a resume."""
+    """Has batch norm and dropout, so that a resumed training needs their buffers and random states."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -45,14 +45,14 @@ def toy() -> Toy:
     return Toy()
 
 
-def job(tmp_path: Path, told: list[Progress] | None = None, accumulate: int = 1) -> Job:
+def job(tmp_path: Path, reports: list[Progress] | None = None, accumulate: int = 1) -> Job:
     return Job(
         "toy",
         "pretrain",
         7,
         torch.device("cpu"),
         tmp_path / "toy.pt",
-        (told if told is not None else []).append,
+        (reports if reports is not None else []).append,
         accumulate=accumulate,
     )
 
@@ -69,24 +69,26 @@ def test_compiling_changes_neither_result_nor_checkpoint(
     inductor = torch.compile
     traced: list[nn.Module] = []
 
-    def traces(module: nn.Module, **options: Any) -> nn.Module:  # without the minutes of compiling
+    def compile_eagerly(module: nn.Module, **options: Any) -> nn.Module:  # real compiling takes minutes
         traced.append(module)
         return inductor(module, backend="eager", **options)
 
-    monkeypatch.setattr(torch, "compile", traces)
-    found = loop.optimize(
+    monkeypatch.setattr(torch, "compile", compile_eagerly)
+    history = loop.optimize(
         compiled, InputPipeline(epoch_batches), BUDGET, replace(job(tmp_path / "b"), compile=True)
     )
     assert traced == [compiled]
-    assert found.losses == pytest.approx(expected.losses, abs=1e-6)
-    assert found.engine["compile"] == "true"
-    torch.testing.assert_close(compiled.state_dict(), plain.state_dict())  # and no name has a prefix
+    assert history.losses == pytest.approx(expected.losses, abs=1e-6)
+    assert history.engine["compile"] == "true"
+    torch.testing.assert_close(
+        compiled.state_dict(), plain.state_dict()
+    )  # torch.compile adds no prefix to the names
 
 
 @pytest.mark.parametrize("killed_after", [1, 3, 4, 8, 11])
 def test_a_killed_training_resumes_bit_for_bit(tmp_path: Path, killed_after: int) -> None:
-    whole = toy()
-    expected = loop.optimize(whole, InputPipeline(epoch_batches), BUDGET, job(tmp_path / "a"))
+    uninterrupted = toy()
+    expected = loop.optimize(uninterrupted, InputPipeline(epoch_batches), BUDGET, job(tmp_path / "a"))
 
     steps = 0
 
@@ -102,11 +104,11 @@ def test_a_killed_training_resumes_bit_for_bit(tmp_path: Path, killed_after: int
         loop.optimize(toy(), InputPipeline(until_killed), BUDGET, job(tmp_path / "b"))
     resumed = toy()
     torch.manual_seed(999)  # whatever ran before in this process must not matter
-    found = loop.optimize(resumed, InputPipeline(epoch_batches), BUDGET, job(tmp_path / "b"))
-    assert found.losses == expected.losses
-    assert found.resumed_from <= killed_after // BUDGET.steps
-    assert (found.resumed_from > 0) == (killed_after >= BUDGET.steps)
-    for name, value in whole.state_dict().items():
+    history = loop.optimize(resumed, InputPipeline(epoch_batches), BUDGET, job(tmp_path / "b"))
+    assert history.losses == expected.losses
+    assert history.resumed_from <= killed_after // BUDGET.steps
+    assert (history.resumed_from > 0) == (killed_after >= BUDGET.steps)
+    for name, value in uninterrupted.state_dict().items():
         assert torch.equal(resumed.state_dict()[name], value), name
 
 
@@ -138,10 +140,10 @@ def test_a_checkpoint_is_what_the_state_was_when_it_was_taken(tmp_path: Path) ->
     with checkpoint.Writer(path) as writer:
         writer.write({"epoch": 1, "module": {"w": weight}, "moments": [weight, (weight, 2)]})
         weight.fill_(5.0)  # the training goes on while the file is written
-    found = checkpoint.load(path, torch.device("cpu"))
-    assert found
-    assert (found["module"]["w"] == 0).all()
-    assert (found["moments"][1][0] == 0).all()
+    saved = checkpoint.load(path, torch.device("cpu"))
+    assert saved
+    assert (saved["module"]["w"] == 0).all()
+    assert (saved["moments"][1][0] == 0).all()
 
 
 def test_checkpoints_follow_one_another_and_the_last_is_on_disk(tmp_path: Path) -> None:
@@ -169,20 +171,23 @@ def test_the_next_checkpoint_is_due_by_the_cost_of_the_last(
         assert writer.due()
 
 
-@pytest.mark.parametrize("own", [False, True])
-def test_what_writing_suffers_is_raised_but_hides_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: bool
+@pytest.mark.parametrize("training_fails", [False, True])
+def test_an_error_of_writing_is_raised_unless_the_training_failed_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, training_fails: bool
 ) -> None:
     def full(state: object, file: object) -> None:
         raise OSError("disk full")
 
     def train(writer: checkpoint.Writer) -> None:
         writer.write({"epoch": 1})
-        if own:
+        if training_fails:
             raise Killed
 
     monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(Killed if own else TrainingError), checkpoint.Writer(tmp_path / "c.pt") as writer:
+    with (
+        pytest.raises(Killed if training_fails else TrainingError),
+        checkpoint.Writer(tmp_path / "c.pt") as writer,
+    ):
         train(writer)
 
 
@@ -207,7 +212,7 @@ def test_schedule_warms_up_linearly_and_falls_by_a_cosine_to_zero() -> None:
 
 
 def test_accumulation_gives_the_gradient_of_the_whole_batch(tmp_path: Path) -> None:
-    """Without batch norm and dropout the parts of a step sum to the step."""
+    """Without batch norm and dropout, the gradients of the parts of a batch add up to that of the batch."""
 
     class Plain(Toy):
         def __init__(self) -> None:
@@ -269,16 +274,16 @@ def test_vectors_and_listed_names_are_not_decayed() -> None:
             return {"net.3.weight"}
 
     module = Listed()
-    decayed, plain = make_optimizer(module, BUDGET).param_groups
+    decayed, undecayed = make_optimizer(module, BUDGET).param_groups
     assert [tuple(p.shape) for p in decayed["params"]] == [(8, 6)]
     assert decayed["weight_decay"] == 0.05
-    assert plain["weight_decay"] == 0.0
-    assert len(plain["params"]) == 5
+    assert undecayed["weight_decay"] == 0.0
+    assert len(undecayed["params"]) == 5
 
 
-def test_progress_tells_every_step(tmp_path: Path) -> None:
-    told: list[Progress] = []
-    history = loop.optimize(toy(), InputPipeline(epoch_batches), BUDGET, job(tmp_path, told))
-    assert [(n.epoch, n.done) for n in told] == [(e, s) for e in (1, 2, 3, 4) for s in (1, 2, 3)]
-    assert told[2].loss == pytest.approx(history.losses[0])
+def test_every_step_is_reported(tmp_path: Path) -> None:
+    reports: list[Progress] = []
+    history = loop.optimize(toy(), InputPipeline(epoch_batches), BUDGET, job(tmp_path, reports))
+    assert [(p.epoch, p.done) for p in reports] == [(e, s) for e in (1, 2, 3, 4) for s in (1, 2, 3)]
+    assert reports[2].loss == pytest.approx(history.losses[0])
     assert history.steps == 12

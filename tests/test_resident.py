@@ -1,4 +1,4 @@
-"""Batches cut on the device against torchvision and against those of a CPU. Run on every device at hand."""
+"""Batches cut on the device, compared with torchvision and with those of a CPU, on every available device."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from bench.engine.input_pipeline import InputPipeline
 
 GREY_AND_COLOUR = ((1, 40, 52), (3, 40, 40), (3, 61, 40), (1, 40, 90), (3, 43, 44), (1, 40, 41), (1, 50, 40))
 GREY = ((1, 40, 52), (1, 40, 40), (1, 44, 40), (1, 40, 40), (1, 90, 40))
-STREAM = 0  # bytes that may be resident
+NOTHING_FITS = 0  # bytes that may be resident
 
 cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 DEVICES = ["cpu", pytest.param("cuda", marks=cuda)]
@@ -31,7 +31,7 @@ def view(shapes: tuple[tuple[int, int, int], ...]) -> View:
 
 
 def rendered(inputs: InputPipeline, seed: int = 5) -> list[list[Tensor]]:
-    """What the module is given, batch by batch."""
+    """The arguments of the module, batch by batch."""
     return [[t.cpu().clone() for t in inputs.render(*batch)] for batch in inputs.epoch(seed)]
 
 
@@ -58,18 +58,18 @@ def test_resampling_is_torchvisions_antialiased_resize(
     image = torch.from_numpy(np.random.default_rng(height * width).integers(0, 256, shape)).float()
     h, w = max(1, round(cut[0] * height)), max(1, round(cut[1] * width))
     top, left = int(cut[2] * (height - h)), int(cut[3] * (width - w))
-    wanted = F.resize(image[:, top : top + h, left : left + w], [size, size], antialias=True)
+    expected = F.resize(image[:, top : top + h, left : left + w], [size, size], antialias=True)
     box = torch.tensor([[top, left, h, w]])
-    found = resize_crops(image.transpose(0, 1)[None].contiguous(), box, torch.tensor([flip]), size)[0]
-    torch.testing.assert_close(found, wanted.flip(-1) if flip else wanted, atol=1e-3, rtol=0.0)
+    resized = resize_crops(image.transpose(0, 1)[None].contiguous(), box, torch.tensor([flip]), size)[0]
+    torch.testing.assert_close(resized, expected.flip(-1) if flip else expected, atol=1e-3, rtol=0.0)
 
 
 def test_weights_sum_to_one_and_stay_within_the_crop() -> None:
-    found = weights(torch.tensor([0, 3, 9]), torch.tensor([20, 1, 11]), 8, 20)
-    torch.testing.assert_close(found.sum(2), torch.ones(3, 8))
-    assert (found >= 0).all()
-    assert (found[1, :, 3] == 1).all()
-    assert (found[2, :, :9] == 0).all()
+    matrices = weights(torch.tensor([0, 3, 9]), torch.tensor([20, 1, 11]), 8, 20)
+    torch.testing.assert_close(matrices.sum(2), torch.ones(3, 8))
+    assert (matrices >= 0).all()
+    assert (matrices[1, :, 3] == 1).all()
+    assert (matrices[2, :, :9] == 0).all()
 
 
 def test_full_precision_ends_with_its_block() -> None:
@@ -83,7 +83,7 @@ def test_full_precision_ends_with_its_block() -> None:
 # --- input pipelines ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("limit", [None, STREAM])
+@pytest.mark.parametrize("limit", [None, NOTHING_FITS])
 @pytest.mark.parametrize("shapes", [GREY_AND_COLOUR, GREY])
 def test_finetuning_batches_are_those_of_a_cpu_to_the_last_bit(
     device: torch.device, shapes: tuple[tuple[int, int, int], ...], limit: int | None
@@ -91,50 +91,52 @@ def test_finetuning_batches_are_those_of_a_cpu_to_the_last_bit(
     images, count = view(shapes), len(shapes)
     labels = np.arange(count) * 10
     common = {"batch": 3, "size": 32, "flip": 0.5}
-    plain = input_pipeline.finetuning(images, labels, np.arange(count), **common)
-    cut = input_pipeline.finetuning(
+    host = input_pipeline.finetuning(images, labels, np.arange(count), **common)
+    on_device = input_pipeline.finetuning(
         images, labels, np.arange(count), **common, device_store=DeviceStore(device, limit)
     )
-    assert cut.kind == ("resident" if limit is None else "streamed")
-    for (wanted, marks), (found, same) in zip(rendered(plain), rendered(cut), strict=True):
-        assert torch.equal(found, wanted)
-        assert torch.equal(same, marks)
+    assert on_device.kind == ("resident" if limit is None else "streamed")
+    for (expected, expected_labels), (crops, crop_labels) in zip(
+        rendered(host), rendered(on_device), strict=True
+    ):
+        assert torch.equal(crops, expected)
+        assert torch.equal(crop_labels, expected_labels)
 
 
-@pytest.mark.parametrize("limit", [None, STREAM])
+@pytest.mark.parametrize("limit", [None, NOTHING_FITS])
 @pytest.mark.parametrize("shapes", [GREY_AND_COLOUR, GREY])
 def test_pretraining_batches_are_those_of_a_cpu_to_one_grey_level(
     device: torch.device, shapes: tuple[tuple[int, int, int], ...], limit: int | None
 ) -> None:
     images, every = view(shapes), np.arange(len(shapes))
     common = {"batch": 3, "size": 32, "scale": (0.2, 1.0), "flip": 0.5}
-    plain = input_pipeline.pretraining(images, every, **common)
-    cut = input_pipeline.pretraining(images, every, **common, device_store=DeviceStore(device, limit))
-    for (wanted,), (found,) in zip(rendered(plain), rendered(cut), strict=True):
-        difference = (found.int() - wanted.int()).abs()
+    host = input_pipeline.pretraining(images, every, **common)
+    on_device = input_pipeline.pretraining(images, every, **common, device_store=DeviceStore(device, limit))
+    for (expected,), (crops,) in zip(rendered(host), rendered(on_device), strict=True):
+        difference = (crops.int() - expected.int()).abs()
         assert difference.max() <= 1
         assert (difference > 0).float().mean() < 0.3  # ties and PyTorch's two roundings, not a shift
 
 
-@pytest.mark.parametrize("limit", [None, STREAM])
+@pytest.mark.parametrize("limit", [None, NOTHING_FITS])
 def test_evaluation_batches_are_those_of_a_cpu_to_the_last_bit(
     device: torch.device, limit: int | None
 ) -> None:
     images, order = view(GREY_AND_COLOUR), np.array([6, 0, 3, 3, 2, 1, 5])
     common = {"size": 40, "batch": 3}
-    plain = input_pipeline.evaluation(images, order, **common)
-    cut = input_pipeline.evaluation(images, order, **common, device_store=DeviceStore(device, limit))
-    for (wanted,), (found,) in zip(plain, cut, strict=True):
-        assert torch.equal(found.cpu(), wanted)
+    host = input_pipeline.evaluation(images, order, **common)
+    on_device = input_pipeline.evaluation(images, order, **common, device_store=DeviceStore(device, limit))
+    for (expected,), (crops,) in zip(host, on_device, strict=True):
+        assert torch.equal(crops.cpu(), expected)
 
 
 def test_grey_images_are_one_channel_until_they_are_used(device: torch.device) -> None:
     images = view(GREY)
     settings = {"batch": 2, "size": 32, "scale": (0.2, 1.0), "flip": 0.5, "device_store": DeviceStore(device)}
     inputs = input_pipeline.pretraining(images, np.arange(5), **settings)
-    (found,) = inputs.render(*next(iter(inputs.epoch(0))))
-    assert found.shape == (2, 3, 32, 32)
-    assert found.untyped_storage().nbytes() == 2 * 32 * 32
+    (crops,) = inputs.render(*next(iter(inputs.epoch(0))))
+    assert crops.shape == (2, 3, 32, 32)
+    assert crops.untyped_storage().nbytes() == 2 * 32 * 32
 
 
 def test_a_limit_decides_between_resident_and_streamed(device: torch.device) -> None:
@@ -153,12 +155,14 @@ def test_images_are_moved_once_for_all_units(device: torch.device) -> None:
     assert store.held == images.pixels.nbytes
 
 
-def test_all_views_together_stay_within_the_limit_and_the_oldest_goes(device: torch.device) -> None:
+def test_all_views_together_stay_within_the_limit_and_the_least_recently_used_is_dropped(
+    device: torch.device,
+) -> None:
     views = [view(GREY) for _ in range(3)]
     size = views[0].pixels.nbytes
     store = DeviceStore(device, 2 * size)
     first, second = store.open(views[0]), store.open(views[1])
-    assert store.open(views[0]) is first  # used again, so the second is now the oldest
+    assert store.open(views[0]) is first  # used again, so the second is now the least recently used
     store.open(views[2])
     assert store.held == 2 * size
     assert store.open(views[0]) is first

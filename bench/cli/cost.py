@@ -109,11 +109,11 @@ def _prepare(
 ) -> tuple[CostRequest, dict[str, Any]]:
     """Set up the device as for a run; also says what it is."""
     from bench.cost.model_cost import CostRequest
-    from bench.engine.device import check, configure, default_device, uses_bf16
+    from bench.engine.device import check_device, configure, default_device, uses_bf16
     from bench.execution.provenance import hardware, usable_cores
 
     threads = threads or usable_cores()
-    place = configure(str(check(device)) if device else default_device(), threads)
+    place = configure(str(check_device(device)) if device else default_device(), threads)
     precision = "bf16 autocast" if uses_bf16("auto", place) else "fp32"
     here = hardware(str(place)) | {"threads": threads, "precision": precision}
     return CostRequest(classes, size, batches, train, str(place)), here

@@ -157,17 +157,17 @@ def _time(
     if not request.batches:
         return None, (), ()
     from bench.engine import speed
-    from bench.engine.device import check
+    from bench.engine.device import check_device
 
-    device = check(request.device)
+    device = check_device(request.device)
     tell("timing one image")
-    latency = speed.forward(net, context.size, 1, device, request.seconds)
+    latency = speed.time_forward(net, context.size, 1, device, request.seconds)
     forward: list[Timing] = []
     for batch in request.batches:
         tell(f"timing batches of {batch}")
-        forward.append(speed.forward(net, context.size, batch, device, request.seconds))
+        forward.append(speed.time_forward(net, context.size, batch, device, request.seconds))
     training: list[Timing] = []
     for batch in request.batches if request.train else ():
         tell(f"timing training steps of {batch}")
-        training.append(speed.training(net, context, batch, device, request.seconds))
+        training.append(speed.time_training(net, context, batch, device, request.seconds))
     return latency, tuple(forward), tuple(training)

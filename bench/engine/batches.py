@@ -1,8 +1,8 @@
-"""From the uint8 image store to batches: crops and flips, drawn for a whole epoch at once.
+"""Batches from the uint8 image store: crops and flips, drawn for a whole epoch at once.
 
 Geometry follows torchvision (RandomResizedCrop, RandomCrop, RandomHorizontalFlip, CenterCrop); the images
-stay 8-bit up to the last moment because patch entropy is defined on 8-bit levels. A generator seeded per
-epoch draws everything, so that an epoch can be replayed after a crash without stored random states.
+stay 8-bit until they reach the network, because patch entropy is defined on 8-bit levels. One generator per
+epoch, with a seed of its own, draws everything, so a resumed epoch needs no stored random state.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Batch = tuple[Tensor, ...]
 
 
 class ImageSequence(Protocol):
-    """The store's images at one short side: item i is uint8 (C, h, w), C 1 or 3."""
+    """Stored images at one short side: item i is uint8 (C, h, w), C = 1 or 3."""
 
     @property
     def shapes(self) -> Sequence[tuple[int, int, int]]: ...
@@ -34,7 +34,7 @@ class ImageSequence(Protocol):
 
 @dataclass(frozen=True)
 class EpochPlan:
-    """What one epoch shows, in order: which image, what part of it, and whether mirrored. N images."""
+    """What one epoch shows, in order: which image, which part of it, and whether mirrored."""
 
     order: NDArray[np.int64]  # (N,) indices into the view
     boxes: Tensor  # int64 (N, 4): top, left, height, width
@@ -50,21 +50,21 @@ def plan_pretraining(
     view: ImageSequence, indices: NDArray[np.int64], *, scale: tuple[float, float], flip: float, seed: int
 ) -> EpochPlan:
     """Random resized crops and flips of one epoch."""
-    draw = torch.Generator().manual_seed(seed)
-    order = indices[torch.randperm(len(indices), generator=draw).numpy()]
-    boxes = random_resized_crops(shapes_of(view)[order, 1:], scale, draw)
-    return EpochPlan(order, boxes, torch.rand(len(order), generator=draw) < flip)
+    generator = torch.Generator().manual_seed(seed)
+    order = indices[torch.randperm(len(indices), generator=generator).numpy()]
+    boxes = random_resized_crops(shapes_of(view)[order, 1:], scale, generator)
+    return EpochPlan(order, boxes, torch.rand(len(order), generator=generator) < flip)
 
 
 def plan_finetuning(
     view: ImageSequence, indices: NDArray[np.int64], *, size: int, flip: float, seed: int
 ) -> EpochPlan:
     """Random crops of `size` and flips of one epoch."""
-    draw = torch.Generator().manual_seed(seed)
-    order = indices[torch.randperm(len(indices), generator=draw).numpy()]
+    generator = torch.Generator().manual_seed(seed)
+    order = indices[torch.randperm(len(indices), generator=generator).numpy()]
     shapes = shapes_of(view)[order, 1:]
-    corners = (torch.rand(len(order), 2, generator=draw) * (shapes - size + 1)).long()
-    return EpochPlan(order, _squares(corners, size), torch.rand(len(order), generator=draw) < flip)
+    corners = (torch.rand(len(order), 2, generator=generator) * (shapes - size + 1)).long()
+    return EpochPlan(order, _squares(corners, size), torch.rand(len(order), generator=generator) < flip)
 
 
 def plan_evaluation(view: ImageSequence, indices: NDArray[np.int64], *, size: int) -> EpochPlan:
@@ -120,8 +120,11 @@ def evaluation_batches(
 
 
 def _crops(view: ImageSequence, plan: EpochPlan, part: NDArray[np.int64], size: int) -> Tensor:
-    """Copies of slices, resized where they are not of `size`: on a CPU faster than gathers and matrices."""
-    # channels_last: on CPUs depthwise convolutions are about twice as fast in it.
+    """uint8 (B, 3, size, size): slices, resized if they are not of `size`.
+
+    On a CPU this is faster than the gathers and matrix products that a GPU uses.
+    """
+    # On CPUs depthwise convolutions are about twice as fast in channels_last.
     images = torch.empty(len(part), 3, size, size, dtype=torch.uint8, memory_format=torch.channels_last)
     boxes, flips = plan.boxes[part].tolist(), plan.flips[part].tolist()
     for slot, k in enumerate(part):
@@ -134,7 +137,7 @@ def _crops(view: ImageSequence, plan: EpochPlan, part: NDArray[np.int64], size: 
     return images
 
 
-def random_resized_crops(shapes: Tensor, scale: tuple[float, float], draw: torch.Generator) -> Tensor:
+def random_resized_crops(shapes: Tensor, scale: tuple[float, float], generator: torch.Generator) -> Tensor:
     """Crop boxes (N, 4) as top, left, height, width for images of `shapes` (N, 2).
 
     The distribution of torchvision's RandomResizedCrop with ratio 3/4 to 4/3: the first of ten tries that
@@ -143,9 +146,11 @@ def random_resized_crops(shapes: Tensor, scale: tuple[float, float], draw: torch
     tries, ratio = 10, (3 / 4, 4 / 3)
     count = len(shapes)
     height, width = shapes[:, :1].double(), shapes[:, 1:].double()
-    area = height * width * torch.empty(count, tries, dtype=torch.float64).uniform_(*scale, generator=draw)
+    area = (
+        height * width * torch.empty(count, tries, dtype=torch.float64).uniform_(*scale, generator=generator)
+    )
     log_ratio = torch.empty(count, tries, dtype=torch.float64).uniform_(
-        math.log(ratio[0]), math.log(ratio[1]), generator=draw
+        math.log(ratio[0]), math.log(ratio[1]), generator=generator
     )
     aspect = log_ratio.exp()
     w, h = (area * aspect).sqrt().round(), (area / aspect).sqrt().round()
@@ -156,7 +161,7 @@ def random_resized_crops(shapes: Tensor, scale: tuple[float, float], draw: torch
     in_ratio = width / height
     h = torch.where(none_fits, torch.where(in_ratio < ratio[0], (width / ratio[0]).round(), height), h)
     w = torch.where(none_fits, torch.where(in_ratio > ratio[1], (height * ratio[1]).round(), width), w)
-    corner = torch.rand(count, 2, dtype=torch.float64, generator=draw)
+    corner = torch.rand(count, 2, dtype=torch.float64, generator=generator)
     top = (corner[:, :1] * (height - h + 1)).floor()
     left = (corner[:, 1:] * (width - w + 1)).floor()
     top = torch.where(none_fits, ((height - h) / 2).floor(), top)
@@ -175,10 +180,10 @@ def steps_per_epoch(images: int, batch: int) -> int:
 
 
 def chunks(count: int, batch: int, keep_single: bool = False) -> Iterator[NDArray[np.int64]]:
-    """Positions of each batch of an epoch of `count` images."""
+    """Positions of the images of each batch, in an epoch of `count` images."""
     for start in range(0, count, batch):
         part = np.arange(start, min(start + batch, count))
-        # Batch norm cannot be trained on one image; which image is left out changes with the epoch.
+        # Batch norm cannot be trained on a single image. Every epoch leaves out another one.
         if len(part) == 1 and count > 1 and batch > 1 and not keep_single:
             return
         yield part

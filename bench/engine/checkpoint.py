@@ -1,8 +1,8 @@
-"""Checkpoints of a training under way: one file, replaced atomically, deleted when the unit is done.
+"""Checkpoints of a running training: one file, replaced atomically, deleted when the unit is done.
 
-Training stops only for a copy of its state in memory; a thread writes it. Both together take under two
-percent of the time, however short an epoch is, because the next checkpoint is due when fifty times their cost
-has passed.
+Training stops only while its state is copied in memory; a thread writes the copy. A checkpoint is due only
+when fifty times the cost of the last one has passed, so checkpoints take less than two percent of the time,
+however short an epoch is.
 """
 
 from __future__ import annotations
@@ -23,35 +23,36 @@ clock = time.perf_counter
 
 
 class Writer:
-    """Writes checkpoints of one training to `path`, one after another, beside the training.
+    """Writes the checkpoints of one training to `path`, in a thread, one after another.
 
-    A context: leaving it, in whatever way, waits for the last one to be on disk. An error of writing (a full
-    disk) is raised by the next call or on leaving, unless the training has itself failed.
+    Used in a `with` statement, whose end waits until the last checkpoint is on disk. If a checkpoint cannot
+    be written (a full disk), the next call or the end of the block raises TrainingError, unless the training
+    itself has failed.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self.pending: Future[float] | None = None
-        self.begun = -math.inf
-        self.cost = 0.0  # seconds, of the last copy and its writing
+        self.last_start = -math.inf  # by `clock`
+        self.cost = 0.0  # seconds that the last checkpoint took, copying and writing
 
     def due(self) -> bool:
-        """Whether the last one is written and long enough ago. Raises what writing it raised."""
+        """Whether the last checkpoint is written, and long enough ago. Raises TrainingError."""
         if self.pending is not None and self.pending.done():
             self.settle()
-        return self.pending is None and clock() - self.begun >= 50 * self.cost
+        return self.pending is None and clock() - self.last_start >= 50 * self.cost
 
     def write(self, state: dict[str, Any]) -> None:
-        """Copy `state` now and write it later; training may go on changing it."""
+        """Copy `state` now, and write the copy later; training may change `state` meanwhile."""
         self.settle()
-        self.begun = clock()
+        self.last_start = clock()
         copy = snapshot(state)
-        self.cost = clock() - self.begun
+        self.cost = clock() - self.last_start
         self.pending = self.pool.submit(_timed_save, self.path, copy)
 
     def settle(self) -> None:
-        """Wait for the last one to be on disk. Raises TrainingError if it could not be written."""
+        """Wait until the last checkpoint is on disk. Raises TrainingError if it could not be written."""
         pending, self.pending = self.pending, None
         if pending is None:
             return
@@ -75,7 +76,7 @@ class Writer:
 
 
 def snapshot(value: Any) -> Any:
-    """The same nested state with its tensors copied to the CPU."""
+    """A copy of a nested state, its tensors on the CPU."""
     if isinstance(value, torch.Tensor):
         return value.detach().to("cpu", copy=True)
     if isinstance(value, dict):
@@ -104,7 +105,7 @@ def save(path: Path, state: dict[str, Any]) -> None:
 
 
 def load(path: Path, device: torch.device) -> dict[str, Any] | None:
-    """The saved state, or None if there is none that can be read (training then starts afresh)."""
+    """The saved state; None if there is none or it is damaged, so that training starts from the beginning."""
     try:
         state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
     except FileNotFoundError:
@@ -116,7 +117,7 @@ def load(path: Path, device: torch.device) -> dict[str, Any] | None:
 
 
 def discard(path: Path) -> None:
-    """Delete the checkpoint and what killed writers left beside it."""
+    """Delete the checkpoint, and temporary files of killed writers."""
     path.unlink(missing_ok=True)
     for leftover in path.parent.glob(f"{path.stem}.*.tmp"):
         leftover.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""How the device is set up: deterministic kernels, threads, autocast."""
+"""Set up the device: deterministic kernels, threads, precision."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from bench.errors import ConfigError
 
 
 def configure(device: str, threads: int) -> torch.device:
-    """Set up this process for reproducible work on `device` and return it. Raises ConfigError."""
+    """Set up this process for reproducible work on `device`, and return the device. Raises ConfigError."""
     # cuBLAS reads this when its context is made; without it, its workspaces make sums nondeterministic.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
-    # Deterministic mode would fill every new tensor, for code that reads uninitialised memory: a tenth of a
-    # step on a CPU (measured on tf_efficientnet_lite0 at 96 pixels), for nothing.
+    # Deterministic mode also fills every new tensor, which helps only code that reads uninitialised memory,
+    # and takes a tenth of a step on a CPU (measured on tf_efficientnet_lite0 at 96 pixels).
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # not in stubs
     torch.backends.cudnn.benchmark = False
     torch.set_float32_matmul_precision("high")  # TF32 for what stays float32 on a GPU; no effect on a CPU
-    target = check(device)
+    target = check_device(device)
     if target.type == "cuda":
         torch.cuda.set_device(target)
     return target
 
 
-def check(device: str) -> torch.device:
-    """The device called so. Raises ConfigError if there is none such here."""
+def check_device(device: str) -> torch.device:
+    """The PyTorch device of this name. Raises ConfigError if this machine does not have it."""
     try:
         target = torch.device(device)
     except RuntimeError:
@@ -47,12 +47,12 @@ def default_device() -> str:
 
 
 def uses_bf16(precision: str, device: torch.device) -> bool:
-    """Whether `precision` means bf16 autocast here: "auto" does on a GPU."""
+    """Whether `precision` means bf16 autocast on this device; "auto" does so on a GPU."""
     return precision == "bf16" or (precision == "auto" and device.type == "cuda")
 
 
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:
-    """bf16 autocast, or nothing."""
+    """A context for forward passes: bf16 autocast if `uses_bf16`, otherwise one that changes nothing."""
     if uses_bf16(precision, device):
         return torch.autocast(device.type, dtype=torch.bfloat16)
     return nullcontext()
@@ -60,7 +60,7 @@ def autocast(precision: str, device: torch.device) -> AbstractContextManager[obj
 
 @contextmanager
 def full_precision() -> Iterator[None]:
-    """float32 matrix products in float32, not TF32: for what must be exact."""
+    """Compute float32 matrix products in float32 instead of TF32, within the block."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
     try:
@@ -71,7 +71,10 @@ def full_precision() -> Iterator[None]:
 
 @contextmanager
 def any_order() -> Iterator[None]:
-    """Leave the slow deterministic kernels aside, for sums that are exact in any order (of small counts)."""
+    """Allow kernels that add in any order, which are faster, within the block.
+
+    For sums that do not depend on the order, such as counts of pixels.
+    """
     before = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     torch.use_deterministic_algorithms(False)

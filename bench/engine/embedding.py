@@ -13,7 +13,7 @@ from torch.nn.functional import interpolate, normalize
 from bench.engine.batches import ImageSequence
 from bench.interfaces.model import Context
 
-NEIGHBOURS = 4
+NEIGHBOURS = 4  # per image
 INPUT = 128  # side at which the network sees an image, pixels
 BATCH = 64
 
@@ -22,23 +22,24 @@ BATCH = 64
 def nearest(
     view: ImageSequence, features: Callable[[Tensor], Tensor], context: Context, device: torch.device
 ) -> NDArray[np.int64]:
-    """(P, 2) every image with its NEIGHBOURS nearest by the cosine of pooled features; first < second.
+    """Pairs (P, 2), first < second, of every image with its NEIGHBOURS nearest images.
 
-    `features` maps normalised images (B, 3, INPUT, INPUT) to dense features (B, C, h, w).
+    Nearness is the cosine of pooled features. `features` maps normalised images (B, 3, INPUT, INPUT) to dense
+    features (B, C, h, w).
     """
-    found = []
+    features_of_batches = []
     for start in range(0, len(view), BATCH):
         images = torch.cat([_square(view[i]) for i in range(start, min(start + BATCH, len(view)))])
         pooled = features(context.normalize(images.to(device))).mean(dim=(2, 3))
-        found.append(normalize(pooled.float(), dim=1))
-    embedded = torch.cat(found)
+        features_of_batches.append(normalize(pooled.float(), dim=1))
+    embedded = torch.cat(features_of_batches)
     pairs = []
     for start in range(0, len(embedded), 1024):
         cosine = embedded[start : start + 1024] @ embedded.T
         rows = torch.arange(start, start + len(cosine), device=device)
-        cosine[torch.arange(len(cosine)), rows] = -2.0
-        near = cosine.topk(min(NEIGHBOURS, len(embedded) - 1), dim=1).indices
-        pairs.append(torch.stack([rows[:, None].expand_as(near), near], dim=2).reshape(-1, 2))
+        cosine[torch.arange(len(cosine)), rows] = -2.0  # no image is a neighbour of itself
+        neighbours = cosine.topk(min(NEIGHBOURS, len(embedded) - 1), dim=1).indices
+        pairs.append(torch.stack([rows[:, None].expand_as(neighbours), neighbours], dim=2).reshape(-1, 2))
     ordered: NDArray[np.int64] = torch.cat(pairs).sort(dim=1).values.cpu().numpy()
     return np.unique(ordered, axis=0)
 

@@ -1,7 +1,7 @@
-"""What a training is given to see: finished images on a CPU, tables of crops on a GPU.
+"""The batches of a training: finished images on a CPU, tables of crops on a GPU.
 
-Both show the same images, crops and flips for the same seed, because `batches` draws them all. Crops and
-flips are equal to the last bit; a resized crop may differ by one grey level, because PyTorch resizes uint8
+Both give the same images, crops and flips for the same seed, because `batches` draws them for both. Crops and
+flips are equal to the last bit. A resized crop may differ by one grey level, because PyTorch resizes uint8
 images in fixed point on a CPU.
 """
 
@@ -24,10 +24,11 @@ HOST_EVALUATION_BATCH = 64
 DEVICE_EVALUATION_BATCH = 256
 
 Render = Callable[..., Batch]
+"""Turns the tensors of a batch into the arguments of the module that is trained."""
 
 
-def as_given(*batch: Tensor) -> Batch:
-    """For batches that are what the module takes."""
+def already_rendered(*batch: Tensor) -> Batch:
+    """Render batches that already are the arguments of the module."""
     return batch
 
 
@@ -36,14 +37,15 @@ class InputPipeline:
     """Epochs of batches for one training.
 
     Attributes:
-        epoch: `epoch(seed)` yields what changes from step to step.
-        render: makes the module's arguments of it, on the device, without waiting for it, so that it can be
-            part of a captured step.
-        kind: "host", or "resident" or "streamed" where batches are cut on the device; for the record.
+        epoch: `epoch(seed)` yields one batch per step.
+        render: turns a batch into the arguments of the module. It does so on the device without waiting for
+            it, so that it can be part of a captured step.
+        kind: where batches are cut, for the record: "host", or on a device that holds the images ("resident")
+            or gets them with every batch ("streamed").
     """
 
     epoch: Callable[[int], Iterable[Batch]]
-    render: Render = as_given
+    render: Render = already_rendered
     kind: str = "host"
 
 
@@ -62,14 +64,14 @@ def pretraining(
     With `device_store`, batches are cut on its device.
     """
     if device_store is None:
-        whole = partial(batches.pretraining_batches, view, indices, batch=batch, size=size)
-        return InputPipeline(lambda seed: whole(scale=scale, flip=flip, seed=seed))
-    draw = partial(batches.plan_pretraining, view, indices, scale=scale, flip=flip)
+        cut = partial(batches.pretraining_batches, view, indices, batch=batch, size=size)
+        return InputPipeline(lambda seed: cut(scale=scale, flip=flip, seed=seed))
+    plan_epoch = partial(batches.plan_pretraining, view, indices, scale=scale, flip=flip)
     images = device_store.open(view)
     extent = images.extent
 
     def epoch(seed: int) -> Iterable[Batch]:
-        return images.batches(resident.crop_table(view, draw(seed=seed)), batch)
+        return images.batches(resident.crop_table(view, plan_epoch(seed=seed)), batch)
 
     def render(rows: Tensor, pixels: Tensor | None = images.pixels) -> Batch:
         assert pixels is not None
@@ -93,14 +95,14 @@ def finetuning(
     With `device_store`, batches are cut on its device.
     """
     if device_store is None:
-        whole = partial(batches.finetuning_batches, view, labels, indices, batch=batch, size=size)
-        return InputPipeline(lambda seed: whole(flip=flip, seed=seed))
-    draw = partial(batches.plan_finetuning, view, indices, size=size, flip=flip)
+        cut = partial(batches.finetuning_batches, view, labels, indices, batch=batch, size=size)
+        return InputPipeline(lambda seed: cut(flip=flip, seed=seed))
+    plan_epoch = partial(batches.plan_finetuning, view, indices, size=size, flip=flip)
     images = device_store.open(view)
     channels, _, _ = images.extent
 
     def epoch(seed: int) -> Iterable[Batch]:
-        return images.batches(resident.crop_table(view, draw(seed=seed), labels), batch)
+        return images.batches(resident.crop_table(view, plan_epoch(seed=seed), labels), batch)
 
     def render(rows: Tensor, pixels: Tensor | None = images.pixels) -> Batch:
         assert pixels is not None
@@ -117,8 +119,10 @@ def evaluation(
     batch: int | None = None,
     device_store: DeviceStore | None = None,
 ) -> Iterable[Batch]:
-    """Centre crops in the order of `indices`, uint8 (B, 3, size, size); with `device_store`, cut on its
-    device, in larger batches."""
+    """Centre crops in the order of `indices`: uint8 (B, 3, size, size).
+
+    With `device_store`, they are cut on its device, in larger batches.
+    """
     if device_store is None:
         return batches.evaluation_batches(view, indices, batch=batch or HOST_EVALUATION_BATCH, size=size)
     images = device_store.open(view)
@@ -126,8 +130,8 @@ def evaluation(
     rows = resident.crop_table(view, batches.plan_evaluation(view, indices, size=size))
     parts = images.batches(rows, batch or DEVICE_EVALUATION_BATCH, keep_single=True)
 
-    def rendered(rows: Tensor, pixels: Tensor | None = images.pixels) -> Batch:
+    def render(rows: Tensor, pixels: Tensor | None = images.pixels) -> Batch:
         assert pixels is not None
         return (resident.crops(pixels, rows, size, channels),)
 
-    return (rendered(*part) for part in parts)
+    return (render(*part) for part in parts)

@@ -1,4 +1,4 @@
-"""What one training is given, and what it tells."""
+"""What the training loop takes and returns beside the network and its images."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from bench.interfaces.executor import Report
 
 @dataclass(frozen=True)
 class Budget:
-    """AdamW with linear warm-up and cosine decay to 0 over `epochs` of `steps` batches."""
+    """How long one training lasts, and its optimiser: AdamW with linear warm-up and cosine decay to 0."""
 
     epochs: int
-    steps: int
-    learning_rate: float
+    steps: int  # batches per epoch
+    learning_rate: float  # after the warm-up
     betas: tuple[float, float]
     weight_decay: float
     warmup: float = 0.0  # share of all steps
@@ -24,28 +24,28 @@ class Budget:
 
 @dataclass(frozen=True)
 class Job:
-    """Where and how one training runs, and who is told about it."""
+    """Where and how one training runs."""
 
-    unit: str
-    stage: str
+    unit: str  # label of the unit, for progress and messages
+    stage: str  # "pretrain" or "fine-tune"
     seed: int
     device: torch.device
-    checkpoint: Path
+    checkpoint: Path  # file of the running training, deleted when the unit is done
     report: Report
-    precision: str = "auto"
-    accumulate: int = 1  # micro-batches per step, after memory ran out
-    memory_formats: Path | None = None  # folder of what trials found; None: no trial, channels_last
-    graph: bool = True  # capture steps where the device can
+    precision: str = "auto"  # "fp32", "bf16", or "auto": bf16 on a GPU
+    accumulate: int = 1  # parts in which a step is done; more than 1 after memory ran out
+    memory_formats: Path | None = None  # folder of measured memory formats; None: channels_last, not measured
+    graph: bool = True  # capture steps as CUDA graphs on a GPU
     compile: bool = False  # torch.compile the module
 
 
 @dataclass(frozen=True)
 class History:
-    """Mean loss of each epoch, the validation score where one was kept, and wall time of this process."""
+    """How one training went."""
 
-    losses: list[float] = field(default_factory=list)
-    scores: list[float] = field(default_factory=list)
-    resumed_from: int = 0  # epoch this process started at
-    seconds: float = 0.0
-    steps: int = 0  # steps this process did
-    engine: dict[str, str] = field(default_factory=dict)  # what was chosen for speed alone
+    losses: list[float] = field(default_factory=list)  # mean of each epoch
+    scores: list[float] = field(default_factory=list)  # validation score of each epoch, if there are any
+    resumed_from: int = 0  # epoch at which this process started
+    seconds: float = 0.0  # wall time of this process
+    steps: int = 0  # steps done by this process
+    engine: dict[str, str] = field(default_factory=dict)  # choices that change speed only, for the record

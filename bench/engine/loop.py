@@ -1,7 +1,7 @@
 """The one training loop, for pretraining and fine-tuning alike.
 
-A CPU and a GPU go through the same lines. On a GPU a step is one replayed graph, nothing inside an epoch
-waits for the device, and the next epoch is drawn while it still works on this one.
+A CPU and a GPU run the same lines. On a GPU a step replays a CUDA graph, nothing inside an epoch waits for
+the device, and the batches of the next epoch are drawn while the device still works on this one.
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ from bench.interfaces.executor import Progress
 
 
 class Classifier(nn.Module):
-    """forward(images, labels): cross-entropy of the network on uint8 images (B, 3, S, S), int64 (B,)."""
+    """The network with its loss: `forward(images, labels)` gives the mean cross-entropy.
+
+    Images are uint8 (B, 3, S, S), labels int64 (B,).
+    """
 
     def __init__(self, net: nn.Module, normalize: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
@@ -44,14 +47,15 @@ def optimize(
     job: Job,
     validate: Callable[[], float] | None = None,
 ) -> History:
-    """Train `module`, whose forward takes the pipeline's rendered batches and returns the loss, in place.
+    """Train `module` in place; its forward takes the rendered batches of `inputs` and returns the loss.
 
-    With `validate`, the state of the epoch with the highest score is kept (the first of equals); otherwise
-    the last. Every random number of an epoch comes from seeds derived from (job.seed, epoch), so a resumed
-    training repeats an uninterrupted one exactly. Raises TrainingError if the loss stops being finite.
+    With `validate`, the weights of the epoch with the highest score are kept (of equal ones the first);
+    without it, those of the last epoch. All random numbers of an epoch come from seeds derived from job.seed
+    and the epoch, so a resumed training gives the same bits as an uninterrupted one. Raises TrainingError if
+    the loss becomes infinite or nan.
     """
     started = time.perf_counter()
-    step, state = _prepare(module, inputs, budget, job)
+    step, state = _start_or_resume(module, inputs, budget, job)
     history = History(state["losses"], state["scores"], resumed_from=state["epoch"])
     steps = 0
     module.train()
@@ -60,21 +64,21 @@ def optimize(
         for epoch in range(state["epoch"], budget.epochs):
             torch.manual_seed(derive_seed(job.seed, "epoch", epoch))
             step.total.zero_()
-            seen, epoch_started = 0, time.perf_counter()
-            for done, batch in enumerate(upcoming, start=1):
-                step(batch, learning_rate(epoch * budget.steps + done - 1, budget))
-                seen, steps = seen + len(batch[0]), steps + 1
-                _tell(job, budget, epoch, done, step.total, seen, epoch_started, history)
-            if epoch + 1 < budget.epochs:  # drawn while a GPU still works on this epoch
+            progress = _EpochProgress(job, budget, epoch, history)
+            for batch in upcoming:
+                step(batch, learning_rate(epoch * budget.steps + progress.steps, budget))
+                progress.count_step(len(batch[0]), step.total)
+            steps += progress.steps
+            if epoch + 1 < budget.epochs:  # drawn before the loss is read, which waits for a GPU
                 upcoming = inputs.epoch(derive_seed(job.seed, "batches", epoch + 1))
-            history.losses.append(_finite(float(step.total) / seen, epoch, budget, job))
+            history.losses.append(_checked_loss(float(step.total) / progress.images, epoch, budget, job))
             if validate:
                 history.scores.append(validate())
                 module.train()
                 if history.scores[-1] > max(history.scores[:-1], default=-math.inf):
                     state["best"] = {k: v.detach().clone() for k, v in module.state_dict().items()}
             if epoch + 1 < budget.epochs and writer.due():
-                writer.write(_state(module, step.optimizer, epoch + 1, history, state.get("best")))
+                writer.write(_checkpoint_state(module, step.optimizer, epoch + 1, history, state.get("best")))
     if validate:
         module.load_state_dict(state["best"])
     seconds = time.perf_counter() - started
@@ -82,7 +86,10 @@ def optimize(
 
 
 def learning_rate(step: int, budget: Budget) -> float:
-    """Linear warm-up over the first `warmup` share of all steps, then half a cosine to 0."""
+    """The learning rate of a step, counted from 0 over all epochs.
+
+    It rises linearly over the first `warmup` share of all steps, then falls by half a cosine to 0.
+    """
     total = budget.epochs * budget.steps
     warm = round(budget.warmup * total)
     if step < warm:
@@ -90,39 +97,57 @@ def learning_rate(step: int, budget: Budget) -> float:
     return budget.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, total - warm)))
 
 
-def _prepare(
+def _start_or_resume(
     module: nn.Module, inputs: InputPipeline, budget: Budget, job: Job
 ) -> tuple[Step, dict[str, Any]]:
-    """The step, and the state to go on from: the checkpoint's, which is put in place, or a fresh one."""
+    """The step, and the state to start from: that of the checkpoint, put into place, or a new one."""
     step = make_step(module, inputs, budget, job)
     state = checkpoint.load(job.checkpoint, job.device)
     if state is None:
         return step, {"epoch": 0, "losses": [], "scores": []}
     module.load_state_dict(state.pop("module"))
     step.optimizer.load_state_dict(state.pop("optimizer"))
-    for group in step.optimizer.param_groups:  # of this device, not of the one that saved it
+    for group in step.optimizer.param_groups:  # the checkpoint may come from another kind of device
         group["capturable"] = job.device.type == "cuda"
     return step, state
 
 
-def _state(
-    module: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    epoch: int,
-    history: History,
-    best: dict[str, Tensor] | None,
-) -> dict[str, Any]:
-    state: dict[str, Any] = {
-        "module": module.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "epoch": epoch,
-        "losses": list(history.losses),
-        "scores": list(history.scores),
-    }
-    return state | ({"best": best} if best is not None else {})
+class _EpochProgress:
+    """Counts the steps and images of one epoch, and reports them."""
+
+    def __init__(self, job: Job, budget: Budget, epoch: int, history: History) -> None:
+        self.job = job
+        self.budget = budget
+        self.epoch = epoch
+        self.resumed = history.resumed_from > 0
+        self.last_loss = history.losses[-1] if history.losses else None
+        self.steps = 0
+        self.images = 0
+        self.started = time.perf_counter()
+
+    def count_step(self, images: int, total: Tensor) -> None:
+        """One more step on so many images; `total` is the sum of the losses of all images of the epoch."""
+        self.steps += 1
+        self.images += images
+        # Reading the running loss would wait for a GPU, so there the mean of the last epoch is shown.
+        loss = float(total) / self.images if self.job.device.type == "cpu" else self.last_loss
+        self.job.report(
+            Progress(
+                unit=self.job.unit,
+                stage=self.job.stage,
+                done=self.steps,
+                total=self.budget.steps,
+                epoch=self.epoch + 1,
+                epochs=self.budget.epochs,
+                loss=loss,
+                images_per_s=self.images / max(1e-9, time.perf_counter() - self.started),
+                resumed=self.resumed,
+            )
+        )
 
 
-def _finite(loss: float, epoch: int, budget: Budget, job: Job) -> float:
+def _checked_loss(loss: float, epoch: int, budget: Budget, job: Job) -> float:
+    """`loss`, unless it is infinite or nan."""
     if math.isfinite(loss):
         return loss
     section = "pretrain" if job.stage == "pretrain" else "finetune"
@@ -132,29 +157,19 @@ def _finite(loss: float, epoch: int, budget: Budget, job: Job) -> float:
     )
 
 
-def _tell(
-    job: Job,
-    budget: Budget,
+def _checkpoint_state(
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
     epoch: int,
-    done: int,
-    total: Tensor,
-    seen: int,
-    since: float,
     history: History,
-) -> None:
-    # Reading the running loss off a GPU would stall it, so there the last epoch's mean is shown.
-    running = float(total) / seen if job.device.type == "cpu" else None
-    last = history.losses[-1] if history.losses else None
-    job.report(
-        Progress(
-            unit=job.unit,
-            stage=job.stage,
-            done=done,
-            total=budget.steps,
-            epoch=epoch + 1,
-            epochs=budget.epochs,
-            loss=running if running is not None else last,
-            images_per_s=seen / max(1e-9, time.perf_counter() - since),
-            resumed=history.resumed_from > 0,
-        )
-    )
+    best: dict[str, Tensor] | None,
+) -> dict[str, Any]:
+    """What a checkpoint holds: `epoch` is the next one, `best` the weights of the best one so far."""
+    state: dict[str, Any] = {
+        "module": module.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "epoch": epoch,
+        "losses": list(history.losses),
+        "scores": list(history.scores),
+    }
+    return state | ({"best": best} if best is not None else {})

@@ -1,4 +1,4 @@
-"""Class probabilities of images."""
+"""Class probabilities of images by a trained network."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from bench.engine.job import Job
 def predict(
     net: nn.Module, batches: Iterable[Batch], normalize: Callable[[Tensor], Tensor], job: Job
 ) -> Tensor:
-    """Class probabilities of all images, float64 (N, K) on the CPU. The network is left in eval mode."""
+    """Class probabilities of all images in `batches`, float64 (N, K) on the CPU.
+
+    The precision is that of `job`. The network is left in evaluation mode.
+    """
     net.eval()
     probabilities = []
     with torch.inference_mode():

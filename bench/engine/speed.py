@@ -1,7 +1,8 @@
-"""How fast a network is on the device at hand, set up as the engine sets it up for a run.
+"""How fast a network is on this machine, set up as for a run.
 
-Times are medians of repeats after a warm-up, each waited for. Memory is what PyTorch had allocated on a GPU
-at its highest; on a CPU PyTorch keeps no such count, and the process's size says little about one network.
+Times are medians of repeats after a warm-up; each repeat is waited for. Memory is the peak of what PyTorch
+allocated on a GPU. On a CPU PyTorch does not count it, and the size of the process says little about one
+network.
 """
 
 from __future__ import annotations
@@ -20,20 +21,21 @@ from bench.engine.device import autocast
 from bench.engine.job import Budget, Job
 from bench.engine.loop import Classifier
 from bench.engine.step import make_optimizer, train_step
+from bench.interfaces.executor import silent
 from bench.interfaces.model import Context
 from bench.study.protocol import Finetuning
 
-WARMUP = 2  # the first pass allocates and chooses kernels
-REPEATS = 3  # at least
-MOST_REPEATS = 100
+WARMUP = 2  # passes before the timed ones, which allocate memory and choose kernels
+MIN_REPEATS = 3
+MAX_REPEATS = 100
 
 
 @dataclass(frozen=True)
 class Timing:
-    """A pass over one batch. `seconds` is the median; None where memory ran out."""
+    """How long a pass over one batch takes."""
 
-    batch: int
-    seconds: float | None
+    batch: int  # images
+    seconds: float | None  # median; None if memory ran out
     repeats: int
     peak_bytes: int | None  # allocated on the GPU, the network included; None on a CPU
 
@@ -42,20 +44,20 @@ class Timing:
         return None if self.seconds is None else self.batch / self.seconds
 
 
-def forward(net: nn.Module, size: int, batch: int, device: torch.device, budget: float = 1.0) -> Timing:
-    """Time `forward_step` for about `budget` seconds."""
-    return _timed(forward_step(net, size, batch, device), batch, device, budget)
+def time_forward(net: nn.Module, size: int, batch: int, device: torch.device, seconds: float = 1.0) -> Timing:
+    """Repeat `forward_step` for about so many `seconds`."""
+    return _timed(forward_step(net, size, batch, device), batch, device, seconds)
 
 
-def training(
-    net: nn.Module, context: Context, batch: int, device: torch.device, budget: float = 1.0
+def time_training(
+    net: nn.Module, context: Context, batch: int, device: torch.device, seconds: float = 1.0
 ) -> Timing:
-    """Time `training_step` for about `budget` seconds. Leaves `net` trained on noise."""
-    return _timed(training_step(net, context, batch, device), batch, device, budget)
+    """Repeat `training_step` for about so many `seconds`. Leaves `net` trained on noise."""
+    return _timed(training_step(net, context, batch, device), batch, device, seconds)
 
 
 def forward_step(net: nn.Module, size: int, batch: int, device: torch.device) -> Callable[[], object]:
-    """Logits of `batch` normalised images in evaluation mode.
+    """A function that computes the logits of `batch` normalised images in evaluation mode.
 
     `net` is moved to `device` in channels_last, as for a run.
     """
@@ -70,17 +72,20 @@ def forward_step(net: nn.Module, size: int, batch: int, device: torch.device) ->
 
 
 def training_step(net: nn.Module, context: Context, batch: int, device: torch.device) -> Callable[[], object]:
-    """The protocol's fine-tuning step (normalise, forward, backward, AdamW) on `batch` uint8 images."""
+    """A function that does one fine-tuning step (normalise, forward, backward, AdamW) on `batch` images.
+
+    Its settings are the defaults of a protocol; the images are uint8 noise.
+    """
     settings = Finetuning()
     module = Classifier(_placed(net, device), context.normalize).train()
-    plan = Budget(1, MOST_REPEATS, settings.learning_rate, settings.betas, settings.weight_decay)
-    nowhere = Path("speed.pt")  # named by the job, never written
-    job = Job("speed", "fine-tune", 0, device, nowhere, lambda news: None)
+    budget = Budget(1, MAX_REPEATS, settings.learning_rate, settings.betas, settings.weight_decay)
+    unused = Path("speed.pt")  # a job must name a checkpoint; none is written
+    job = Job("speed", "fine-tune", 0, device, unused, silent)
     images = torch.randint(0, 256, (batch, 3, context.size, context.size), dtype=torch.uint8)
     labels = torch.arange(batch) % len(context.classes)
-    optimizer = make_optimizer(module, plan)
-    moved = (images.to(device).to(memory_format=torch.channels_last), labels.to(device))
-    return partial(train_step, module, optimizer, moved, job)
+    optimizer = make_optimizer(module, budget)
+    on_device = (images.to(device).to(memory_format=torch.channels_last), labels.to(device))
+    return partial(train_step, module, optimizer, on_device, job)
 
 
 def _placed(net: nn.Module, device: torch.device) -> nn.Module:
@@ -88,7 +93,7 @@ def _placed(net: nn.Module, device: torch.device) -> nn.Module:
     return placed
 
 
-def _timed(step: Callable[[], object], batch: int, device: torch.device, budget: float) -> Timing:
+def _timed(step: Callable[[], object], batch: int, device: torch.device, seconds: float) -> Timing:
     on_gpu = device.type == "cuda"
     if on_gpu:
         torch.cuda.empty_cache()
@@ -96,17 +101,17 @@ def _timed(step: Callable[[], object], batch: int, device: torch.device, budget:
     times: list[float] = []
     try:
         for _ in range(WARMUP):
-            once(step, device)
-        while len(times) < REPEATS or (sum(times) < budget and len(times) < MOST_REPEATS):
-            times.append(once(step, device))
+            time_once(step, device)
+        while len(times) < MIN_REPEATS or (sum(times) < seconds and len(times) < MAX_REPEATS):
+            times.append(time_once(step, device))
     except torch.OutOfMemoryError:
         return Timing(batch, None, 0, None)
     peak = torch.cuda.max_memory_allocated(device) if on_gpu else None
     return Timing(batch, statistics.median(times), len(times), peak)
 
 
-def once(step: Callable[[], object], device: torch.device) -> float:
-    """Seconds of one step, waited for."""
+def time_once(step: Callable[[], object], device: torch.device) -> float:
+    """Seconds of one step, until the device has done it."""
     started = time.perf_counter()
     step()
     if device.type == "cuda":

@@ -1,4 +1,4 @@
-"""One step of training, the same on a CPU and as a captured graph on a GPU."""
+"""One step of training: run as it is on a CPU, captured as a CUDA graph on a GPU."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from torch import Tensor, nn
 
 from bench.engine.batches import Batch
 from bench.engine.device import autocast
-from bench.engine.gpu.graph import Capture, CudaCapture, Replayed
+from bench.engine.gpu.graph import Capture, CudaCapture, GraphReplay
 from bench.engine.gpu.memory_format import arranged, fastest_format
-from bench.engine.input_pipeline import InputPipeline, Render, as_given
+from bench.engine.input_pipeline import InputPipeline, Render, already_rendered
 from bench.engine.job import Budget, Job
 
 
 class Step:
     """One step on one batch: render, forward, backward, AdamW, and the loss added to `total`.
 
-    Nothing here waits for the device. On a GPU the whole is captured once and replayed; `capture` is how
-    (None: not at all). `total` is the sum of losses, each times its images, on the device.
+    Nothing here waits for the device. With `capture`, the whole step is captured once and then replayed.
+    `total`, a tensor on the device, is the sum of the mean losses of the batches, each times its images.
     """
 
     def __init__(
@@ -27,7 +27,7 @@ class Step:
         module: nn.Module,
         optimizer: torch.optim.AdamW,
         job: Job,
-        render: Render = as_given,
+        render: Render = already_rendered,
         memory_format: torch.memory_format | None = None,
         capture: Capture | None = None,
     ) -> None:
@@ -38,26 +38,26 @@ class Step:
         self.memory_format = memory_format
         self.total = torch.zeros((), device=job.device)
         self.rate = torch.zeros((), device=job.device) if job.device.type == "cuda" else None
-        self.replayed = Replayed(self._work, job.device, capture) if capture else None
+        self.replay = GraphReplay(self._run, job.device, capture) if capture else None
 
     def __call__(self, batch: Batch, rate: float) -> None:
-        if self.rate is not None:  # a captured AdamW reads its rate from the device; filling it does not wait
+        if self.rate is not None:  # a captured AdamW reads its rate from the device
             self.rate.fill_(rate)
         for group in self.optimizer.param_groups:
             group["lr"] = rate if self.rate is None else self.rate
-        (self.replayed or self._work)(*batch)
+        (self.replay or self._run)(*batch)
 
-    def _work(self, *batch: Tensor) -> None:
-        given = self.render(*batch)
+    def _run(self, *batch: Tensor) -> None:
+        rendered = self.render(*batch)
         if self.memory_format is not None:
-            given = tuple(arranged(t, self.memory_format) for t in given)
-        self.total.add_(train_step(self.module, self.optimizer, given, self.job) * len(batch[0]))
+            rendered = tuple(arranged(t, self.memory_format) for t in rendered)
+        self.total.add_(train_step(self.module, self.optimizer, rendered, self.job) * len(batch[0]))
 
     @property
     def choices(self) -> dict[str, str]:
-        """What the record says about speed."""
+        """The choices that change speed only, for the record."""
         return {
-            "step": self.replayed.mode if self.replayed else "eager",
+            "step": self.replay.mode if self.replay else "eager",
             "memory_format": str(self.memory_format or torch.channels_last).removeprefix("torch."),
             "compile": str(self.job.compile).lower(),
         }
@@ -67,7 +67,7 @@ def train_step(
     module: Callable[..., Tensor], optimizer: torch.optim.Optimizer, batch: Batch, job: Job
 ) -> Tensor:
     """One optimiser step; returns the mean loss of the batch, detached, without waiting for the device."""
-    # Here and not at the end: what a failed capture left behind must not be added to.
+    # At the beginning, because a failed capture may leave gradients behind.
     optimizer.zero_grad(set_to_none=True)
     loss_sum = torch.zeros((), device=job.device)
     for part in zip(*(t.chunk(job.accumulate) for t in batch), strict=True):
@@ -82,7 +82,7 @@ def train_step(
 
 
 def make_step(module: nn.Module, inputs: InputPipeline, budget: Budget, job: Job) -> Step:
-    """The step that suits the device: captured on a GPU, in the memory format found fastest there."""
+    """The step for this device: on a GPU captured, and in the memory format that is fastest there."""
     if job.device.type != "cuda":
         return Step(module, make_optimizer(module, budget), job, inputs.render)
 
@@ -100,21 +100,26 @@ def make_step(module: nn.Module, inputs: InputPipeline, budget: Budget, job: Job
 
 
 def make_optimizer(module: nn.Module, budget: Budget, capturable: bool = False) -> torch.optim.AdamW:
-    """AdamW. As usual for these networks, biases, norms and other vectors are not decayed, nor what the
-    network's own `no_weight_decay()` names. `capturable`: its state lies where a CUDA graph can change it."""
+    """AdamW for the parameters of `module` that require gradients.
+
+    As usual for these networks, biases, norms and other vectors have no weight decay, nor have the parameters
+    that the network's own `no_weight_decay()` names. With `capturable`, its state is kept on the device,
+    where a CUDA graph can change it.
+    """
     exempt = _no_weight_decay(module)
     trained = [(n, p) for n, p in module.named_parameters() if p.requires_grad]
     decayed = [p for n, p in trained if p.ndim > 1 and n not in exempt]
-    plain = [p for n, p in trained if p.ndim <= 1 or n in exempt]
+    undecayed = [p for n, p in trained if p.ndim <= 1 or n in exempt]
     groups = [
         {"params": decayed, "weight_decay": budget.weight_decay},
-        {"params": plain, "weight_decay": 0.0},
+        {"params": undecayed, "weight_decay": 0.0},
     ]
     rate = budget.learning_rate
     return torch.optim.AdamW(groups, lr=rate, betas=budget.betas, fused=True, capturable=capturable)
 
 
 def _no_weight_decay(module: nn.Module) -> set[str]:
+    """Full names of the parameters that `module` and its submodules exempt from weight decay."""
     names: set[str] = set()
     for prefix, part in module.named_modules():
         if callable(listed := getattr(part, "no_weight_decay", None)):

@@ -112,10 +112,10 @@ class Session:
     @cached_property
     def device_store(self) -> DeviceStore | None:
         """Images that lie on the device; None on a CPU, where batches are cut on the host."""
-        from bench.engine.device import check
+        from bench.engine.device import check_device
         from bench.engine.gpu.resident import DeviceStore
 
-        device = check(self.environment.device)
+        device = check_device(self.environment.device)
         return None if device.type == "cpu" else DeviceStore(device)
 
     # --- about records -------------------------------------------------------------------------------

@@ -1,1 +1,1 @@
-"""What a GPU needs beside the common loop: graphs, images on the device, resizing there, memory formats."""
+"""What only a GPU needs: CUDA graphs, images kept and resized on the device, the best memory format."""

@@ -1,11 +1,14 @@
-"""A step as one CUDA graph: a thousand kernel launches become one, which is what a batch of 16 is bound by.
+"""Capture a training step as a CUDA graph and replay it.
 
-`Replayed` owns what a graph needs around it: inputs in fixed buffers, one graph a shape of batch, a few
-ordinary steps before the capture, and a way on where capturing fails. How work is captured is its one seam,
-`Capture`; on a GPU it is `cuda_capture`, and tests put a function there that simply runs the work again.
+An ordinary step launches about a thousand kernels, and with a batch of 16 images the launches take longer
+than the kernels. A graph launches them all at once.
 
-Every step is a real step: the first ones run as they are, and capturing runs nothing. The same kernels run
-either way, and the generators are registered with the graph, so results are those of ordinary steps.
+`GraphReplay` does what a graph needs: inputs in fixed buffers, one graph per shape of batch, a few ordinary
+steps before the capture, and ordinary steps for good if the capture fails. The function that captures is a
+parameter: `CudaCapture` on a GPU; tests on a CPU pass one that runs the work again.
+
+Capturing itself runs no kernel, so every step trains the network once. A graph runs the same kernels with the
+same random numbers as ordinary steps (the generator is registered with it), so the results are equal.
 """
 
 from __future__ import annotations
@@ -19,19 +22,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
-Work = Callable[..., None]  # of a batch's tensors; changes state in place, returns nothing
-Capture = Callable[[Callable[[], None]], Callable[[], None]]
+Work = Callable[..., None]
+"""Takes the tensors of a batch, changes state in place, returns nothing."""
 
-WARMUP = 3  # ordinary steps before a capture: libraries set themselves up, kernels are chosen
+Capture = Callable[[Callable[[], None]], Callable[[], None]]
+"""Takes work without arguments, returns a function that replays it."""
+
+WARMUP = 3  # ordinary steps before a capture, in which libraries initialise and choose kernels
 
 log = logging.getLogger("bench")
 
 
-class Replayed:
-    """`work(*batch)` for batches whose tensors lie on `device`, or are to be moved there.
+class GraphReplay:
+    """Does `work(*batch)` on `device`, after the first few times by replaying a graph.
 
-    `mode` says how steps are done now: "graph", or "eager" with the reason. Work that copies its inputs
-    elsewhere than through them, or decides by their values, cannot be captured.
+    `mode` says how steps are done now: "graph", or "eager" with the reason. Work cannot be captured if it
+    copies tensors from the host, waits for the device, or makes shapes or branches depend on values.
     """
 
     def __init__(self, work: Work, device: torch.device, capture: Capture, warmup: int = WARMUP) -> None:
@@ -48,7 +54,8 @@ class Replayed:
         shapes = tuple((t.shape, t.dtype) for t in batch)
         if shapes not in self.graphs:
             done = self.seen[shapes] = self.seen.get(shapes, 0) + 1
-            # A shape other than the first needs one ordinary step: the libraries are set up by then.
+            # After the first graph the libraries are initialised, so further shapes need one ordinary step
+            # only.
             if (
                 self.failed
                 or done <= (1 if self.graphs else self.warmup)
@@ -62,15 +69,15 @@ class Replayed:
         replay()
 
     def _captured(self, shapes: tuple[object, ...], batch: tuple[Tensor, ...]) -> bool:
-        """Whether a graph for these shapes now stands; if not, all further steps are ordinary ones."""
+        """Try to capture a graph for these shapes. If that fails, all further steps are ordinary ones."""
         buffers = tuple(torch.empty_like(t, device=self.device) for t in batch)
         for buffer, t in zip(buffers, batch, strict=True):
             buffer.copy_(t)
         try:
             self.graphs[shapes] = (buffers, self.capture(lambda: self.work(*buffers)))
         except torch.OutOfMemoryError:
-            raise  # answered by smaller steps, not by slower ones
-        except Exception as error:  # whatever a module does that a graph cannot hold
+            raise  # ordinary steps would need as much memory; the unit starts again with smaller ones
+        except Exception as error:  # a module may do anything that a graph does not support
             self.failed = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
             self.mode = f"eager: {self.failed}"
             self.graphs.clear()
@@ -83,9 +90,9 @@ class Replayed:
 class CudaCapture:
     """Captures work on `device` as CUDA graphs that share one memory pool.
 
-    Sharing is safe because replays never overlap and nothing but the state that steps change in place
-    outlives one. The generator of the device is registered with every graph by PyTorch, so seeding it
-    between replays works as between ordinary steps.
+    Sharing is safe because replays never overlap, and after a replay only the state that steps change in
+    place is used. PyTorch registers the generator of the device with every graph, so seeding it between
+    replays has the same effect as between ordinary steps.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -95,9 +102,9 @@ class CudaCapture:
 
     def __call__(self, work: Callable[[], None]) -> Callable[[], None]:
         graph = torch.cuda.CUDAGraph()
-        # The writer of checkpoints is another thread: what it does must not spoil the capture.
+        # "thread_local", because the thread that writes checkpoints may use the device during the capture.
         with (
-            _unharmed(self.device),
+            _restored_on_failure(self.device),
             torch.cuda.graph(graph, self.pool, self.stream, capture_error_mode="thread_local"),
         ):
             work()
@@ -106,15 +113,15 @@ class CudaCapture:
 
 
 @contextmanager
-def _unharmed(device: torch.device) -> Iterator[None]:
-    """After a failed capture PyTorch leaves its stream current and its generator in capture; undo both."""
+def _restored_on_failure(device: torch.device) -> Iterator[None]:
+    """Undo what a failed capture leaves in PyTorch: another current stream, a generator in capture mode."""
     stream, state = torch.cuda.current_stream(device), torch.cuda.get_rng_state(device)
     try:
         with warnings.catch_warnings():
-            # That an operation has no deterministic kernel was said in the ordinary steps.
+            # The ordinary steps have already warned of operations without a deterministic kernel.
             warnings.simplefilter("ignore")
             yield
-    except Exception:  # of any kind, since the work is a plugin's; raised again when all is undone
+    except Exception:  # of any kind, because the work is a plugin's; raised again below
         torch.cuda.set_stream(stream)
         generator = torch.cuda.default_generators[torch.cuda.current_device()]
         fresh = torch.Generator(device)

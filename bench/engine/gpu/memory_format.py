@@ -1,8 +1,9 @@
-"""Which memory format a training is fastest in on a GPU: tried once, kept on disk, written in the record.
+"""Find the memory format in which a training is fastest on a GPU. Measured once, then kept on disk.
 
-It depends on the device, the network and the batch: depthwise convolutions in bf16 take other kernels in
-channels_last than in contiguous tensors, and a network may change the format on its way. So a few real steps
-of a copy are timed in each. The format changes rounding at most, so it is no part of a unit's key.
+It depends on the device, the network and the batch: depthwise convolutions in bf16 use other kernels for
+channels_last than for contiguous tensors, and a network may change the format between layers. So a few real
+steps of a copy are timed in each format. The format can change rounding only, so it is not part of a unit's
+key; the record names it.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from bench.identity import digest
 
 FORMATS = {"channels_last": torch.channels_last, "contiguous_format": torch.contiguous_format}
 DEFAULT = "channels_last"
-STEPS, BEFORE = 20, 5  # timed, after those that warm up and capture
+UNTIMED_STEPS = 5  # warm-up and capture
+TIMED_STEPS = 20
 
 log = logging.getLogger("bench")
 
@@ -41,38 +43,40 @@ def arranged(value: Tensor, memory_format: torch.memory_format) -> Tensor:
 def fastest_format(
     module: nn.Module, sample: Batch, build: Build, job: Job, clock: Clock = time.perf_counter
 ) -> torch.memory_format:
-    """The format in which steps of `module` on `sample` are fastest. `build` makes a step of a copy.
+    """The format in which steps of `module` on the batch `sample` are fastest.
 
-    Kept in `job.memory_formats` by device, PyTorch, network, batch and precision. Where it cannot be tried
-    (memory, or a module that cannot be copied), channels_last.
+    `build` makes a step of a copy of the module. The result is kept in `job.memory_formats` by device,
+    PyTorch version, network, batch and precision. channels_last if it cannot be measured: memory does not
+    suffice, or the module cannot be copied.
     """
     assert job.memory_formats is not None
     file = job.memory_formats / f"{_key(module, sample, job)}.json"
-    found = _read(file)
-    if found is None:
+    fastest = _read_fastest(file)
+    if fastest is None:
         try:
             seconds = {
                 name: _time(build(copy.deepcopy(module).train(), memory_format), sample, job, clock)
                 for name, memory_format in FORMATS.items()
             }
-        except Exception as error:  # a trial must not cost the training
+        except Exception as error:  # a measurement that fails must not stop the training
             log.warning(
                 "memory formats cannot be tried (%s: %s); using %s", type(error).__name__, error, DEFAULT
             )
             return FORMATS[DEFAULT]
-        found = min(seconds, key=lambda name: seconds[name])
-        write_json(file, {"fastest": found, "seconds": seconds})
-    return FORMATS[found]
+        fastest = min(seconds, key=lambda name: seconds[name])
+        write_json(file, {"fastest": fastest, "seconds": seconds})
+    return FORMATS[fastest]
 
 
 def _time(step: TrainStep, sample: Batch, job: Job, clock: Clock) -> float:
+    """Median seconds of a step."""
     times = []
-    for i in range(BEFORE + STEPS):
+    for i in range(UNTIMED_STEPS + TIMED_STEPS):
         started = clock()
         step(sample, 0.0)
         if job.device.type == "cuda":
             torch.cuda.synchronize(job.device)
-        if i >= BEFORE:
+        if i >= UNTIMED_STEPS:
             times.append(clock() - started)
     return statistics.median(times)
 
@@ -81,10 +85,11 @@ def _key(module: nn.Module, sample: Batch, job: Job) -> str:
     device = torch.cuda.get_device_name(job.device) if job.device.type == "cuda" else job.device.type
     weights = [[name, list(p.shape)] for name, p in module.named_parameters()]
     batch = [list(t.shape) for t in sample]
-    speed = [job.precision, job.accumulate, job.graph, job.compile]
-    return digest([device, torch.__version__, type(module).__name__, weights, batch, speed])[:16]
+    options = [job.precision, job.accumulate, job.graph, job.compile]
+    return digest([device, torch.__version__, type(module).__name__, weights, batch, options])[:16]
 
 
-def _read(file: Path) -> str | None:
-    found = (read_json(file) or {}).get("fastest")  # absent or damaged: tried again
-    return found if isinstance(found, str) and found in FORMATS else None
+def _read_fastest(file: Path) -> str | None:
+    """The name of the fastest format; None if the file is absent or damaged, so that it is measured again."""
+    name = (read_json(file) or {}).get("fastest")
+    return name if isinstance(name, str) and name in FORMATS else None

@@ -1,9 +1,9 @@
-"""Images that lie on the device as bytes, and batches cut from them there. Works on any device.
+"""Images kept as bytes on the device, and batches cut from them there. Works on any device.
 
-A batch is a table of whole numbers, one row an image: where it begins in the bytes, its shape, its crop,
-whether it is mirrored, and its label. So a step needs a kilobyte from the host, and no image is decoded,
-copied or resized outside the device. The bytes are the whole store, moved once; where that does not fit,
-those of one batch at a time, copied through two pinned buffers while the step before is still at work.
+A batch is a table of integers with one row per image: where it begins in the bytes, its shape, its crop,
+whether it is mirrored, and its label. So a step needs about a kilobyte from the host. If all images of a view
+fit, their bytes are moved to the device once. If not, the bytes of one batch at a time are copied through two
+pinned buffers, while the device works on the batch before.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from bench.engine.gpu.resample import resize_crops
 
 
 class StoredImages(ImageSequence, Protocol):
-    """A view whose images follow one another in one array of bytes."""
+    """A view whose images are stored one after another in one array of bytes."""
 
     @property
     def pixels(self) -> NDArray[np.uint8]: ...
@@ -33,9 +33,9 @@ class StoredImages(ImageSequence, Protocol):
 
 
 class CropTable(NamedTuple):
-    """The columns of a batch's int64 rows (B, 10), each (B,) or (B, 4)."""
+    """The columns of the int64 rows (B, 10) of a batch, each (B,) or (B, 4)."""
 
-    offset: Tensor
+    offset: Tensor  # of the first byte
     channels: Tensor
     height: Tensor
     width: Tensor
@@ -50,20 +50,20 @@ class CropTable(NamedTuple):
 
 
 def crop_table(view: StoredImages, plan: EpochPlan, labels: NDArray[np.int64] | None = None) -> Tensor:
-    """The rows of a whole epoch, int64 (N, 10) on the CPU; labels are by image of the view."""
+    """The rows of a whole epoch, int64 (N, 10) on the CPU; `labels` has one entry per image of the view."""
     count = len(plan.order)
-    marks = torch.zeros(count, 1, dtype=torch.int64)
+    label = torch.zeros(count, 1, dtype=torch.int64)
     if labels is not None:
-        marks[:, 0] = torch.from_numpy(labels[plan.order])
+        label[:, 0] = torch.from_numpy(labels[plan.order])
     offsets = torch.from_numpy(view.offsets[plan.order])[:, None]
-    return torch.cat([offsets, shapes_of(view)[plan.order], plan.boxes, plan.flips[:, None].long(), marks], 1)
+    return torch.cat([offsets, shapes_of(view)[plan.order], plan.boxes, plan.flips[:, None].long(), label], 1)
 
 
 # --- on the device -----------------------------------------------------------------------------------
 
 
 def crops(pixels: Tensor, rows: Tensor, size: int, channels: int) -> Tensor:
-    """uint8 (B, 3, size, size): crops as they are, mirrored or not. `channels` is the store's most."""
+    """uint8 (B, 3, size, size): crops that need no resizing. `channels` is the most that an image has."""
     t = CropTable.of(rows)
     along = torch.arange(size, device=rows.device)
     across = torch.where(t.flip.bool()[:, None], size - 1 - along, along) + t.box[:, 1:2]
@@ -71,23 +71,23 @@ def crops(pixels: Tensor, rows: Tensor, size: int, channels: int) -> Tensor:
 
 
 def resized_crops(pixels: Tensor, rows: Tensor, size: int, extent: tuple[int, int, int]) -> Tensor:
-    """uint8 (B, 3, size, size): crops resized with antialiasing and rounded, mirrored or not.
+    """uint8 (B, 3, size, size): crops resized with antialiasing, and rounded.
 
-    `extent` is the store's most channels, rows and columns.
+    `extent` is the most channels, rows and columns that an image has.
     """
     t = CropTable.of(rows)
     channels, tallest, widest = extent
     down = torch.arange(tallest, device=rows.device).expand(len(rows), -1)
     across = torch.arange(widest, device=rows.device).expand(len(rows), -1)
     padded = _gather(pixels, t, down, across, channels)
-    found = resize_crops(padded, t.box, t.flip, size)
-    return _rgb(found.round().clamp(0, 255).to(torch.uint8))
+    resized = resize_crops(padded, t.box, t.flip, size)
+    return _rgb(resized.round().clamp(0, 255).to(torch.uint8))
 
 
 def _gather(pixels: Tensor, t: CropTable, down: Tensor, across: Tensor, channels: int) -> Tensor:
     """uint8 (B, H, C, W): the pixels at rows `down` (B, H) and columns `across` (B, W) of each image.
 
-    Places outside an image give some pixel of it; a grey image gives its one channel for each of three.
+    A position outside an image gives some pixel of it. A grey image gives its one channel for each of three.
     """
     down = torch.minimum(down, t.height[:, None] - 1)
     across = torch.minimum(across, t.width[:, None] - 1)
@@ -101,7 +101,7 @@ def _gather(pixels: Tensor, t: CropTable, down: Tensor, across: Tensor, channels
 
 
 def _rgb(images: Tensor) -> Tensor:
-    """(B, 1 or 3, H, W) as three channels; grey ones are one in memory until they are written."""
+    """(B, 1 or 3, H, W) as three channels. Grey images are expanded without a copy."""
     return images.expand(-1, 3, -1, -1)
 
 
@@ -110,7 +110,7 @@ def _rgb(images: Tensor) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class DeviceImages:
-    """A view's bytes, on the device or to be streamed there, and how large its images get."""
+    """A view whose bytes are on the device, or are streamed there with every batch."""
 
     view: StoredImages
     device: torch.device
@@ -118,7 +118,7 @@ class DeviceImages:
 
     @property
     def kind(self) -> str:
-        """For the record."""
+        """The word for the record."""
         return "streamed" if self.pixels is None else "resident"
 
     @property
@@ -128,7 +128,7 @@ class DeviceImages:
         return channels, height, width
 
     def batches(self, rows: Tensor, batch: int, keep_single: bool = False) -> Iterator[Batch]:
-        """Rows (B, 10) on the device; with (bytes,) of their images after them where those are streamed."""
+        """Yield rows (B, 10) on the device; if images are streamed, together with the bytes of the batch."""
         parts = list(chunks(len(rows), batch, keep_single))
         if self.pixels is not None:
             moved = _pinned(rows, self.device).to(self.device, non_blocking=True)
@@ -137,19 +137,19 @@ class DeviceImages:
 
 
 class DeviceStore:
-    """Views whose bytes lie on a device, kept for the units that follow in this process.
+    """Keeps views on a device for all units of this process.
 
-    Together they take at most `limit` bytes: a quarter of the memory that would be free without them, unless
-    it is given. The view used longest ago makes room for a new one.
+    Together they take at most `limit` bytes; without a `limit`, a quarter of the memory that would be free
+    without them. The view that was not used for the longest time is dropped to make room for a new one.
     """
 
     def __init__(self, device: torch.device, limit: int | None = None) -> None:
         self.device = device
         self.limit = limit
-        self.opened: dict[StoredImages, DeviceImages] = {}  # the one used longest ago first
+        self.opened: dict[StoredImages, DeviceImages] = {}  # least recently used first
 
     def open(self, view: StoredImages) -> DeviceImages:
-        """The bytes of `view`, moved to the device if they fit; otherwise to be streamed."""
+        """`view` with its bytes on the device if they fit within the limit, otherwise streamed."""
         if view in self.opened:
             self.opened[view] = self.opened.pop(view)
             return self.opened[view]
@@ -158,13 +158,13 @@ class DeviceStore:
             return DeviceImages(view, self.device, None)
         while self.held + view.pixels.nbytes > limit:
             del self.opened[next(iter(self.opened))]
-        # Copied, because a memory map that may not be written to gives a tensor that warns of it.
+        # Copied, because torch warns of a tensor that shares memory with a read-only memory map.
         pixels = torch.from_numpy(np.array(view.pixels)).to(self.device)
         self.opened[view] = DeviceImages(view, self.device, pixels)
         return self.opened[view]
 
     def clear(self) -> None:
-        """Give the memory back, as far as no training still uses it."""
+        """Drop all views. Their memory becomes free when no training uses them any more."""
         self.opened.clear()
 
     @property
@@ -183,59 +183,67 @@ class DeviceStore:
 def _streamed(
     images: DeviceImages, rows: Tensor, parts: list[NDArray[np.int64]], batch: int
 ) -> Iterator[Batch]:
-    """Each batch's images, gathered from the memory map into one of two pinned buffers, copied on a stream
-    of their own. The host fills one buffer while the device still works on the other's images."""
+    """Yield the rows of each batch and the bytes of its images, on the device.
+
+    The bytes are gathered from the memory map into one of two pinned buffers and copied on a stream of their
+    own, so that the host can fill one buffer while the device works on the images of the other.
+    """
     sizes = torch.from_numpy(np.diff(images.view.offsets))
     capacity = batch * int(sizes.max())
     slots = [_Slot(capacity, images.device) for _ in range(2)]
     for i, part in enumerate(parts):
-        mine, slot = rows[part].clone(), slots[i % 2]
-        starts, lengths = mine[:, 0].tolist(), mine[:, 1:4].prod(1)
-        mine[:, 0] = lengths.cumsum(0) - lengths
-        slot.wait()
-        for at, start, length in zip(mine[:, 0].tolist(), starts, lengths.tolist(), strict=True):
-            slot.host[at : at + length] = images.view.pixels[start : start + length]
-        yield _pinned(mine, images.device).to(images.device, non_blocking=True), slot.send()
-        slot.used()
+        batch_rows, slot = rows[part].clone(), slots[i % 2]
+        starts, lengths = batch_rows[:, 0].tolist(), batch_rows[:, 1:4].prod(1)
+        batch_rows[:, 0] = lengths.cumsum(0) - lengths
+        slot.wait_until_writable()
+        for offset, start, length in zip(batch_rows[:, 0].tolist(), starts, lengths.tolist(), strict=True):
+            slot.host[offset : offset + length] = images.view.pixels[start : start + length]
+        yield _pinned(batch_rows, images.device).to(images.device, non_blocking=True), slot.start_copy()
+        slot.mark_consumed()
 
 
 class _Slot:
-    """A pinned buffer and its image on the device, with the events that keep them from being overwritten."""
+    """A pinned buffer on the host, and the memory on the device that its bytes are copied to.
+
+    Two events keep them from being overwritten too early: `copied` ends the copy out of the pinned buffer,
+    `consumed` ends the work of the device on the bytes.
+    """
 
     def __init__(self, capacity: int, device: torch.device) -> None:
         self.device = device
         self.on_gpu = device.type == "cuda"
-        staged = _pinned(torch.empty(capacity, dtype=torch.uint8), device)
-        self.staged, self.host = staged, staged.numpy()
-        self.there = torch.empty(capacity, dtype=torch.uint8, device=device)
-        cuda: Any = torch.cuda  # its streams and events have no types
+        self.pinned = _pinned(torch.empty(capacity, dtype=torch.uint8), device)
+        self.host = self.pinned.numpy()  # the same memory
+        self.on_device = torch.empty(capacity, dtype=torch.uint8, device=device)
+        cuda: Any = torch.cuda  # PyTorch does not annotate its streams and events
         self.stream: Any = cuda.Stream(device) if self.on_gpu else None
         self.copied: Any = cuda.Event() if self.on_gpu else None
         self.consumed: Any = cuda.Event() if self.on_gpu else None
-        self.used()  # whoever had this memory before
+        self.mark_consumed()  # the memory may still be in use for what it held before
 
-    def wait(self) -> None:
-        """Until the host buffer may be written again."""
+    def wait_until_writable(self) -> None:
+        """Wait until the last copy out of the pinned buffer has ended."""
         if self.on_gpu:
             self.copied.synchronize()
 
-    def send(self) -> Tensor:
-        """Begin the copy; whatever the current stream does next waits for it, not the host."""
+    def start_copy(self) -> Tensor:
+        """Start copying to the device. The current stream waits for the copy; the host does not."""
         with torch.cuda.stream(self.stream) if self.on_gpu else nullcontext():
             if self.stream is not None:
                 self.stream.wait_event(self.consumed)
-            self.there.copy_(self.staged, non_blocking=True)
+            self.on_device.copy_(self.pinned, non_blocking=True)
             if self.on_gpu:
                 self.copied.record()
         if self.on_gpu:
             torch.cuda.current_stream(self.device).wait_event(self.copied)
-        return self.there
+        return self.on_device
 
-    def used(self) -> None:
-        """What the current stream was given to do with the bytes ends before they are overwritten."""
+    def mark_consumed(self) -> None:
+        """Let the next copy wait for the work on the bytes that the current stream has been given so far."""
         if self.on_gpu:
             self.consumed.record(torch.cuda.current_stream(self.device))
 
 
 def _pinned(tensor: Tensor, device: torch.device) -> Tensor:
+    """A copy in memory from which a GPU copies without waiting; on a CPU the tensor itself."""
     return tensor.pin_memory() if device.type == "cuda" else tensor
