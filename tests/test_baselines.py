@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bench import ConfigError, Context, Model, SizeError, WeightsError
-from bench.cost.count import measure
+from bench.cost.count import count_cost
 from bench_models import baselines
 from bench_models.cmt import CMT, fit_tables
 from bench_models.cpvt import CPVT
@@ -169,7 +169,7 @@ def test_attention_written_out_equals_the_fused_kernel() -> None:
 
 
 def test_reconstruction_has_the_published_cost() -> None:
-    cost = measure(built(MODELS["cpvt"], classes=3), 224)
+    cost = count_cost(built(MODELS["cpvt"], classes=3), 224)
     assert cost.params / 1e6 == pytest.approx(22.76, rel=0.005)
     assert cost.macs is not None
     assert cost.macs / 1e9 == pytest.approx(15.64, rel=0.005)
@@ -463,7 +463,7 @@ def test_pervit_costs_the_same_in_training_and_evaluation() -> None:
         net.get_parameter("blocks.0.attn.activation.gn2.weight").mul_(5)
         assert not torch.equal(net(images(2, 64)), first)
     assert len(runs) == 3
-    count = measure(PerViT(3), 224).macs
+    count = count_cost(PerViT(3), 224).macs
     assert count is not None
     assert f"{count / 1e9:.2f}" == "11.49"
 

@@ -1,4 +1,4 @@
-"""Parameters and operations of networks whose counts are known, and what counting leaves behind."""
+"""Counts of networks whose parameters and operations are known, and that counting has no side effects."""
 
 import copy
 import dataclasses
@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from timm.layers import set_fused_attn
 from torch import Tensor, nn
 
-from bench.cost.count import Cost, measure
+from bench.cost.count import Cost, count_cost
 
 
 @pytest.fixture(scope="module")
 def resnet18() -> Cost:
-    return measure(timm.create_model("resnet18"), 224)
+    return count_cost(timm.create_model("resnet18"), 224)
 
 
 def test_resnet18_has_its_published_cost(resnet18: Cost) -> None:
@@ -31,7 +31,7 @@ def test_the_two_counts_agree_in_one_unit(resnet18: Cost) -> None:
     assert abs(resnet18.difference) < 0.01  # type: ignore[arg-type]
 
 
-def test_skipped_operators_are_named_with_one_operation_an_output_element(resnet18: Cost) -> None:
+def test_skipped_operators_are_named_with_one_operation_per_output_element(resnet18: Cost) -> None:
     skipped = {s.operator: s for s in resnet18.skipped}
     assert set(skipped) == {"aten::add_", "aten::max_pool2d"}
     assert skipped["aten::max_pool2d"].operations == 64 * 56 * 56
@@ -48,7 +48,7 @@ def test_counts_equal_the_formulas_of_convolution_and_linear(
 ) -> None:
     side = size - kernel + 1
     net = nn.Sequential(nn.Conv2d(3, width, kernel), nn.Flatten(), nn.Linear(width * side**2, classes))
-    cost = measure(net, size)
+    cost = count_cost(net, size)
     macs = 3 * kernel**2 * width * side**2 + width * side**2 * classes
     assert (cost.macs, cost.torch_flops, cost.difference) == (macs, 2 * macs, 0)
     assert cost.params == width * (3 * kernel**2 + 1) + classes * (width * side**2 + 1)
@@ -60,7 +60,7 @@ def test_fused_attention_counts_as_its_plain_form() -> None:
     try:
         for fused in (True, False):
             set_fused_attn(fused)
-            costs.append(measure(timm.create_model("test_vit", img_size=64, num_classes=3), 64))
+            costs.append(count_cost(timm.create_model("test_vit", img_size=64, num_classes=3), 64))
     finally:
         set_fused_attn(True)
     assert costs[0].macs == costs[1].macs
@@ -79,21 +79,21 @@ def test_torchs_fused_encoder_layer_is_counted() -> None:
             tokens: Tensor = self.layer(images.flatten(2).mean(1).reshape(1, -1, 16))
             return tokens.mean(1)
 
-    cost = measure(Net(), 8)
+    cost = count_cost(Net(), 8)
     tokens = 8 * 8 // 16
     products = tokens * (4 * 16**2 + 2 * 16 * 32) + 2 * tokens**2 * 16
     assert cost.torch_flops == 2 * products
     assert cost.macs == pytest.approx(products, rel=0.1)  # and layer normalisation
 
 
-def test_the_network_and_the_random_state_stay_as_they_were() -> None:
+def test_counting_changes_neither_the_network_nor_the_random_state() -> None:
     net = timm.create_model("test_resnet", num_classes=3).train()
     net.layer1.eval()
     before = copy.deepcopy(net.state_dict())
     modes = [m.training for m in net.modules()]
     hooks = [len(m._forward_hooks) + len(m._forward_pre_hooks) for m in net.modules()]
     random = torch.get_rng_state()
-    measure(net, 64)
+    count_cost(net, 64)
     assert torch.equal(torch.get_rng_state(), random)
     assert [m.training for m in net.modules()] == modes
     assert [len(m._forward_hooks) + len(m._forward_pre_hooks) for m in net.modules()] == hooks
@@ -107,11 +107,11 @@ def test_a_network_that_cannot_be_run_gives_a_reason_and_its_parameters() -> Non
         def forward(self, images: Tensor) -> Tensor:
             raise RuntimeError("only for rectangles")
 
-    cost = measure(Broken(3, 2), 8)
+    cost = count_cost(Broken(3, 2), 8)
     assert (cost.params, cost.macs, cost.torch_flops, cost.difference) == (8, None, None, None)
     assert len(cost.notes) == 2
     assert all("only for rectangles" in note for note in cost.notes)
 
 
-def test_a_cost_becomes_plain_values(resnet18: Cost) -> None:
+def test_a_cost_can_be_converted_to_plain_values(resnet18: Cost) -> None:
     assert dataclasses.asdict(resnet18)["skipped"][0]["operator"] == "aten::add_"

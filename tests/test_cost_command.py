@@ -1,4 +1,4 @@
-"""`bench cost`: what it counts, at which size, and how it says what it could not do."""
+"""`bench cost`: what it counts, at which size, and its messages if something cannot be counted."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ COUNT_ONLY = ("--batch", "0", "--device", "cpu", "--threads", "1")
 
 
 def bench_cost(*arguments: str) -> str:
-    done = CliRunner().invoke(app, ["cost", *arguments], env={"COLUMNS": "200"}, catch_exceptions=False)
-    assert done.exit_code == 0, done.output
-    return done.stdout
+    result = CliRunner().invoke(app, ["cost", *arguments], env={"COLUMNS": "200"}, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.stdout
 
 
 def tiny(**changes: Any) -> Model:
-    """A network of 3 features that takes multiples of 8."""
+    """A model with 3 features, for image sizes that are multiples of 8."""
 
     def build(params: Any, context: Any) -> Any:
         from torch import nn
@@ -36,16 +36,16 @@ def tiny(**changes: Any) -> Model:
             raise SizeError(f"size {context.size}: tiny needs a multiple of 8; 16 is the nearest", 16)
         return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, len(context.classes)))
 
-    about: dict[str, Any] = {"name": "tiny", "about": "for tests", "build": build, "published_as": "Tiny"}
-    return Model(**about, classifier=lambda net: ("2.",), **changes)
+    fields: dict[str, Any] = {"name": "tiny", "about": "for tests", "build": build, "published_as": "Tiny"}
+    return Model(**fields, classifier=lambda net: ("2.",), **changes)
 
 
-ASKED = CostRequest(classes=3, size=16, batches=(), train=False, device="cpu")
+REQUEST = CostRequest(classes=3, size=16, batches=(), train=False, device="cpu")
 ROWS = [ReportedRow(dataset="busi", model="Tiny", values={}, gmacs=2e-9, mparams=0.1, source="somewhere")]
 
 
 def test_parameters_are_counted_at_both_numbers_of_classes() -> None:
-    cost = measure_model(tiny(), ASKED, ROWS)
+    cost = measure_model(tiny(), REQUEST, ROWS)
     assert (cost.cost.params, cost.params_imagenet) == (4 * 3, 4 * 1000)
     assert (cost.latency, cost.forward, cost.training) == (None, (), ())
 
@@ -57,7 +57,7 @@ def test_an_impossible_size_becomes_the_nearest_and_a_note() -> None:
 
 
 def test_the_difference_is_to_the_published_figure_at_its_own_image_size() -> None:
-    assert measure_model(tiny(), ASKED, ROWS).difference is None
+    assert measure_model(tiny(), REQUEST, ROWS).difference is None
     cost = measure_model(tiny(), CostRequest(3, published.SIZE, (), False, "cpu"), ROWS)
     assert cost.convention is not None
     assert cost.difference == pytest.approx(cost.convention / 1e9 / 2e-9 - 1)
@@ -65,7 +65,7 @@ def test_the_difference_is_to_the_published_figure_at_its_own_image_size() -> No
 
 
 def test_a_caution_is_among_the_notes() -> None:
-    assert measure_model(tiny(caution="only a model of a model"), ASKED, ()).notes == (
+    assert measure_model(tiny(caution="only a model of a model"), REQUEST, ()).notes == (
         "only a model of a model",
     )
 
@@ -74,8 +74,8 @@ def test_a_network_that_ptflops_cannot_count_is_a_note(monkeypatch: pytest.Monke
     def fail(net: Any, size: int) -> int:
         raise BenchError("ptflops cannot count the network (no)")
 
-    monkeypatch.setattr(published, "count", fail)
-    cost = measure_model(tiny(), ASKED, ROWS)
+    monkeypatch.setattr(published, "count_by_ptflops", fail)
+    cost = measure_model(tiny(), REQUEST, ROWS)
     assert cost.convention is None
     assert cost.notes == ("ptflops cannot count the network (no)",)
 
@@ -109,15 +109,15 @@ def test_programs_can_read_it(form: str) -> None:
     if form == "csv":
         rows = list(csv.DictReader(io.StringIO(text)))
     else:
-        found = json.loads(text)
-        assert found["hardware"]["threads"] == 1
-        rows = [{"model": m["model"], "params": m["cost"]["params"]} for m in found["models"]]
+        values = json.loads(text)
+        assert values["hardware"]["threads"] == 1
+        rows = [{"model": m["model"], "params": m["cost"]["params"]} for m in values["models"]]
     assert [row["model"] for row in rows] == ["test_convnext", "test_vit"]
     assert all(int(row["params"]) > 0 for row in rows)
 
 
 def test_without_ptflops_it_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(published, "can_count", lambda: False)
+    monkeypatch.setattr(published, "has_ptflops", lambda: False)
     shown = bench_cost("test_convnext", "--size", "64", *COUNT_ONLY)
     assert published.HOW_TO_INSTALL in " ".join(shown.split())
 

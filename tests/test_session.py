@@ -92,8 +92,8 @@ def test_a_model_is_counted_once(session: Session, monkeypatch: pytest.MonkeyPat
     from bench.cost import count
 
     calls: list[int] = []
-    real = count.measure
-    monkeypatch.setattr(count, "measure", lambda net, size: (calls.append(size), real(net, size))[1])
+    real = count.count_cost
+    monkeypatch.setattr(count, "count_cost", lambda net, size: (calls.append(size), real(net, size))[1])
     model = Ref("test_convnext")
     first = session.cost(model, 3, 32)
     assert session.cost(model, 3, 32) is first

@@ -1,4 +1,4 @@
-"""`bench cost`: what models cost, counted and measured."""
+"""`bench cost`: what models cost, counted and timed."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from bench.interfaces.model import Model
     from bench.registry import Registry
 
-CLASSES = 3
-MOST_NAMED = 3  # operators without a count, largest first
+CLASSES = 3  # unless --classes or --dataset says otherwise
+MAX_NAMED = 3  # operators without a count, those with most operations first
 
 
 def cost(
@@ -61,8 +61,8 @@ def cost(
     from bench.study.study import baseline_names, split_names
 
     registry = installed_components()
-    named = (*split_names(models), *baseline_names(split_names(baselines), registry))
-    chosen = [registry.models.get(name) for name in dict.fromkeys(named)]
+    names = (*split_names(models), *baseline_names(split_names(baselines), registry))
+    chosen = [registry.models.get(name) for name in dict.fromkeys(names)]
     batches = _batches(batch, train)
     count = _classes(classes, dataset, registry)
     if not chosen:
@@ -76,7 +76,7 @@ def cost(
         typer.echo(_text(costs, hardware, format_), nl=False)
 
 
-# --- what was asked ----------------------------------------------------------------------------------
+# --- options -----------------------------------------------------------------------------------------
 
 
 def _batches(text: str, train: bool) -> tuple[int, ...]:
@@ -96,45 +96,45 @@ def _classes(classes: int | None, name: str, registry: Registry) -> int:
 
     if not name:
         return CLASSES if classes is None else classes
-    named = registry.datasets.get(name)
+    component = registry.datasets.get(name)
     if classes is not None:
         raise ConfigError(f"--classes {classes} and --dataset {name} both set the classes; give one of them")
-    if not named.expected:
+    if not component.expected:
         raise ConfigError(f"--dataset {name}: its classes depend on the images; give --classes N")
-    return len(named.expected)
+    return len(component.expected)
 
 
 def _prepare(
     classes: int, size: int, batches: tuple[int, ...], train: bool, device: str, threads: int
 ) -> tuple[CostRequest, dict[str, Any]]:
-    """Set up the device as for a run; also says what it is."""
+    """Set up the device as for a run. Gives what to measure, and on which hardware."""
     from bench.cost.model_cost import CostRequest
     from bench.engine.device import check_device, configure, default_device, uses_bf16
     from bench.execution.provenance import hardware, usable_cores
 
     threads = threads or usable_cores()
-    place = configure(str(check_device(device)) if device else default_device(), threads)
-    precision = "bf16 autocast" if uses_bf16("auto", place) else "fp32"
-    here = hardware(str(place)) | {"threads": threads, "precision": precision}
-    return CostRequest(classes, size, batches, train, str(place)), here
+    used_device = configure(str(check_device(device)) if device else default_device(), threads)
+    precision = "bf16 autocast" if uses_bf16("auto", used_device) else "fp32"
+    machine = hardware(str(used_device)) | {"threads": threads, "precision": precision}
+    return CostRequest(classes, size, batches, train, str(used_device)), machine
 
 
 def _costs(
     models: Iterable[Model[Any]], request: CostRequest, rows: Sequence[ReportedRow]
 ) -> Iterator[ModelCost]:
-    """One model's after the other's, saying on a terminal what is being done."""
+    """The costs of each model in turn; a terminal shows what is being counted or timed."""
     from bench.cost.model_cost import measure_model
 
     with make_console(stderr=True).status("") as status:
         for model in models:
-            yield measure_model(model, request, rows, partial(_tell, status, model.name))
+            yield measure_model(model, request, rows, partial(_show_stage, status, model.name))
 
 
-def _tell(status: Status, model: str, what: str) -> None:
-    status.update(f"{model}: {what}")
+def _show_stage(status: Status, model: str, stage: str) -> None:
+    status.update(f"{model}: {stage}")
 
 
-# --- for programs ------------------------------------------------------------------------------------
+# --- csv and JSON ------------------------------------------------------------------------------------
 
 
 def _text(costs: Sequence[ModelCost], hardware: Mapping[str, Any], form: str) -> str:
@@ -155,20 +155,20 @@ def _text(costs: Sequence[ModelCost], hardware: Mapping[str, Any], form: str) ->
     return text.getvalue()
 
 
-# --- for readers -------------------------------------------------------------------------------------
+# --- the terminal ------------------------------------------------------------------------------------
 
 
 def _print(costs: Sequence[ModelCost], request: CostRequest, hardware: Mapping[str, Any]) -> None:
-    from bench.cost.published import HOW_TO_INSTALL, SIZE, can_count
+    from bench.cost.published import HOW_TO_INSTALL, SIZE, has_ptflops
 
     console = make_console()
     _title(console, f"Cost of one image of {request.size} pixels")
     console.print(_counted(costs, request))
     _remark(
-        console, "GMACs: multiply-adds of one image counted by fvcore; what it has no count for is named."
+        console, "GMACs: multiply-adds of one image by fvcore; operators that it does not count are named."
     )
     how = f"by the convention of published tables at {SIZE} pixels (ptflops, which misses most attention)"
-    _remark(console, f"As published: {how}." if can_count() else f"As published: {how}: {HOW_TO_INSTALL}")
+    _remark(console, f"As published: {how}." if has_ptflops() else f"As published: {how}: {HOW_TO_INSTALL}")
     if request.batches:
         where = hardware.get("gpu") or f"{hardware['cpu']}, {hardware['threads']} threads"
         _title(console, f"Speed on {where}, {hardware['precision']}")
@@ -182,7 +182,7 @@ def _print(costs: Sequence[ModelCost], request: CostRequest, hardware: Mapping[s
 
 
 def _title(console: Console, text: str) -> None:
-    """In a line of its own: rich wraps titles at the width of their table."""
+    """A title printed above its table: rich would wrap a table's own title at the width of the table."""
     from rich.text import Text
 
     console.print(Text(text, style="italic"))
@@ -231,8 +231,8 @@ def _left_out(cost: ModelCost) -> str:
     if cost.cost.skipped_share is None:
         return ""
     names = [s.operator.removeprefix("aten::") for s in cost.cost.skipped]
-    more = ", ..." if len(names) > MOST_NAMED else ""
-    return f"{cost.cost.skipped_share:.1%}: {', '.join(names[:MOST_NAMED])}{more}" if names else "nothing"
+    more = ", ..." if len(names) > MAX_NAMED else ""
+    return f"{cost.cost.skipped_share:.1%}: {', '.join(names[:MAX_NAMED])}{more}" if names else "nothing"
 
 
 def _timed(costs: Sequence[ModelCost], request: CostRequest, hardware: Mapping[str, Any]) -> Grid:

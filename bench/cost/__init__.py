@@ -1,1 +1,1 @@
-"""What a network costs: operations and parameters, the published figures, and speed on this machine."""
+"""The cost of a network: parameters, operations, the published figures, and speed on this machine."""

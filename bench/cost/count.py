@@ -1,8 +1,8 @@
-"""What a network costs to apply: parameters, and operations counted in two independent ways.
+"""Count the parameters of a network, and its operations in two independent ways.
 
-fvcore counts a multiply-add as one operation and also counts normalisation and resampling layers;
-torch's counter counts a multiply-add as two, and only convolutions and matrix products. Both are kept, so
-that a count which misses something shows as a difference between them.
+fvcore counts a multiply-add as one operation, and also counts normalisation and resampling layers. The
+counter of torch counts a multiply-add as two, and counts only convolutions and matrix products. Both are
+kept: if one of them misses something, the two differ.
 """
 
 from __future__ import annotations
@@ -12,19 +12,21 @@ import math
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from bench.results.record import Cost, Skipped
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+Result = TypeVar("Result")
 
-def measure(net: nn.Module, size: int) -> Cost:
+
+def count_cost(net: nn.Module, size: int) -> Cost:
     """Count `net` on the CPU, in evaluation mode, on one (1, 3, size, size) image.
 
-    Works on a copy, so `net` and the global random state stay as they were. A network that cannot be
-    traced gives None and a note, never an error.
+    Works on a copy, so `net` and the global random state do not change. For a network that cannot be traced
+    the count is None, with a note; nothing is raised.
     """
     import torch
 
@@ -39,32 +41,32 @@ def measure(net: nn.Module, size: int) -> Cost:
         counted = _attempt("torch cannot count the network", notes, lambda: _torch(copied, image))
     macs, skipped = traced or (None, ())
     flops, classes = counted or (None, None)
-    estimated = sum(s.operations for s in skipped)
+    not_counted = sum(s.operations for s in skipped)
     return Cost(
         params=parameters,
         macs=macs,
         torch_flops=flops,
         difference=(flops / 2 - macs) / macs if macs and flops is not None else None,
         skipped=skipped,
-        skipped_share=estimated / (macs + estimated) if macs else None,
+        skipped_share=not_counted / (macs + not_counted) if macs else None,
         size=size,
         classes=classes,
         notes=tuple(notes),
     )
 
 
-def _attempt(failure: str, notes: list[str], count: Callable[[], Any]) -> Any:
-    """What `count` returns, or None and a note: a cost is information, it must not end a run."""
+def _attempt(failure: str, notes: list[str], count: Callable[[], Result]) -> Result | None:
+    """The result of `count`. If it raises, None and a note, because a failed count must not end a run."""
     try:
         return count()
-    except Exception as error:  # whatever a third-party network raises
+    except Exception as error:  # a third-party network may raise anything
         first = next(iter(str(error).strip().splitlines()), "")
         notes.append(f"{failure} ({type(error).__name__}: {first[:200]})")
         return None
 
 
 def plain_copy(net: nn.Module) -> nn.Module:
-    """The network to count: float32, on the CPU, in evaluation mode; `net` stays as it is."""
+    """A copy to count: float32, on the CPU, in evaluation mode."""
     import copy
 
     return copy.deepcopy(net).float().cpu().eval()
@@ -72,8 +74,10 @@ def plain_copy(net: nn.Module) -> nn.Module:
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """No gradients, no change of random state, no warnings, and attention by its plain operators:
-    torch's fused encoder layer is one operator that neither counter knows."""
+    """Count within this block: without gradients or warnings, and without changing random states.
+
+    Encoder layers run by their plain operators, because neither counter knows torch's fused layer.
+    """
     import torch
 
     fused = torch.backends.mha.get_fastpath_enabled()
@@ -90,7 +94,7 @@ def undisturbed() -> Iterator[None]:
 
 
 def _fvcore(net: nn.Module, image: Tensor) -> tuple[int, tuple[Skipped, ...]]:
-    """fvcore's operations of one forward pass, and the operators it skipped."""
+    """The multiply-adds of one forward pass by fvcore, and the operators that it skipped."""
     from fvcore.nn import FlopCountAnalysis
 
     first = FlopCountAnalysis(net, image).set_op_handle("aten::scaled_dot_product_attention", _attention)
@@ -99,17 +103,18 @@ def _fvcore(net: nn.Module, image: Tensor) -> tuple[int, tuple[Skipped, ...]]:
     second = FlopCountAnalysis(net, image).clear_op_handles()
     for operator in calls:
         second.set_op_handle(operator, _elements)
-    elements = second.by_operator()  # named without the "aten::" of the first pass
+    elements = second.by_operator()  # by operator without the prefix "aten::" that `calls` has
     skipped = [Skipped(op, n, int(elements[op.partition("::")[2]])) for op, n in calls.items()]
     return macs, tuple(sorted(skipped, key=lambda s: (-s.operations, s.operator)))
 
 
 def _torch(net: nn.Module, image: Tensor) -> tuple[int, int]:
-    """torch's operations of one forward pass, and the number of outputs."""
+    """The operations of one forward pass by torch, and the number of outputs."""
     from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode
 
-    # The counter has no rule for the CPU's fused attention kernel; the plain one is matrix products.
+    # The counter has no rule for the fused attention kernel of CPUs, but counts the matrix products of the
+    # plain one.
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         logits = net(image)
     return int(counter.get_total_flops()), int(logits.shape[-1])
@@ -127,6 +132,7 @@ def _attention(inputs: list[Any], outputs: list[Any]) -> int:
 
 
 def _elements(inputs: list[Any], outputs: list[Any]) -> int:
+    """One operation per element of the output: what a skipped operator does at least."""
     from fvcore.nn.jit_handles import get_shape
 
     return sum(math.prod(shape) for output in outputs if (shape := get_shape(output)))

@@ -1,4 +1,4 @@
-"""What one model costs: parameters, operations by two conventions beside the published figure, speed here."""
+"""The cost of one model: parameters, operations by two conventions, published figures, measured speed."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bench.cost import published
-from bench.cost.count import measure
-from bench.cost.published import Published
+from bench.cost.count import count_cost
+from bench.cost.published import PublishedCost
 from bench.errors import BenchError, SizeError
 from bench.interfaces.model import Context, Model
 from bench.results.record import Cost
@@ -24,19 +24,19 @@ IMAGENET_CLASSES = 1000
 
 @dataclass(frozen=True)
 class CostRequest:
-    """What to find out. `batches` may be empty: then nothing is timed."""
+    """What to count and time."""
 
     classes: int
     size: int  # side of the square image, pixels
-    batches: tuple[int, ...]
-    train: bool
+    batches: tuple[int, ...]  # images per timed batch; if empty, nothing is timed
+    train: bool  # time training steps too
     device: str
-    seconds: float = 1.0  # of repeats for each timing, at least
+    seconds: float = 1.0  # that each timing takes at least
 
 
 @dataclass(frozen=True)
 class ModelCost:
-    """The costs of one model. A figure is None where it could not be had, and `notes` say why.
+    """The costs of one model. A figure that could not be determined is None, and `notes` say why.
 
     Attributes:
         model: its name.
@@ -49,7 +49,7 @@ class ModelCost:
         latency: time of a forward pass at batch 1.
         forward: times of a forward pass, per batch size.
         training: times of a training step, per batch size.
-        notes: what could not be had, and why.
+        notes: what could not be determined, and why.
     """
 
     model: str
@@ -58,7 +58,7 @@ class ModelCost:
     cost: Cost
     params_imagenet: int
     convention: int | None
-    published: Published | None
+    published: PublishedCost | None
     latency: Timing | None
     forward: tuple[Timing, ...]
     training: tuple[Timing, ...]
@@ -66,16 +66,15 @@ class ModelCost:
 
     @property
     def difference(self) -> float | None:
-        """(convention - published) / published; None at another image size than the published."""
-        known = self.published is not None and self.published.gmacs
-        if self.convention is None or not known or self.size != published.SIZE:
+        """(convention - published) / published; None for an image size that is not published."""
+        published_gmacs = self.published.gmacs if self.published else None
+        if self.convention is None or not published_gmacs or self.size != published.SIZE:
             return None
-        return self.convention / 1e9 / known - 1
+        return self.convention / 1e9 / published_gmacs - 1
 
     @property
     def flat(self) -> dict[str, Any]:
-        """One line of a csv file; the units are in the names."""
-        known = self.published
+        """The costs as one line of a csv file; the names hold the units."""
         row = {
             "model": self.model,
             "size": self.size,
@@ -85,8 +84,8 @@ class ModelCost:
             "macs": self.cost.macs,
             "not_counted_share": self.cost.skipped_share,
             "macs_by_ptflops": self.convention,
-            "published_gmacs": known.gmacs if known else None,
-            "published_mparams": known.mparams if known else None,
+            "published_gmacs": self.published.gmacs if self.published else None,
+            "published_mparams": self.published.mparams if self.published else None,
             "difference": self.difference,
             "latency_s": self.latency.seconds if self.latency else None,
         }
@@ -102,32 +101,32 @@ def measure_model(
     model: Model[Any],
     request: CostRequest,
     rows: Sequence[ReportedRow],
-    tell: Callable[[str], None] = lambda what: None,
+    report_stage: Callable[[str], None] = lambda stage: None,
 ) -> ModelCost:
-    """Count `model` and time it on `request.device`; `tell` hears what is being done.
+    """Count `model` and time it on `request.device`. `rows` are the published ones.
 
     Raises BenchError if the network cannot be built at any size near the one asked for.
     """
-    tell("counting")
+    report_stage("counting")
     net, context, notes = _build_near(model, request)
-    cost = measure(net, context.size)
+    cost = count_cost(net, context.size)
     notes += cost.notes
-    larger, _ = _build(model, IMAGENET_CLASSES, context.size)
+    with_imagenet_classes, _ = _build(model, IMAGENET_CLASSES, context.size)
     convention = None
-    if published.can_count():
+    if published.has_ptflops():
         try:
-            convention = published.count(net, context.size)
+            convention = published.count_by_ptflops(net, context.size)
         except BenchError as error:
             notes.append(str(error))
-    latency, forward, training = _time(net, context, request, tell)
+    latency, forward, training = _time(net, context, request, report_stage)
     return ModelCost(
         model=model.name,
         size=context.size,
         classes=request.classes,
         cost=cost,
-        params_imagenet=sum(p.numel() for p in larger.parameters()),
+        params_imagenet=sum(p.numel() for p in with_imagenet_classes.parameters()),
         convention=convention,
-        published=published.figures(rows, model.published_as),
+        published=published.published_cost(rows, model.published_as),
         latency=latency,
         forward=forward,
         training=training,
@@ -136,6 +135,7 @@ def measure_model(
 
 
 def _build_near(model: Model[Any], request: CostRequest) -> tuple[nn.Module, Context, list[str]]:
+    """The network at the requested size, or at the nearest possible one, with a note about that."""
     try:
         return *_build(model, request.classes, request.size), []
     except SizeError as error:
@@ -152,22 +152,23 @@ def _build(model: Model[Any], classes: int, size: int) -> tuple[nn.Module, Conte
 
 
 def _time(
-    net: nn.Module, context: Context, request: CostRequest, tell: Callable[[str], None]
+    net: nn.Module, context: Context, request: CostRequest, report_stage: Callable[[str], None]
 ) -> tuple[Timing | None, tuple[Timing, ...], tuple[Timing, ...]]:
+    """Latency of one image, and timings of forward passes and of training steps for each batch."""
     if not request.batches:
         return None, (), ()
     from bench.engine import speed
     from bench.engine.device import check_device
 
     device = check_device(request.device)
-    tell("timing one image")
+    report_stage("timing one image")
     latency = speed.time_forward(net, context.size, 1, device, request.seconds)
     forward: list[Timing] = []
     for batch in request.batches:
-        tell(f"timing batches of {batch}")
+        report_stage(f"timing batches of {batch}")
         forward.append(speed.time_forward(net, context.size, batch, device, request.seconds))
     training: list[Timing] = []
     for batch in request.batches if request.train else ():
-        tell(f"timing training steps of {batch}")
+        report_stage(f"timing training steps of {batch}")
         training.append(speed.time_training(net, context, batch, device, request.seconds))
     return latency, tuple(forward), tuple(training)

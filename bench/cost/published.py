@@ -1,8 +1,8 @@
-"""Operations by the convention of published tables, so that their figures can be checked.
+"""Count operations as published tables do, so that their figures can be checked.
 
-All checkable figures of Florindo and Moura (arXiv:2605.21970) are what the PyTorch backend of ptflops 0.7.5
-gives for the authors' networks. It counts convolutions, linear layers with their bias, activations,
-normalisation and torch.matmul, but not matrix products written `@`, so most attention is missing.
+All figures of Florindo and Moura (arXiv:2605.21970) that can be checked are those of the PyTorch backend of
+ptflops 0.7.5 for the authors' networks. It counts convolutions, linear layers with their bias, activations,
+normalisation and torch.matmul. It does not count matrix products written as `@`, so it misses most attention.
 """
 
 from __future__ import annotations
@@ -22,45 +22,45 @@ if TYPE_CHECKING:
 
     from bench.comparison.reported import ReportedRow
 
-SIZE = 224  # side of the images, pixels, that published figures are for
+SIZE = 224  # side of the images of published figures, pixels
 HOW_TO_INSTALL = 'pip install "bench[cost]"'
 
 
 @dataclass(frozen=True)
-class Published:
-    """A model's cost as a publication prints it: billions of operations, millions of parameters."""
+class PublishedCost:
+    """The cost of a model as a publication prints it."""
 
-    gmacs: float | None
-    mparams: float | None
-    source: str
+    gmacs: float | None  # billions of operations
+    mparams: float | None  # millions of parameters
+    source: str  # the publication
 
 
-def figures(rows: Sequence[ReportedRow], published_as: str) -> Published | None:
-    """The first published cost of the model that tables call `published_as`, or None."""
+def published_cost(rows: Sequence[ReportedRow], published_as: str) -> PublishedCost | None:
+    """The cost in the first of `rows` that has one for the model called `published_as`; None without any."""
     for row in rows:
         if published_as and row.model == published_as and (row.gmacs or row.mparams):
-            return Published(row.gmacs, row.mparams, row.source)
+            return PublishedCost(row.gmacs, row.mparams, row.source)
     return None
 
 
-def can_count() -> bool:
-    """Whether ptflops, of the extra "cost", is installed."""
+def has_ptflops() -> bool:
+    """Whether ptflops is installed, which is in the extra "cost"."""
     return find_spec("ptflops") is not None
 
 
-def count(net: nn.Module, size: int) -> int:
-    """Operations of one (1, 3, size, size) image by ptflops, the network in evaluation mode.
+def count_by_ptflops(net: nn.Module, size: int) -> int:
+    """Operations for one (1, 3, size, size) image as ptflops counts them, in evaluation mode.
 
-    Works on a copy. Attention is written out in operators where the network has timm's switch for it, as
-    the authors' networks have it. Raises BenchError if the network cannot be counted.
+    Works on a copy. Fused attention is switched off in networks that have timm's switch for it, because the
+    authors' networks do not use it. Raises BenchError if the network cannot be counted.
     """
     from ptflops import get_model_complexity_info
 
-    told = io.StringIO()
-    with undisturbed(), redirect_stdout(told), redirect_stderr(told):
+    printed = io.StringIO()
+    with undisturbed(), redirect_stdout(printed), redirect_stderr(printed):
         plain = plain_copy(net)
-        switched: list[Any] = [m for m in plain.modules() if getattr(m, "fused_attn", False)]
-        for module in switched:
+        fused: list[Any] = [module for module in plain.modules() if getattr(module, "fused_attn", False)]
+        for module in fused:
             module.fused_attn = False
         operations, _ = get_model_complexity_info(
             plain,
@@ -71,14 +71,19 @@ def count(net: nn.Module, size: int) -> int:
             custom_modules_hooks=_hooks_of_subclasses(plain),
         )
     if not isinstance(operations, int):  # ptflops prints what went wrong and returns None
-        reason = next((line for line in told.getvalue().splitlines() if "Error" in line), "no reason given")
+        reason = next(
+            (line for line in printed.getvalue().splitlines() if "Error" in line), "no reason given"
+        )
         raise BenchError(f"ptflops cannot count the network ({reason[:200]})")
     return operations
 
 
 def _hooks_of_subclasses(net: nn.Module) -> dict[type[Any], Any]:
-    """ptflops knows layers by their exact class; timm's norms and convolutions are subclasses of torch's, and
-    count as those do in the authors' networks."""
+    """The counting functions of ptflops, for subclasses of the layers that it knows.
+
+    ptflops looks at the exact class of a layer. timm's norms and convolutions are subclasses of torch's, and
+    must count as torch's do in the authors' networks.
+    """
     from ptflops.pytorch_ops import MODULES_MAPPING
 
     classes = {type(module) for module in net.modules()} - MODULES_MAPPING.keys()

@@ -122,13 +122,13 @@ class Session:
 
     def cost(self, model: Ref, classes: int, size: int) -> Cost:
         """What the model costs at this size, counted once per session."""
-        from bench.cost.count import measure
+        from bench.cost.count import count_cost
 
         if (model, classes, size) not in self._costs:
             context = Context(classes=tuple(map(str, range(classes))), size=size)
             models = self.registry.models
             net = models.get(model.name).build(models.params(model), context)
-            self._costs[model, classes, size] = measure(net, size)
+            self._costs[model, classes, size] = count_cost(net, size)
         return self._costs[model, classes, size]
 
     def provenance(self, plugins: Iterable[Plugin]) -> Provenance:
