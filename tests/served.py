@@ -1,8 +1,10 @@
-"""A web server on 127.0.0.1 that can be told to misbehave."""
+"""A web server on 127.0.0.1 that misbehaves on request."""
 
 from __future__ import annotations
 
 import hashlib
+import socket
+import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,7 +27,9 @@ class Server:
         self.cut: dict[str, list[int]] = {}
         self.codes: dict[str, list[int]] = {}  # answered in this order, then the file
         self.ranges = True
-        self.marks = True  # whether it sends ETags
+        self.validators = True  # whether it sends ETags
+        self.resets = False  # whether a cut answer ends by a reset in place of a close
+        self.range_error = 0  # by how many bytes an answer starts later than it was asked to
         self.requests: list[Request] = []
         self.address = ""
 
@@ -45,19 +49,19 @@ def serving() -> Iterator[Server]:
 
         def do_GET(self) -> None:
             self.close_connection = True
-            asked = self.headers.get("Range", "")
+            byte_range = self.headers.get("Range", "")
             content = server.files.get(self.path)
             codes = server.codes.get(self.path, [])
             code = codes.pop(0) if codes else 200 if content is not None else 404
             if code != 200:
-                server.requests.append(Request(self.path, asked, 0))
+                server.requests.append(Request(self.path, byte_range, 0))
                 self.send_error(code)
                 return
             assert content is not None
-            mark = f'"{hashlib.sha256(content).hexdigest()[:16]}"'
-            start = self.start_of(asked, mark)
+            etag = f'"{hashlib.sha256(content).hexdigest()[:16]}"'
+            start = self.start_of(byte_range, etag)
             if start and start >= len(content):
-                server.requests.append(Request(self.path, asked, 0))
+                server.requests.append(Request(self.path, byte_range, 0))
                 self.send_response(416)
                 self.send_header("Content-Range", f"bytes */{len(content)}")
                 self.send_header("Content-Length", "0")
@@ -65,22 +69,27 @@ def serving() -> Iterator[Server]:
                 return
             self.send_response(206 if start else 200)
             if start:
-                self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
-            if server.marks:
-                self.send_header("ETag", mark)
+                self.send_header(
+                    "Content-Range", f"bytes {start + server.range_error}-{len(content) - 1}/{len(content)}"
+                )
+            if server.validators:
+                self.send_header("ETag", etag)
             self.send_header("Content-Type", server.types.get(self.path, "application/octet-stream"))
             self.send_header("Content-Length", str(len(content) - start))
             self.end_headers()
             cuts = server.cut.get(self.path, [])
             body = content[start:][: cuts.pop(0) if cuts else None]
-            server.requests.append(Request(self.path, asked, len(body)))
+            server.requests.append(Request(self.path, byte_range, len(body)))
             self.wfile.write(body)
+            if server.resets and len(body) < len(content) - start:
+                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                socket.close(self.connection.detach())
 
-        def start_of(self, asked: str, mark: str) -> int:
+        def start_of(self, byte_range: str, etag: str) -> int:
             condition = self.headers.get("If-Range", "")
-            if not asked or not server.ranges or (condition and condition != mark):
+            if not byte_range or not server.ranges or (condition and condition != etag):
                 return 0
-            return int(asked.removeprefix("bytes=").removesuffix("-"))
+            return int(byte_range.removeprefix("bytes=").removesuffix("-"))
 
     httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.address = f"http://127.0.0.1:{httpd.server_address[1]}"

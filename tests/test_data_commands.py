@@ -1,4 +1,4 @@
-"""`bench data` end to end, on real processes: a made-up data set, a server in this one."""
+"""`bench data` end to end, on real processes: an invented data set, a server in this process."""
 
 from __future__ import annotations
 
@@ -54,19 +54,21 @@ def register_datasets():
 
 
 def png(seed: int) -> bytes:
-    held = io.BytesIO()
-    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (40, 50), dtype=np.uint8)).save(held, "png")
-    return held.getvalue()
+    buffer = io.BytesIO()
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (40, 50), dtype=np.uint8)).save(
+        buffer, "png"
+    )
+    return buffer.getvalue()
 
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    held = io.BytesIO()
-    with zipfile.ZipFile(held, "w") as archive:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
         for i, name in enumerate(("a/1", "a/2", "a/3", "b/1", "b/2")):
             archive.writestr(f"set/{name}.png", png(i))
     with serving() as server:
-        server.files["/set.zip"] = held.getvalue()
+        server.files["/set.zip"] = buffer.getvalue()
         yield server
 
 
@@ -111,7 +113,7 @@ def bench(env: dict[str, str], tmp_path: Path) -> Bench:
     return run
 
 
-def test_fetch_verify_and_list_tell_one_story(bench: Bench, server: Server, tmp_path: Path) -> None:
+def test_fetch_verify_and_list_agree(bench: Bench, server: Server, tmp_path: Path) -> None:
     assert "not here" in row(bench("list"), "toy")
     assert "bench data fetch toy" in row(bench("list"), "toy")
     done = bench("fetch", "toy", "--yes")
@@ -185,31 +187,31 @@ def test_on_a_terminal_consent_is_asked_for(
 ) -> None:
     import pty
 
-    ours, theirs = pty.openpty()
+    terminal, stdin = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "bench", "data", "fetch", "toy"],
         cwd=tmp_path,
         env=env,
-        stdin=theirs,
+        stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
-    os.write(ours, f"{answer}\n".encode())
-    said, _ = process.communicate(timeout=60)
-    os.close(ours)
-    os.close(theirs)
-    assert "Do you agree to the licence, and to cite the authors?" in said
-    assert process.returncode == code, said
+    os.write(terminal, f"{answer}\n".encode())
+    output, _ = process.communicate(timeout=60)
+    os.close(terminal)
+    os.close(stdin)
+    assert "Do you agree to the licence, and to cite the authors?" in output
+    assert process.returncode == code, output
     assert bool(server.requests) == (answer == "y")
-    assert ("nothing was fetched" in said) == (answer == "n")
+    assert ("nothing was fetched" in output) == (answer == "n")
     consent = tmp_path / "data/toy/.bench/consent.json"
     assert consent.exists() == (answer == "y")
     if answer == "y":
         assert json.loads(consent.read_text())["consent"] == "asked"
 
 
-def test_offline_the_steps_by_hand_are_told_and_then_taken(
+def test_offline_the_steps_by_hand_are_given_and_then_work(
     bench: Bench, server: Server, tmp_path: Path
 ) -> None:
     content = server.files.pop("/set.zip")
@@ -226,7 +228,7 @@ def test_an_interrupted_fetch_is_listed_and_goes_on(
     bench: Bench, env: dict[str, str], server: Server, tmp_path: Path
 ) -> None:
     server.cut["/set.zip"] = [3000] * 1000
-    server.ranges = server.marks = False  # so that it starts again and again, and never ends
+    server.ranges = server.validators = False  # so that it starts again and again, and never ends
     process = subprocess.Popen(
         [sys.executable, "-m", "bench", "data", "fetch", "toy", "--yes"],
         cwd=tmp_path,
@@ -242,9 +244,9 @@ def test_an_interrupted_fetch_is_listed_and_goes_on(
         assert time.monotonic() < deadline
         time.sleep(0.005)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert said == "interrupted; what has arrived is kept. Run the same command again to go on.\n"
+    assert errors == "interrupted; what has arrived is kept. Run the same command again to go on.\n"
     assert part.exists()
     assert "unfinished" in row(bench("list"), "toy")
     server.cut.clear()
@@ -270,7 +272,7 @@ def test_a_list_survives_a_broken_index(bench: Bench) -> None:
             ("fetch", "phantom"),
             "phantom has no download; nothing to fetch: the images",
         ),
-        (("fetch", "folder"), "folder has no download; give a folder"),
+        (("fetch", "folder"), "folder has no download; with --data, give a folder"),
         (("fetch", "toy", "--set", "dataset.toy.part=none"), "toy has no download; ask the toymaker"),
         (("fetch", "toy", "--set", "dataset.toy.size=3"), "dataset.toy.size: no such key"),
         (("fetch", "toy", "--set", "protocol.rounds=3"), "here only dataset.toy.PARAMETER=value"),

@@ -1,4 +1,4 @@
-"""`bench data fetch`: bring a data set here, once its licence has been agreed to."""
+"""`bench data fetch`: download a data set, once its licence has been agreed to."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ def fetch(
 
     Example: bench data fetch busi
     """
-    from bench.data.fetch.fetch import carry_out, plan
+    from bench.data.fetch.fetch import fetch_dataset, plan_fetch
 
     registry = installed_components()
     ref = dataset_of(name, set_, registry)
     dataset, params = registry.datasets.get(ref.name), registry.datasets.params(ref)
     root = data_root(data)
     console = make_console()
-    task = plan(dataset, params, root)
-    if task.complete:
+    task = plan_fetch(dataset, params, root)
+    if task.is_complete:
         _conclude(task, console, "is already")
         return
     _describe(task, console)
@@ -53,7 +53,7 @@ def fetch(
         from bench.cli.progress import display
 
         with display(console, 0) as shown:
-            notes = carry_out(task, shown.report, keep=keep_archives)
+            notes = fetch_dataset(task, shown.report, keep=keep_archives)
     except KeyboardInterrupt:
         typer.echo("interrupted; what has arrived is kept. Run the same command again to go on.", err=True)
         raise typer.Exit(INTERRUPTED) from None
@@ -84,8 +84,8 @@ def _describe(task: FetchTask, console: Console) -> None:
         grid.add_row("download", Text("by the client of its publisher"))
     grid.add_row("to", Text(str(task.folder)))
     console.print(grid)
-    if task.found is not None:
-        say(console, f"note: {_differing(task)}")
+    if task.index is not None:
+        say(console, f"note: {_what_is_there(task)}")
 
 
 def _source(task: FetchTask, i: int) -> str:
@@ -126,18 +126,18 @@ def _agree(task: FetchTask, yes: bool, console: Console) -> None:
 
 def _conclude(task: FetchTask, console: Console, verb: str) -> None:
     """Where it lies and how much of it; raises the index's own error if it finds nothing."""
-    from bench.data.fetch.fetch import differences, where
+    from bench.data.fetch.fetch import count_differences, image_folder
 
     index = task.dataset.index(task.root, task.params)
     version = f", {index.version}" if index.version else ""
     say(
         console,
-        f"{task.dataset.name} {verb} in {where(index, task.root)}: {len(index.samples)} images of "
+        f"{task.dataset.name} {verb} in {image_folder(index, task.root)}: {len(index.samples)} images of "
         f"{len(index.classes)} classes{version}",
     )
     for note in index.notes:
         say(console, f"note: {note}")
-    if differences(index, task.dataset):
+    if count_differences(index, task.dataset):
         say(
             console,
             f"note: these are not the counts expected; `bench data verify {task.dataset.name}` shows where "
@@ -145,12 +145,12 @@ def _conclude(task: FetchTask, console: Console, verb: str) -> None:
         )
 
 
-def _differing(task: FetchTask) -> str:
-    from bench.data.fetch.fetch import differences, where
+def _what_is_there(task: FetchTask) -> str:
+    from bench.data.fetch.fetch import count_differences, image_folder
 
-    assert task.found is not None
-    place = where(task.found, task.root)
-    if counts := differences(task.found, task.dataset):
-        listed = ", ".join(f"{name} {found} of {wanted}" for name, (found, wanted) in counts.items())
+    assert task.index is not None
+    place = image_folder(task.index, task.root)
+    if counts := count_differences(task.index, task.dataset):
+        listed = ", ".join(f"{name} {present} of {expected}" for name, (present, expected) in counts.items())
         return f"{place} holds images already, but not as many as expected ({listed})"
     return f"{place} holds images already; what is missing of the download is fetched again"

@@ -1,4 +1,4 @@
-"""`bench data list`: which data sets are here, where, and whether all of each."""
+"""`bench data list`: which data sets are here, where, and whether each is complete."""
 
 from __future__ import annotations
 
@@ -61,14 +61,16 @@ def _row(dataset: Dataset[Any], root: Path) -> _Line:
 
 
 def _present(dataset: Dataset[Any], index: Index, root: Path) -> _Line:
-    from bench.data.fetch.fetch import differences, where
+    from bench.data.fetch.fetch import count_differences, image_folder
     from bench.data.fetch.local_state import read_consent
 
     version = f"{index.version}, " if index.version else ""
-    if counts := differences(index, dataset):
-        state = "differs: " + ", ".join(f"{n} {found} of {wanted}" for n, (found, wanted) in counts.items())
+    if counts := count_differences(index, dataset):
+        state = "differs: " + ", ".join(
+            f"{n} {present} of {expected}" for n, (present, expected) in counts.items()
+        )
     else:
         state = "complete" if index.expected or dataset.expected else "present"
     fetched = str(read_consent(root / dataset.name).get("date", ""))[:10]
-    place = f"{where(index, root)}{f'   (fetched {fetched})' if fetched else ''}"
+    place = f"{image_folder(index, root)}{f'   (fetched {fetched})' if fetched else ''}"
     return _Line(dataset.name, str(len(index.samples)), version + state, place)

@@ -33,8 +33,8 @@ def verify(
     Example: bench data verify busi
     """
     from bench.cli.progress import display
-    from bench.data.fetch.fetch import where
-    from bench.data.fetch.verify import verify as examine
+    from bench.data.fetch.fetch import image_folder
+    from bench.data.fetch.verify import verify_dataset
     from bench.execution.provenance import usable_cores
 
     registry = installed_components()
@@ -43,11 +43,11 @@ def verify(
     root = data_root(data)
     console = make_console()
     with display(console, 0) as shown:
-        verification = examine(dataset, params, root, threads or usable_cores(), shown.report)
+        verification = verify_dataset(dataset, params, root, threads or usable_cores(), shown.report)
     version = verification.index.version
-    place = where(verification.index, root)
+    place = image_folder(verification.index, root)
     say(console, f"{name}{f', {version},' if version else ''} in {place}")
-    _print_counts(verification, console)
+    _print_counts(verification, bool(verification.index.expected or dataset.expected), console)
     _print_details(verification, console)
     if not verification.problems:
         say(console, f"{name} is whole: {len(verification.index.samples)} images, all of them readable")
@@ -60,22 +60,23 @@ def verify(
     raise typer.Exit(1)
 
 
-def _print_counts(verification: Verification, console: Console) -> None:
+def _print_counts(verification: Verification, has_expected: bool, console: Console) -> None:
     from rich.table import Table as Grid
     from rich.text import Text
 
     grid = Grid(box=None, padding=(0, 2, 0, 0))
     grid.add_column("class")
-    columns = ["images", "expected", ""] if verification.expected else ["images"]
+    columns = ["images", "expected", ""] if has_expected else ["images"]
     for title in columns:
         grid.add_column(title, justify="right")
-    names = list(dict.fromkeys([*verification.counts, *verification.expected]))
-    rows = [(name, verification.counts.get(name, 0), verification.expected.get(name, 0)) for name in names]
+    rows = [(name, *pair) for name, pair in verification.counts.items()]
     rows.append(("all", sum(row[1] for row in rows), sum(row[2] for row in rows)))
-    for name, found, wanted in rows:
-        difference = f"{found - wanted:+d}" if found != wanted else ""
-        grid.add_row(*map(Text, [name, str(found), str(wanted), difference][: len(columns) + 1]))
+    for name, present, expected in rows:
+        difference = f"{present - expected:+d}" if present != expected else ""
+        grid.add_row(*map(Text, [name, str(present), str(expected), difference][: len(columns) + 1]))
     console.print(grid)
+    if not has_expected:
+        say(console, "note: nobody says how many images there should be")
 
 
 def _print_details(verification: Verification, console: Console) -> None:
@@ -90,5 +91,3 @@ def _print_details(verification: Verification, console: Console) -> None:
             say(console, f"{title}: {fault}")
     for name, fault in verification.archives.items():
         say(console, f"{name}: {fault or 'checksum as recorded'}")
-    if not verification.expected:
-        say(console, "note: nobody says how many images there should be")

@@ -1,1 +1,1 @@
-"""Bringing a data set here, and checking that all of it is."""
+"""Fetching a data set, and checking that it is complete."""

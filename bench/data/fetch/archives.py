@@ -2,7 +2,7 @@
 
 An archive that names a path outside of itself, holds a link or a device, or unpacks to far more than a set
 of images does, is refused whole: a data set with such a member is not the one that was asked for. What is
-unpacked goes to a folder of its own first (`extract`); `settle` moves it to where it belongs.
+unpacked goes to a folder of its own first (`extract`); `move_into_place` moves it to where it belongs.
 """
 
 from __future__ import annotations
@@ -15,24 +15,21 @@ import re
 import shutil
 import stat
 import tarfile
-import uuid
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, NamedTuple, cast
 
+from bench.data.fetch.local_state import STATE_FOLDER, OnProgress, disk_errors
 from bench.errors import DataError
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 CHUNK = 1 << 20
-PRIVATE = ".bench"  # our own folder in a data set's
-_RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
-_DAMAGE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError)
-
-Tell = Callable[[int, int], None]  # bytes done, bytes in all
+_UNFIT_FOR_WINDOWS = re.compile(r'(?i)(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?|.*[. ]|.*[<>:"|?*].*')
 
 
 @dataclass(frozen=True)
@@ -57,9 +54,11 @@ class Extracted:
 
 class _Member(NamedTuple):
     name: str
-    size: int
-    folder: bool
+    size: int  # bytes, as the archive states them
+    is_folder: bool
+    is_special: bool  # neither a file nor a folder
     open: Callable[[], IO[bytes]]
+    total: int  # bytes of all members together; 0 where only reading all of them would show it
 
 
 def is_archive(name: str) -> bool:
@@ -67,86 +66,71 @@ def is_archive(name: str) -> bool:
     return name.lower().endswith(SUFFIXES)
 
 
-def extract(archive: Path, folder: Path, tell: Tell, limits: Limits | None = None) -> Extracted:
+def extract(archive: Path, folder: Path, on_progress: OnProgress, limits: Limits | None = None) -> Extracted:
     """Unpack everything into `folder`, which must not exist. Raises DataError, and then leaves no folder."""
-    limits = limits or Limits()
     folder.mkdir(parents=True)
     try:
-        return _extract(archive, folder, tell, limits)
+        with disk_errors(folder):
+            return _read(archive, folder, on_progress, limits or Limits())
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
 
 
-def contents(archive: Path, tell: Tell) -> str:
+def contents_checksum(archive: Path, on_progress: OnProgress) -> str:
     """The checksum that `Extracted.contents` gives, without writing anything. Raises DataError."""
-    digests: dict[str, str] = {}
-    done = 0
-    with _members(archive) as (members, total):
-        for member in members:
-            if not member.folder:
-                sha = hashlib.sha256()
-                for chunk in _chunks(member, archive):
-                    sha.update(chunk)
-                    done += len(chunk)
-                    tell(done, total)
-                digests[safe_name(member.name, archive)] = sha.hexdigest()
-    return _digest(digests)
+    return _read(archive, None, on_progress, Limits()).contents
 
 
-def _extract(archive: Path, folder: Path, tell: Tell, limits: Limits) -> Extracted:
-    ignores_case = _ignores_case(folder)
+def _read(archive: Path, folder: Path | None, on_progress: OnProgress, limits: Limits) -> Extracted:
+    """Read every member, and write it below `folder` unless that is None.
+
+    Raises DataError for what is wrong with the archive, OSError for what cannot be written.
+    """
+    ignores_case = folder is not None and _ignores_case(folder)
     packed = archive.stat().st_size
-    most = min(limits.bytes, max(limits.free_bytes, limits.ratio * packed))
+    max_bytes = min(limits.bytes, max(limits.free_bytes, limits.ratio * packed))
     files: dict[str, int] = {}
     digests: dict[str, str] = {}
-    folded: dict[str, str] = {}
+    spellings: dict[str, str] = {}  # a name without regard to case -> the name as it came first
     done = 0
-    with _members(archive) as (members, total):
-        for count, member in enumerate(members, 1):
-            if count > limits.files:
-                raise DataError(f"{archive}: holds more than {limits.files} files; nothing was unpacked")
-            name = safe_name(member.name, archive)
-            if not name:  # "./", the folder itself
-                continue
-            if ignores_case and folded.setdefault(name.casefold(), name) != name:
-                raise DataError(
-                    f"{archive}: {folded[name.casefold()]} and {name} are one name on this file system; "
-                    "choose a data root on one that tells upper from lower case"
-                )
-            if done + member.size > most:
-                raise _bomb(archive, packed, most)
-            size, sha = 0, hashlib.sha256()
-            with _writer(folder / name, member.folder, archive) as write:
-                for chunk in () if member.folder else _chunks(member, archive):
-                    size += len(chunk)
-                    if done + size > most:
-                        raise _bomb(archive, packed, most)
-                    sha.update(chunk)
-                    write(chunk)
-                    tell(done + size, total)
-            if not member.folder:  # of two members with one name the last counts, as in every tool
-                done += size
-                files[name], digests[name] = size, sha.hexdigest()
-    nested = tuple(sorted(name for name in files if is_archive(name)))
-    return Extracted(files, _digest(digests), nested)
-
-
-def _digest(digests: Mapping[str, str]) -> str:
-    sha = hashlib.sha256()
-    for name in sorted(digests):
-        sha.update(f"{name}\0{digests[name]}\n".encode(errors="surrogateescape"))
-    return f"sha256:{sha.hexdigest()}"
-
-
-def _bomb(archive: Path, packed: int, most: int) -> DataError:
-    return DataError(
-        f"{archive}: {packed} bytes unpack to more than {most}, which no set of images does; "
-        "nothing was unpacked: see whether it is the file you meant"
-    )
-
-
-# --- names -------------------------------------------------------------------------------------------
+    for count, member in enumerate(_members(archive), 1):
+        if count > limits.files:
+            raise DataError(f"{archive}: holds more than {limits.files} files; nothing was unpacked")
+        if member.is_special:
+            raise DataError(
+                f"{archive}: the member {member.name!r} is neither a file nor a folder (a link or a device); "
+                "nothing was unpacked"
+            )
+        name = safe_name(member.name, archive)
+        if ignores_case and (other := spellings.setdefault(name.casefold(), name)) != name:
+            raise DataError(
+                f"{archive}: {other} and {name} are one name on this file system; choose a data root on one "
+                "that tells upper from lower case"
+            )
+        target = folder / name if folder else Path(os.devnull)
+        if member.is_folder:
+            if folder:
+                target.mkdir(parents=True, exist_ok=True)
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        size, sha = 0, hashlib.sha256()
+        with target.open("wb") as file:
+            for chunk in _chunks(member, archive):
+                size += len(chunk)
+                if done + max(size, member.size) > max_bytes:
+                    raise DataError(
+                        f"{archive}: {packed} bytes unpack to more than {max_bytes}, which no set of images "
+                        "does; nothing was unpacked: see whether it is the file you meant"
+                    )
+                sha.update(chunk)
+                file.write(chunk)
+                on_progress(done + size, member.total)
+        done += size
+        files[name], digests[name] = size, sha.hexdigest()  # of two members with one name the last counts
+    listing = "".join(f"{name}\0{digests[name]}\n" for name in sorted(digests))
+    contents = hashlib.sha256(listing.encode(errors="surrogateescape")).hexdigest()
+    return Extracted(files, f"sha256:{contents}", tuple(sorted(filter(is_archive, files))))
 
 
 def safe_name(name: str, archive: Path) -> str:
@@ -162,175 +146,96 @@ def safe_name(name: str, archive: Path) -> str:
         raise DataError(f"{archive}: the member {shown} leads outside of the archive; nothing was unpacked")
     if any(ord(letter) < 32 or 127 <= ord(letter) < 160 for letter in plain):
         raise DataError(f"{archive}: the member {shown} has control characters in its name")
-    if parts and parts[0].casefold() == PRIVATE:
-        raise DataError(f"{archive}: the member {shown} is named as bench's own folder {PRIVATE}")
-    if os.name == "nt" and any(_unfit_for_windows(part) for part in parts):
+    if parts and parts[0].casefold() == STATE_FOLDER:
+        raise DataError(f"{archive}: the member {shown} is named as bench's own folder {STATE_FOLDER}")
+    if os.name == "nt" and any(map(_UNFIT_FOR_WINDOWS.fullmatch, parts)):
         raise DataError(
             f"{archive}: Windows cannot hold a file named {shown}; unpack it on another system, or by hand"
         )
     return "/".join(parts)
 
 
-def _unfit_for_windows(part: str) -> bool:
-    return bool(_RESERVED.fullmatch(part) or part[-1] in ". " or set(part) & set('<>:"|?*'))
-
-
 def _ignores_case(folder: Path) -> bool:
-    probe = folder / f"case-{uuid.uuid4().hex}"
+    """Whether the file system takes "a" and "A" for one name; tried in an empty folder."""
+    probe = folder / "a"
     probe.touch()
-    try:
-        return probe.with_name(probe.name.upper()).exists()
-    finally:
-        probe.unlink()
+    ignores_case = (folder / "A").exists()
+    probe.unlink()
+    return ignores_case
 
 
-# --- reading and writing members ---------------------------------------------------------------------
-
-
-@contextmanager
-def _members(archive: Path) -> Iterator[tuple[Iterator[_Member], int]]:
-    """The members of an archive, in its order, and their bytes together (0 where only reading it all would
-    tell). Refuses all that is neither file nor folder."""
-    try:
-        if _is_zip(archive):
-            with zipfile.ZipFile(archive) as opened:
-                yield _of_zip(opened, archive), sum(info.file_size for info in opened.infolist())
+def _members(archive: Path) -> Iterator[_Member]:
+    """The members of an archive, in its order; each must be read before the next is taken."""
+    with _reading(archive):
+        with archive.open("rb") as file:  # a tar whose last member is a zip ends like one
+            is_zip = file.read(2) == b"PK" and zipfile.is_zipfile(archive)
+        if is_zip:
+            with zipfile.ZipFile(archive) as unzipped:
+                total = sum(info.file_size for info in unzipped.infolist())
+                for info in unzipped.infolist():
+                    is_special = stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR)
+                    content = partial(unzipped.open, info)
+                    yield _Member(info.filename, info.file_size, info.is_dir(), is_special, content, total)
         else:
-            with tarfile.open(archive) as opened:
-                yield _of_tar(opened, archive), 0
-    except tarfile.ReadError:
-        raise DataError(
-            f"{archive}: is no zip or tar archive, or only a piece of one; delete it and run the same "
-            "command again"
-        ) from None
-    except zipfile.BadZipFile as error:
-        raise _damaged(archive, error) from None
-
-
-def _is_zip(archive: Path) -> bool:
-    """By its first bytes too: a tar whose last member is a zip ends like one."""
-    with archive.open("rb") as file:
-        return file.read(2) == b"PK" and zipfile.is_zipfile(archive)
-
-
-def _of_zip(opened: zipfile.ZipFile, archive: Path) -> Iterator[_Member]:
-    for info in opened.infolist():
-        kind = stat.S_IFMT(info.external_attr >> 16)
-        if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-            raise _special(archive, info.filename)
-        yield _Member(info.filename, info.file_size, info.is_dir(), _opener(opened, info))
-
-
-def _opener(opened: zipfile.ZipFile, info: zipfile.ZipInfo) -> Callable[[], IO[bytes]]:
-    return lambda: opened.open(info)
-
-
-def _of_tar(opened: tarfile.TarFile, archive: Path) -> Iterator[_Member]:
-    while (info := _next(opened, archive)) is not None:
-        if not (info.isreg() or info.isdir()) or info.issparse():
-            raise _special(archive, info.name)
-        yield _Member(info.name, info.size if info.isreg() else 0, info.isdir(), _tar_opener(opened, info))
-        opened.members.clear()  # type: ignore[attr-defined]  # or a tar of a million files keeps a million headers
-
-
-def _next(opened: tarfile.TarFile, archive: Path) -> tarfile.TarInfo | None:
-    try:
-        return opened.next()
-    except _DAMAGE as error:
-        raise _damaged(archive, error) from None
-
-
-def _tar_opener(opened: tarfile.TarFile, info: tarfile.TarInfo) -> Callable[[], IO[bytes]]:
-    def open_member() -> IO[bytes]:
-        file = opened.extractfile(info)
-        assert file is not None  # a regular file
-        return file
-
-    return open_member
+            with tarfile.open(archive) as tar:
+                while (entry := tar.next()) is not None:
+                    is_special = entry.issparse() or not (entry.isreg() or entry.isdir())
+                    # The type says that it may give None: for a folder, which nobody opens.
+                    content = cast("partial[IO[bytes]]", partial(tar.extractfile, entry))
+                    yield _Member(entry.name, entry.size, entry.isdir(), is_special, content, 0)
+                    tar.members.clear()  # type: ignore[attr-defined]  # or it keeps a million headers
 
 
 def _chunks(member: _Member, archive: Path) -> Iterator[bytes]:
-    try:
-        with member.open() as file:
-            left = member.size
-            while chunk := file.read(CHUNK):
-                left -= len(chunk)
-                yield chunk
-            if left > 0:
-                raise EOFError(f"{member.name} ends early")
-    except RuntimeError as error:  # zipfile's word for a password, and for a compression it does not know
-        raise DataError(f"{archive}: cannot be unpacked ({error}); unpack it by hand") from None
-    except _DAMAGE as error:
-        raise _damaged(archive, error) from None
+    with _reading(archive), member.open() as file:
+        missing = member.size
+        while chunk := file.read(CHUNK):
+            missing -= len(chunk)
+            yield chunk
+        if missing > 0:
+            raise EOFError(f"{member.name} ends early")
 
 
 @contextmanager
-def _writer(target: Path, folder: bool, archive: Path) -> Iterator[Callable[[bytes], object]]:
+def _reading(archive: Path) -> Iterator[None]:
+    """Say in one line what is wrong with an archive. An OSError in here is one of reading it."""
+    remedy = "delete it and run the same command again"
     try:
-        if folder:
-            target.mkdir(parents=True, exist_ok=True)
-            yield lambda chunk: None
-            return
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with target.open("wb") as file:
-            yield file.write
-    except OSError as error:
-        raise DataError(
-            f"{archive}: {target.name} cannot be unpacked to {target.parent} ({error.strerror or error}); "
-            "make room or choose another --data, and run the same command again"
-        ) from None
+        yield
+    except tarfile.ReadError:
+        raise DataError(f"{archive}: is not a zip or tar archive, or only a piece of one; {remedy}") from None
+    except RuntimeError as error:  # zipfile's, for a password or a compression that it does not know
+        raise DataError(f"{archive}: cannot be unpacked ({error}); unpack it by hand") from None
+    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError) as error:
+        raise DataError(f"{archive}: is damaged ({error}); {remedy}") from None
 
 
-def _special(archive: Path, name: str) -> DataError:
-    return DataError(
-        f"{archive}: the member {name!r} is neither a file nor a folder (a link or a device); "
-        "nothing was unpacked"
-    )
-
-
-def _damaged(archive: Path, error: Exception) -> DataError:
-    return DataError(f"{archive}: is damaged ({error}); delete it and run the same command again")
-
-
-# --- moving into place -------------------------------------------------------------------------------
-
-
-def settle(source: Path, target: Path) -> None:
+def move_into_place(source: Path, target: Path) -> None:
     """Move what lies in `source` into `target`, which may hold other files; `source` is gone afterwards.
 
-    A file that is there already stays if it is equal; if it differs, DataError is raised and nothing moves.
-    Interrupted, the same call goes on. Every folder that is new to `target` comes in one rename.
+    A file that is in `target` already stays if it is equal; if it differs, DataError is raised and nothing
+    moves. Interrupted, the same call goes on. Every folder that is new to `target` comes in one rename.
     """
+    pairs = [(path, target / path.relative_to(source)) for path in source.rglob("*")]
     differing = sorted(
-        path.relative_to(source).as_posix()
-        for path in source.rglob("*")
-        if _differs(path, target / path.relative_to(source))
+        new.relative_to(source).as_posix()
+        for new, old in pairs
+        if os.path.lexists(old) and not (new.is_dir() and old.is_dir()) and not filecmp.cmp(new, old, False)
     )
     if differing:
-        more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
+        others = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
         raise DataError(
-            f"{target}: {', '.join(differing[:3])}{more} are there already and differ from the archive's; "
+            f"{target}: {', '.join(differing[:3])}{others} are there already and differ from the archive's; "
             "move them away and run the same command again"
         )
     _merge(source, target)
     shutil.rmtree(source, ignore_errors=True)
 
 
-def _differs(new: Path, old: Path) -> bool:
-    if not os.path.lexists(old):
-        return False
-    if new.is_dir() or old.is_dir():
-        return new.is_dir() != old.is_dir()
-    return not filecmp.cmp(new, old, shallow=False)
-
-
 def _merge(source: Path, target: Path) -> None:
-    if not target.exists():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        source.rename(target)
-        return
-    for entry in sorted(source.iterdir()):
-        if entry.is_dir() and (target / entry.name).is_dir():
+    if source.is_dir() and target.is_dir():
+        for entry in sorted(source.iterdir()):
             _merge(entry, target / entry.name)
-        else:
-            entry.replace(target / entry.name)
+    else:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        source.replace(target)

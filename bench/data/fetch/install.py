@@ -1,28 +1,29 @@
 """One archive of a data set, from its address to its place.
 
-    .bench/arrived/<file>.json    where a file that is not unpacked yet was downloaded from
-           unpacking/<file>/      half unpacked: of no use to anyone
-           unpacked/<file>/       whole and on disk, about to be moved, with <file>.json that says what it is
+    .bench/unpacking/<file>/        what is being unpacked
+           unpacking/<file>.json    its record as far as it goes: from where it was downloaded ("" if the user
+                                    put it there), and all of it once that folder is whole and on disk
 
-So whenever this is killed, the same call goes on, and nothing half-unpacked ever lies at its place.
+Only a whole folder is moved to its place. So whenever this is killed, the same call goes on, and nothing
+half-unpacked ever lies there.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench.data.fetch import archives
-from bench.data.fetch.archives import PRIVATE, Extracted
+from bench.data.fetch import archives, local_state
 from bench.data.fetch.download import download, file_digest
-from bench.data.fetch.local_state import read_record, record_path, stamp
+from bench.data.fetch.local_state import STATE_FOLDER, OnProgress
 from bench.errors import DataError
 from bench.files import read_json, sync_directory, sync_tree, write_json
 from bench.interfaces.dataset import Archive
-from bench.interfaces.executor import Progress, Report
+
+StageProgress = Callable[[str], OnProgress]
+"""Called with the name of a stage as it begins."""
 
 
 def is_unpacked(archive: Archive) -> bool:
@@ -30,135 +31,82 @@ def is_unpacked(archive: Archive) -> bool:
     return archive.unpack is not None and archives.is_archive(archive.name)
 
 
-@dataclass(frozen=True)
-class Installation:
-    """One archive on its way."""
+def install(archive: Archive, folder: Path, progress: StageProgress, keep: bool) -> list[str]:
+    """Download `archive` unless it lies in the data set's `folder`, check it, unpack it, record it.
 
-    dataset: str
-    folder: Path  # the data set's
-    archive: Archive
-    report: Report
-
-    @property
-    def target(self) -> Path:
-        return self.folder / self.archive.name
-
-    def tell(self, stage: str) -> archives.Tell:
-        def told(done: int, total: int) -> None:
-            unit, what = self.dataset, f"{stage} {self.archive.name}"
-            self.report(Progress(unit=unit, stage=what, done=done, total=total, in_bytes=True))
-
-        return told
-
-    def bring(self, keep: bool) -> list[str]:
-        """Download unless it is there, check, unpack, record; returns what the user should know."""
-        manifest = self.waiting.with_name(f"{self.waiting.name}.json")
-        record = read_json(manifest) if self.waiting.is_dir() else None
-        if record is None:
-            record = self._arrived()
-            if is_unpacked(self.archive):
-                record |= self._unpacked(record, manifest)
-            else:
-                record |= self._placed(record)
-        if self.waiting.is_dir():
-            archives.settle(self.waiting, self.folder / record["unpacked"])
-        sync_directory(self.folder)
-        write_json(record_path(self.folder, self.archive), record)
-        if is_unpacked(self.archive) and record["url"] and not keep:
-            self.target.unlink(missing_ok=True)
-        manifest.unlink(missing_ok=True)
-        self.origin.unlink(missing_ok=True)
-        return self._notes(record)
-
-    @property
-    def waiting(self) -> Path:
-        """Where the archive lies unpacked and whole before it is moved to its place."""
-        return self.folder / PRIVATE / "unpacked" / self.archive.name
-
-    @property
-    def origin(self) -> Path:
-        """Says, while it is not unpacked yet, that a file was downloaded and not put there by the user."""
-        return self.folder / PRIVATE / "arrived" / f"{self.archive.name}.json"
-
-    def _arrived(self) -> dict[str, Any]:
-        """The archive's file is there and checked: the first half of its record."""
-        pinned = "" if self.archive.rebuilt else self.archive.checksum.lower()
-        if not self.target.is_file():
-            self.origin.unlink(missing_ok=True)
-            url = download(self.archive.urls, self.target, self.tell("download"), checksum=pinned)
-            write_json(self.origin, {"url": url})
-            checksum = pinned or file_digest(self.target, tell=self.tell("check"))
+    `progress("unpack x.zip")` is called as a stage begins. `keep` leaves a downloaded file there after it is
+    unpacked. Returns what the user should know. Raises DownloadError, DataError, or OSError of the disk.
+    """
+    target = folder / archive.name
+    unpacking = folder / STATE_FOLDER / "unpacking" / archive.name
+    draft = unpacking.with_name(f"{archive.name}.json")
+    record = read_json(draft) or {}
+    if "files" not in record or not unpacking.is_dir():
+        record = _arrive(archive, target, draft, progress) | {"unpacked": archive.unpack or ""}
+        _compare(archive, folder, record)
+        if is_unpacked(archive):
+            shutil.rmtree(unpacking, ignore_errors=True)
+            extracted = archives.extract(target, unpacking, progress(f"unpack {archive.name}"))
+            record["files"], record["contents"] = dict(extracted.files), extracted.contents
+            record["nested"] = list(extracted.nested)
+            sync_tree(unpacking)
+            write_json(draft, record)
         else:
-            url = str((read_json(self.origin) or {}).get("url", ""))
-            algorithm = pinned.partition(":")[0] or "sha256"
-            checksum = file_digest(self.target, algorithm, self.tell("check"))
-            if pinned and checksum != pinned:
-                raise DataError(
-                    f"{self.target}: its checksum is {checksum}, but {pinned} is published; delete it, or "
-                    "put an intact copy in its place, and run the same command again"
-                )
-        if not self.archive.rebuilt:
-            self._compare("checksum", checksum)
-        size = self.target.stat().st_size
-        return {"name": self.archive.name, "url": url, "size": size, "checksum": checksum, **stamp()}
-
-    def _compare(self, what: str, found: str) -> None:
-        """Refuse a file that differs from the one recorded at the first download."""
-        record = read_record(self.folder, self.archive) or {}
-        known = str(record.get(what, ""))
-        if known.partition(":")[0] == found.partition(":")[0] and known != found:
-            path = record_path(self.folder, self.archive)
-            raise DataError(
-                f"{self.target}: its {what} is {found}, but {known} was recorded on {record.get('date')}: "
-                "the publisher changed the file, or this copy is damaged. To take this one, delete "
-                f"{path}; else delete the file itself; then run the same command again"
-            )
-
-    def _unpacked(self, record: Mapping[str, Any], manifest: Path) -> dict[str, Any]:
-        """Unpack to `waiting`, whole or not at all: the second half of the record."""
-        half = self.folder / PRIVATE / "unpacking" / self.archive.name
-        for left in (half, self.waiting):
-            shutil.rmtree(left, ignore_errors=True)
-        extracted = archives.extract(self.target, half, self.tell("unpack"))
-        try:
-            more = self._about(extracted)
-        except DataError:
-            shutil.rmtree(half, ignore_errors=True)
-            raise
-        sync_tree(half)
-        write_json(manifest, {**record, **more})
-        half.rename(self.waiting)
-        sync_directory(self.waiting.parent)
-        return more
-
-    def _about(self, extracted: Extracted) -> dict[str, Any]:
-        if self.archive.rebuilt:
-            self._compare("contents", extracted.contents)
-        return {
-            "unpacked": self.archive.unpack,
-            "files": dict(extracted.files),
-            "contents": extracted.contents,
-            "nested": list(extracted.nested),
-        }
-
-    def _placed(self, record: Mapping[str, Any]) -> dict[str, Any]:
-        """A file that is not to be unpacked, at its place."""
-        more: dict[str, Any] = {"unpacked": self.archive.unpack or ""}
-        if self.archive.rebuilt and archives.is_archive(self.archive.name):
-            more["contents"] = archives.contents(self.target, self.tell("check"))
-            self._compare("contents", more["contents"])
-        place = self.folder / more["unpacked"] / self.archive.name
-        if place != self.target:
+            place = folder / record["unpacked"] / archive.name
             place.parent.mkdir(parents=True, exist_ok=True)
-            self.target.replace(place)
-        return {**more, "files": {self.archive.name: record["size"]}}
+            target.replace(place)  # where it is already, perhaps
+            record["files"] = {archive.name: record["size"]}
+    if unpacking.is_dir():
+        archives.move_into_place(unpacking, folder / record["unpacked"])
+    sync_directory(folder)
+    write_json(local_state.record_path(folder, archive), record)
+    if is_unpacked(archive) and record["url"] and not keep:
+        target.unlink(missing_ok=True)
+    draft.unlink(missing_ok=True)
+    notes = []
+    if archive.size and record["size"] != archive.size:
+        notes.append(f"{archive.name} has {record['size']} bytes; {archive.size} were announced")
+    if record.get("nested"):
+        notes.append(f"{archive.name} holds archives, left packed: {', '.join(record['nested'])}")
+    return notes
 
-    def _notes(self, record: Mapping[str, Any]) -> list[str]:
-        notes = []
-        if self.archive.size and record["size"] != self.archive.size:
-            notes.append(
-                f"{self.archive.name} has {record['size']} bytes; {self.archive.size} were announced"
-            )
-        if nested := record.get("nested"):
-            notes.append(f"{self.archive.name} holds archives, left packed: {', '.join(nested)}")
-        return notes
+
+def _arrive(archive: Archive, target: Path, draft: Path, progress: StageProgress) -> dict[str, Any]:
+    """Have the archive's file, with the published checksum; returns the first half of its record."""
+    published = "" if archive.rebuilt else archive.checksum.lower()
+    checksum = ""
+    if target.is_file():
+        url = str((read_json(draft) or {}).get("url", ""))
+    else:
+        draft.unlink(missing_ok=True)
+        url = download(archive.urls, target, progress(f"download {archive.name}"), checksum=published)
+        checksum = published
+    write_json(draft, {"url": url})  # without what it says of an earlier unpacking
+    if not checksum:
+        algorithm = published.partition(":")[0] or "sha256"
+        checksum = file_digest(target, algorithm, progress(f"check {archive.name}"))
+    if published and checksum != published:
+        raise DataError(
+            f"{target}: its checksum is {checksum}, but {published} is published; delete it, or put an "
+            "intact copy in its place, and run the same command again"
+        )
+    size = target.stat().st_size
+    record = {"name": archive.name, "url": url, "size": size, "checksum": checksum, **local_state.stamp()}
+    if archive.rebuilt and archives.is_archive(archive.name):
+        record["contents"] = archives.contents_checksum(target, progress(f"check {archive.name}"))
+    return record
+
+
+def _compare(archive: Archive, folder: Path, record: dict[str, Any]) -> None:
+    """Refuse a file that differs from the one recorded at the first download."""
+    key = "contents" if archive.rebuilt else "checksum"
+    what = "the checksum of its contents" if archive.rebuilt else "its checksum"
+    earlier = local_state.read_record(folder, archive) or {}
+    new, old = str(record.get(key, "")), str(earlier.get(key, ""))
+    if old != new and old.partition(":")[0] == new.partition(":")[0]:
+        raise DataError(
+            f"{folder / archive.name}: {what} is {new}, but {old} was recorded on {earlier.get('date')}: the "
+            "publisher changed the file, or this copy is damaged. To take this one, delete "
+            f"{local_state.record_path(folder, archive)}; else delete the file itself; then run the same "
+            "command again"
+        )
