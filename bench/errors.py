@@ -2,12 +2,12 @@
 
 BenchError
 ├── ConfigError        a value on the command line or in a file cannot be used
-│   ├── UnknownName    no offer has this name; the nearest names are suggested
+│   ├── UnknownName    no component has this name; the nearest names are suggested
 │   └── SizeError      a network cannot take images of this size
-├── PluginError        a plugin package is broken, or two packages offer one name
+├── PluginError        a plugin package is broken, or two packages have a component of one name
 ├── DataError          something is wrong with the images or their index
 │   ├── DataNotFound   nothing was found where the data set was looked for
-│   └── SplitError     no split with the asked properties can be drawn
+│   └── SplitError     no split with the requested properties can be drawn
 ├── WeightsError       pretrained weights are missing, or do not fit the network
 ├── TrainingError      training cannot go on (non-finite loss, out of memory)
 └── StoreError         a result cannot be read back or written
@@ -33,13 +33,13 @@ class ConfigError(BenchError):
 
 
 class UnknownName(ConfigError):
-    """No offer of this kind has this name."""
+    """No component of this kind has this name."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str], hint: str = "") -> None:
         known = sorted(set(known))
-        near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-        if near:
-            remedy = f"did you mean {' or '.join(near)}?"
+        similar = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+        if similar:
+            remedy = f"did you mean {' or '.join(similar)}?"
         elif len(known) <= 20:
             remedy = f"known: {', '.join(known) or 'none'}"
         else:
@@ -49,7 +49,7 @@ class UnknownName(ConfigError):
 
 
 class SizeError(ConfigError):
-    """A network cannot take images of the asked size; `nearest` is the nearest one known to work."""
+    """A network cannot take images of this size; `nearest` is the nearest size that is known to work."""
 
     def __init__(self, message: str, nearest: int) -> None:
         super().__init__(message)
@@ -57,7 +57,7 @@ class SizeError(ConfigError):
 
 
 class PluginError(BenchError):
-    """A plugin package is broken, or two packages offer one name."""
+    """A plugin package is broken, or two packages have a component of one name."""
 
 
 class DataError(BenchError):
@@ -69,7 +69,7 @@ class DataNotFound(DataError):
 
 
 class SplitError(DataError):
-    """No split with the asked properties can be drawn from this data set."""
+    """No split with the requested properties can be drawn from this data set."""
 
 
 class WeightsError(BenchError):

@@ -1,7 +1,7 @@
-"""Files and folders that are whole or absent, also after a crash or a power cut.
+"""Files and folders that are complete or absent, also after a crash or a power cut.
 
-Everything that must not be half-written is written here: under a temporary name beside its place, synced to
-disk, then renamed. A writer killed half-way leaves only the temporary name, which nobody reads.
+What must never be half-written is written here: under a temporary name in the same folder, synced to disk,
+then renamed. A killed writer leaves only the temporary name, which nobody reads.
 """
 
 from __future__ import annotations
@@ -19,29 +19,29 @@ from typing import IO, Any
 from bench.errors import StoreError
 
 UNFINISHED = ".writing-"
-"""How the temporary name of a folder begins."""
+"""The beginning of a temporary folder's name."""
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """A file to write into that takes the place of `path` when the block ends without an error.
+    """Give a file to write into, which replaces `path` when the block ends without an error.
 
-    A reader sees the old content or the new. Raises OSError.
+    A reader sees either the old content or the new. Raises OSError.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
-        with synced(beside) as file:
+        with synced(temporary) as file:
             yield file
-        beside.replace(path)
+        temporary.replace(path)
     finally:
-        beside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
     sync_directory(path.parent)
 
 
 @contextmanager
 def synced(path: Path) -> Iterator[IO[bytes]]:
-    """A new file to write into that is on disk when the block ends. Raises OSError."""
+    """Give a new file to write into, which is on disk when the block ends. Raises OSError."""
     with path.open("wb") as file:
         yield file
         file.flush()
@@ -50,10 +50,10 @@ def synced(path: Path) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def new_directory(target: Path, marker: str) -> Iterator[Path]:
-    """A folder to fill that becomes `target` when the block ends without an error.
+    """Give a folder to fill, which becomes `target` when the block ends without an error.
 
-    The first of two writers wins: where `target` holds the file `marker` by then, it stays. What killed
-    writers left beside it is removed. Raises OSError.
+    Of two writers the first one wins: if `target` contains the file `marker` by then, it stays. Folders that
+    killed writers left are removed. Raises OSError.
     """
     temporary = target.parent / f"{UNFINISHED}{uuid.uuid4().hex}"
     temporary.mkdir(parents=True)
@@ -76,12 +76,12 @@ def new_directory(target: Path, marker: str) -> Iterator[Path]:
 
 
 def _remove_unfinished(folder: Path) -> None:
-    """Remove what killed writers left; an hour keeps clear of those still at work."""
-    for left in folder.glob(f"{UNFINISHED}*"):
+    """Remove the folders of killed writers. Younger than an hour, they may belong to a running one."""
+    for unfinished in folder.glob(f"{UNFINISHED}*"):
         try:
-            if time.time() - left.stat().st_mtime > 3600:
-                shutil.rmtree(left, ignore_errors=True)
-        except FileNotFoundError:  # its writer has just finished
+            if time.time() - unfinished.stat().st_mtime > 3600:
+                shutil.rmtree(unfinished, ignore_errors=True)
+        except FileNotFoundError:  # its writer has just renamed it
             continue
 
 
@@ -97,7 +97,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_result(path: Path, text: str) -> None:
-    """Replace a file of the results folder in one step. Raises StoreError where the disk refuses."""
+    """Replace a file of the results folder in one step. Raises StoreError if it cannot be written."""
     try:
         write_text(path, text)
     except OSError as error:
@@ -111,7 +111,7 @@ def cannot_write(path: Path, error: OSError) -> StoreError:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """What `write_json` wrote; None if it is absent, or damaged from outside."""
+    """The object that `write_json` wrote; None if the file is absent or damaged."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -120,9 +120,9 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 
 def sync_tree(directory: Path) -> None:
-    """Bring everything below `directory` to disk.
+    """Sync everything below `directory` to disk.
 
-    Where the system can sync all at once it does: one fsync per file takes minutes for 20,000 of them.
+    Syncs the whole system if that is possible, because one fsync per file takes minutes for 20,000 files.
     """
     if hasattr(os, "sync"):
         os.sync()
@@ -134,8 +134,8 @@ def sync_tree(directory: Path) -> None:
 
 
 def sync_directory(directory: Path) -> None:
-    """Make renames within `directory` durable."""
-    if os.name == "nt":  # Windows cannot open a directory; its rename is durable without
+    """Sync to disk which names `directory` contains, so that a rename survives a power cut."""
+    if os.name == "nt":  # Windows cannot open a directory, and does not need it
         return
     descriptor = os.open(directory, os.O_RDONLY)
     try:

@@ -1,4 +1,4 @@
-"""Identity: what is asked for as canonical JSON, its digest, and the seeds that derive from it."""
+"""Identity: a spec as canonical JSON, the digest of JSON, and the seeds derived from the seed of a study."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Ref:
-    """A component by name, with the parameters that differ from its defaults, at its revision.
+    """A component by name and revision, with the parameters that differ from its defaults.
 
-    `local` holds parameters that cannot alter predictions (paths); they are not part of the key.
+    `local` holds parameters that cannot alter predictions (paths), so they are not part of the key.
     """
 
     name: str
@@ -22,7 +22,7 @@ class Ref:
     revision: int = 1
     local: Mapping[str, Any] = field(default_factory=dict, metadata={"identity": False})
 
-    def __hash__(self) -> int:  # the mappings have none of their own
+    def __hash__(self) -> int:  # the mappings cannot be hashed
         return hash((self.name, repr(self.params), self.revision, repr(self.local)))
 
 
@@ -48,11 +48,14 @@ def _default_of(f: dataclasses.Field[Any]) -> Any:
 
 
 def digest(value: Any) -> str:
-    """sha256 (hex) of a JSON value in its one canonical form."""
+    """sha256 (hex) of a JSON value, written with sorted keys and without spaces."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def derive_seed(seed: int, *axes: str | int) -> int:
-    """An independent 63-bit seed for one axis (data set, round, stage) of a study's one number."""
+    """A 63-bit seed derived from the seed of a study, for one purpose that `axes` name.
+
+    Axes are, for example, data set, round and stage. Seeds of different axes are independent.
+    """
     return int(digest([seed, *axes])[:16], 16) >> 1

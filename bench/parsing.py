@@ -1,4 +1,4 @@
-"""From plain values, as TOML and the command line give them, to validated dataclasses."""
+"""Turn plain values, as TOML and the command line give them, into validated dataclasses."""
 
 from __future__ import annotations
 
@@ -7,13 +7,18 @@ import types
 import typing
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from bench.errors import ConfigError
 
+Parsed = TypeVar("Parsed")
 
-def parse(cls: type[Any], data: Mapping[str, Any], where: str) -> Any:
-    """Build `cls` from plain values. Raises ConfigError: one line naming key, value and what is allowed."""
+
+def parse(cls: type[Parsed], data: Mapping[str, Any], where: str) -> Parsed:
+    """Build a dataclass from plain values; `where` is the prefix of its keys in messages.
+
+    Raises ConfigError, one line that names the key, the value and what is allowed.
+    """
     from pydantic import TypeAdapter, ValidationError
 
     check_known(cls, data, where)
@@ -21,24 +26,26 @@ def parse(cls: type[Any], data: Mapping[str, Any], where: str) -> Any:
         return TypeAdapter(cls).validate_python(data)
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join([where, *(str(p) for p in first["loc"])])
+        key = ".".join([where, *(str(part) for part in first["loc"])])
         allowed = first["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
         if first["type"] == "value_error":
-            raise ConfigError(f"{place}: {allowed}") from None
-        raise ConfigError(f"{place} = {first['input']!r}: must be {allowed}") from None
+            raise ConfigError(f"{key}: {allowed}") from None
+        raise ConfigError(f"{key} = {first['input']!r}: must be {allowed}") from None
 
 
 def check_known(cls: type[Any], data: Mapping[str, Any], where: str) -> None:
-    """Raise ConfigError for a key that `cls`, or a dataclass within it, does not have."""
+    """Raise ConfigError for a key that `cls`, or a dataclass among its fields, does not have."""
     import difflib
 
     fields = {f.name for f in dataclasses.fields(cls)}
     hints = typing.get_type_hints(cls)
     for name, value in data.items():
         if name not in fields:
-            near = difflib.get_close_matches(name, fields, n=1)
+            similar = difflib.get_close_matches(name, fields, n=1)
             hint = (
-                f"did you mean {near[0]}?" if near else f"known keys: {', '.join(sorted(fields)) or 'none'}"
+                f"did you mean {similar[0]}?"
+                if similar
+                else f"known keys: {', '.join(sorted(fields)) or 'none'}"
             )
             raise ConfigError(f"{where}.{name}: no such key; {hint}")
         for inner in _dataclasses_in(hints[name]):
@@ -47,13 +54,14 @@ def check_known(cls: type[Any], data: Mapping[str, Any], where: str) -> None:
 
 
 def _dataclasses_in(hint: Any) -> list[type[Any]]:
+    """The dataclasses that a type annotation names, also within a union."""
     if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
         return [c for arg in typing.get_args(hint) for c in _dataclasses_in(arg)]
     return [hint] if dataclasses.is_dataclass(hint) and isinstance(hint, type) else []
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """Read a TOML file; ConfigError says which file and line cannot be read."""
+    """Read a TOML file. Raises ConfigError naming the file, and the line if its syntax is wrong."""
     import tomllib
 
     try:

@@ -1,4 +1,4 @@
-"""Identity: keys that never change by accident, and values read strictly."""
+"""Identity: keys that do not change by accident, and strict reading of values."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from bench.study.spec import EnsembleSpec, PretrainSpec, RunSpec
 SHIPPED = Path(spec.__file__).parent / "protocols"
 
 
-def run(**changes: Any) -> RunSpec:
+def run_spec(**changes: Any) -> RunSpec:
     settings: dict[str, Any] = {
         "dataset": Ref("busi"),
         "model": Ref("convnext_tiny"),
@@ -33,19 +33,22 @@ def run(**changes: Any) -> RunSpec:
     return RunSpec(**(settings | changes))
 
 
-def pretraining(**changes: Any) -> PretrainSpec:
-    base = run()
+def pretrain_spec(**changes: Any) -> PretrainSpec:
+    base = run_spec()
     return PretrainSpec(base.dataset, base.model, base.strategy, base.split, base.round, **changes)
 
 
 def test_golden_keys() -> None:
-    """A key that changes orphans every result ever stored. If this fails, a default or the form changed."""
-    assert run().key == "803387429a2c2383"
-    assert pretraining().key == "e2419df855acb369"
-    assert run(start=pretraining()).key == "90cd7d535c24e5c0"
-    assert EnsembleSpec(Ref("mean"), (run(), run(strategy=Ref("imagenet")))).key == "f9e6c4215a9310ca"
+    """If a key changes, no stored result is found again. If this fails, a default or the JSON form changed."""
+    assert run_spec().key == "803387429a2c2383"
+    assert pretrain_spec().key == "e2419df855acb369"
+    assert run_spec(start=pretrain_spec()).key == "90cd7d535c24e5c0"
     assert (
-        run(finetune=Finetuning(epochs=30), strategy=Ref("egmae", {"patch": 32}, 2)).key == "d66ab61b7e3d3799"
+        EnsembleSpec(Ref("mean"), (run_spec(), run_spec(strategy=Ref("imagenet")))).key == "f9e6c4215a9310ca"
+    )
+    assert (
+        run_spec(finetune=Finetuning(epochs=30), strategy=Ref("egmae", {"patch": 32}, 2)).key
+        == "d66ab61b7e3d3799"
     )
 
 
@@ -55,9 +58,9 @@ def test_a_new_field_with_a_default_keeps_old_keys() -> None:
         added: int = 3
         more: dict[str, int] = field(default_factory=dict)
 
-    later = Later(**{f.name: getattr(run(), f.name) for f in dataclasses.fields(RunSpec)})
-    assert later.key == run().key
-    assert dataclasses.replace(later, added=4).key != run().key
+    later = Later(**{f.name: getattr(run_spec(), f.name) for f in dataclasses.fields(RunSpec)})
+    assert later.key == run_spec().key
+    assert dataclasses.replace(later, added=4).key != run_spec().key
 
 
 @pytest.mark.parametrize(
@@ -74,20 +77,21 @@ def test_a_new_field_with_a_default_keeps_old_keys() -> None:
         {"seed": 1},
         {"precision": "fp32"},
         {"finetune": Finetuning(learning_rate=2e-4)},
-        {"start": pretraining()},
+        {"start": pretrain_spec()},
     ],
 )
-def test_whatever_can_alter_predictions_alters_the_key(change: dict[str, Any]) -> None:
-    assert run(**change).key != run().key
+def test_what_can_alter_predictions_alters_the_key(change: dict[str, Any]) -> None:
+    assert run_spec(**change).key != run_spec().key
 
 
 def test_paths_do_not_alter_the_key() -> None:
-    there = Ref("imagenet", {"weights_sha256": "00"}, 1, {"weights": "/somewhere/w.safetensors"})
-    assert run(strategy=there).key == run(strategy=dataclasses.replace(there, local={})).key
+    with_path = Ref("imagenet", {"weights_sha256": "00"}, 1, {"weights": "/somewhere/w.safetensors"})
+    without_path = dataclasses.replace(with_path, local={})
+    assert run_spec(strategy=with_path).key == run_spec(strategy=without_path).key
 
 
 def test_fine_tunings_share_one_pretraining() -> None:
-    short, long = (run(start=pretraining(), finetune=Finetuning(epochs=epochs)) for epochs in (30, 45))
+    short, long = (run_spec(start=pretrain_spec(), finetune=Finetuning(epochs=epochs)) for epochs in (30, 45))
     assert short.key != long.key
     assert short.start
     assert long.start
@@ -95,8 +99,8 @@ def test_fine_tunings_share_one_pretraining() -> None:
 
 
 def test_specs_survive_a_record() -> None:
-    unit = EnsembleSpec(Ref("mean"), (run(start=pretraining()), run(strategy=Ref("imagenet"))))
-    for spec_ in (unit, *unit.members, pretraining()):
+    unit = EnsembleSpec(Ref("mean"), (run_spec(start=pretrain_spec()), run_spec(strategy=Ref("imagenet"))))
+    for spec_ in (unit, *unit.members, pretrain_spec()):
         assert spec.unit_from_json(spec_.kind, to_json(spec_)) == spec_
 
 
@@ -112,12 +116,12 @@ def test_the_paper_protocol_is_the_default_and_spells_everything_out() -> None:
     values = tomllib.loads((SHIPPED / "paper.toml").read_text())
     assert parse(Protocol, values, "protocol") == Protocol(model="convnext_tiny.fb_in1k")
 
-    def names(cls: Any, given_: dict[str, Any]) -> None:
-        assert set(given_) == {f.name for f in dataclasses.fields(cls)}
+    def assert_complete(cls: Any, table: dict[str, Any]) -> None:
+        assert set(table) == {f.name for f in dataclasses.fields(cls)}
 
-    names(Protocol, values)
+    assert_complete(Protocol, values)
     for part in ("split", "pretrain", "finetune"):
-        names(type(getattr(Protocol(), part)), values[part])
+        assert_complete(type(getattr(Protocol(), part)), values[part])
 
 
 @pytest.mark.parametrize(
@@ -152,9 +156,9 @@ def test_a_bad_value_is_one_line_with_key_value_and_what_is_allowed(
 
 
 def test_a_file_that_is_not_toml_is_named(tmp_path: Path) -> None:
-    bad = tmp_path / "mine.toml"
-    bad.write_text("size = = 3")
+    file = tmp_path / "mine.toml"
+    file.write_text("size = = 3")
     with pytest.raises(ConfigError, match=r"mine\.toml: not valid TOML .*line 1"):
-        read_toml(bad)
+        read_toml(file)
     with pytest.raises(ConfigError, match=r"none\.toml: cannot be read"):
         read_toml(tmp_path / "none.toml")

@@ -1,4 +1,4 @@
-"""What a plugin offers and what it is handed: one module for each kind of component.
+"""What plugins give to `bench` and receive from it: one module per kind of component.
 
 Everything here is importable from `bench`. Nothing here imports torch, numpy or another part of the core.
 """

@@ -1,7 +1,7 @@
 """What all components have in common.
 
-A component is a value that holds functions: cheap to make, so that a plugin's top module imports nothing
-heavy. Whatever needs torch is imported inside the function that needs it.
+A component is a value that holds functions. It is cheap to make, so that listing plugins is fast: what needs
+torch is imported inside the functions.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ P = TypeVar("P", default=NoParams)
 
 @dataclass(frozen=True, kw_only=True)
 class LocalWeights:
-    """To be inherited by the parameters of a model whose ImageNet weights may come from a local file.
+    """Base class of the parameters of a model whose ImageNet weights may come from a local file.
 
-    A strategy that loads the file puts its checksum into its own parameters (`Strategy.freeze`): the path is
-    in no key, and runs of strategies that do not load the file are the same with and without it.
+    The path is not part of a key. A strategy that loads the file puts its checksum into its own parameters
+    (`Strategy.freeze`); runs of other strategies are the same with and without the file.
 
     Attributes:
         weights: a local file of ImageNet weights, for strategies that start from them.
@@ -42,8 +42,8 @@ class Component(Generic[P]):
     Attributes:
         name: how commands and study files call it; no commas.
         about: one line for `bench list`.
-        caution: what a table must say wherever this component was used.
-        revision: raised when the same inputs would now give something else, so that old results are not
+        caution: a warning that stands below every table with results of this component.
+        revision: raised when the same inputs give another result than before, so that old results are not
             taken for new ones.
         params: a frozen dataclass whose fields all have defaults. Its annotations (with `annotated_types`
             bounds) validate what a user sets, and its docstring's "Attributes:" are what `bench show` says
@@ -51,8 +51,8 @@ class Component(Generic[P]):
             say) and stays out of the key.
         citation: how to cite it.
         licence: the terms of use.
-        replaceable: whether a component of the same name from another package takes its place, as an
-            authors' implementation does with a reconstruction.
+        replaceable: whether a component of the same name from another package replaces this one, as an
+            implementation by a method's authors replaces a reconstruction.
     """
 
     name: str

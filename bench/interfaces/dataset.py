@@ -22,7 +22,7 @@ class Sample:
         id: names the image within its data set.
         label: one of the index's classes.
         group: what must stay on one side of a split (patient, lesion); empty if the image stands alone.
-        path: the file, unless `array` is given.
+        path: the file, if there is no `array`.
         array: uint8 (H, W) or (H, W, 3); may be a row of a memory map.
         part: "train", "val" or "test" where the data set fixes its split.
         source: what identifies an array without hashing it, say a file's checksum and the row.
@@ -64,10 +64,10 @@ class Archive:
     Attributes:
         name: file name under which it is kept.
         urls: addresses tried in order, the official one first.
-        checksum: "sha256:HEX" or "md5:HEX" of the file where somebody states it; where nobody does, it is
-            recorded at the first download and compared later.
+        checksum: "sha256:HEX" or "md5:HEX" of the file, if somebody publishes it; otherwise it is recorded
+            at the first download and compared later.
         size: bytes; 0 if not known.
-        rebuilt: the server packs the file anew for every download, so that only the checksum of its
+        rebuilt: whether the server packs the file anew for every download, so that only the checksum of its
             contents can be compared.
         unpack: folder, below the data set's own, where its members go ("" for that folder itself); None
             leaves the file packed, under its name.
@@ -85,18 +85,18 @@ class Archive:
 class Dataset(Component[P]):
     """Labelled images in the layout of their official download.
 
-    The core decodes the pixels, once. `bench data fetch` shows licence and citation, asks for consent, and
-    brings what `archives(params)` lists into `root/<name>/`, where `index` must find it.
+    `bench` decodes the pixels, once. `bench data fetch` shows licence and citation, asks for consent, and
+    downloads what `archives(params)` lists into `root/<name>/`, where `index` must find it.
 
     Attributes:
-        index: `index(root, params)` lists the images without opening any. Raises DataNotFound saying what
-            was looked for, where, and how to get it.
+        index: `index(root, params)` lists the images without opening any. Raises DataNotFound, which says
+            what was looked for, where, and how to get it.
         expected: images per class.
         home: web page of the data set.
         fetch: how to get it by hand, in words that a user can follow.
         archives: `archives(params)` lists the files of the official download.
-        download: `download(folder, params)` brings what no plain address has (a client with an account).
-            Raises DataNotFound with the steps by hand.
+        download: `download(folder, params)` gets files that have no plain address (they need a client with
+            an account). Raises DataNotFound, which says what to do by hand.
     """
 
     index: Callable[[Path, P], Index]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Combine = Callable[[list["NDArray[np.float64]"]], "NDArray[np.float64]"]
-"""From the members' probabilities [(N, K), ...] to the ensemble's (N, K)."""
+"""Turns the probabilities of the members, [(N, K), ...], into those of the ensemble, (N, K)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,9 +22,9 @@ class Ensemble(Component[P]):
     """A way to combine the probabilities of finished runs.
 
     Attributes:
-        fit: `fit(val, params)` sees the members' validation predictions, never test labels, and gives the
-            function that combines probabilities.
-        default: whether a study that names no ensemble has this one.
+        fit: `fit(val, params)` sees the validation predictions of the members, never test labels, and
+            returns the function that combines probabilities.
+        default: whether a study that names no ensemble uses this one.
     """
 
     fit: Callable[[list[Predictions], P], Combine]

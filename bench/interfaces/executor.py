@@ -1,4 +1,4 @@
-"""Executors: ways to work through the units of a study, and what flows while they do."""
+"""Executors, which work through the units of a study, and the values that they receive and return."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Unit(Protocol):
 
     @property
     def label(self) -> str:
-        """How a person calls it."""
+        """Its name for people."""
 
     @property
     def round(self) -> int:
@@ -39,14 +39,14 @@ class Unit(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Environment:
-    """Where units run. Nothing here can alter what they predict beyond rounding.
+    """Where units run. Nothing here can change predictions, apart from rounding.
 
     Attributes:
         data: root under which data sets are looked for.
         results: where results are kept.
         device: "cpu", "cuda" or "cuda:N".
         threads: CPU threads of one unit.
-        asked: the command's protocol and rounds, for records.
+        asked: the protocol and rounds that the study was started with, for records.
         compile: whether to torch.compile what is trained.
         jobs: units at work at once, where the executor can.
         shared: whether other units are at work on this device now.
@@ -63,13 +63,13 @@ class Environment:
 
     @property
     def scratch(self) -> Path:
-        """Checkpoints and caches; may be deleted while nothing runs."""
+        """Folder of checkpoints and caches; may be deleted while nothing runs."""
         return self.results / ".scratch"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """One line of news from a unit at work.
+    """How far a unit is.
 
     Attributes:
         unit: label of the unit.
@@ -97,11 +97,11 @@ class Progress:
 
 
 Report = Callable[[Progress], None]
-"""Who hears of progress."""
+"""A function that receives every `Progress`."""
 
 
 def silent(progress: Progress) -> None:
-    """A report to nobody."""
+    """A report that does nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +111,7 @@ class Outcome:
     Attributes:
         unit: the unit.
         status: "blocked" if something it needs has failed.
-        reason: why it is not done.
+        reason: why it is not done; empty if it is.
         seconds: wall time.
         out_of_memory: whether memory ran out while other units shared the device, so that another try with
             fewer of them may succeed.
@@ -124,13 +124,13 @@ class Outcome:
     out_of_memory: bool = False
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
-        """One line in a notebook, where a unit's own text would fill the screen."""
+        """One line in a notebook; the text of the dataclass would fill the screen."""
         printer.text(f"{self.status} {self.unit.kind} {self.unit.label} ({self.seconds:.1f} s)")
         printer.text(f": {self.reason}" if self.reason else "")
 
 
 Execute = Callable[[Unit, "Session", Report], Outcome]
-"""Does one unit in this process and stores its record; raises for an interruption alone."""
+"""Does one unit in this process and stores its record. It raises only when it is interrupted."""
 
 
 @dataclass(frozen=True, kw_only=True)

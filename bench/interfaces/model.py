@@ -31,7 +31,7 @@ class Normalization:
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """What a network or a pretraining objective is built for.
+    """What a network or a pretraining objective is built for, and the normalisation of its images.
 
     Attributes:
         classes: names of the classes.
@@ -54,12 +54,14 @@ class Context:
         return images.to(torch.float32).sub(mean).div(std)
 
     def _on(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Mean and std in 8-bit levels, (1, 3, 1, 1) each, moved to `device` once: moving them with every
-        batch would make a GPU wait."""
+        """Mean and std in 8-bit levels, (1, 3, 1, 1) each, on `device`.
+
+        They are moved once, because moving them with every batch would make a GPU wait.
+        """
         import torch
 
         if device not in self._moments:
-            with torch.inference_mode(False):  # the first to ask may be an evaluation, the next a training
+            with torch.inference_mode(False):  # training could not use tensors made during an evaluation
                 self._moments[device] = tuple(  # type: ignore[assignment]  # two of them
                     torch.tensor(values, dtype=torch.float32, device=device).mul(255).view(1, 3, 1, 1)
                     for values in (self.normalization.mean, self.normalization.std)
@@ -93,17 +95,18 @@ class Model(Component[P]):
             "dense" is among the traits.
         classifier: `classifier(net)` names the modules of the final classifier, which pretraining never
             sets.
-        normalization: `normalization(params)` is what the network's pretrained configuration names.
+        normalization: `normalization(params)` is that of the network's pretrained configuration.
         pretrained_source: `pretrained_source(params)` identifies the ImageNet weights that `pretrained`
-            would give on this machine ("" if it has none). It enters the key, so that one study does not
-            silently mix two files.
+            would give on this machine ("" if it has none). It is part of the key, so that one study does
+            not silently mix two files.
         pretrained: `pretrained(net, params, source)` gives the ImageNet weights called `source`, in `net`'s
             names. Raises WeightsError.
-        translate: `translate(net, state)` gives a checkpoint in its authors' names, or for another image
-            size, in `net`'s names and shapes; what it does not know stays as it is. Raises WeightsError.
+        translate: `translate(net, state)` converts a checkpoint that has its authors' names, or is for
+            another image size, to the names and shapes of `net`; unknown entries stay as they are. Raises
+            WeightsError.
         traits: what strategies can rely on, such as "dense"; "baseline" makes it a row of
             `--baselines all`.
-        published_as: what published tables (`results/reported`) call it, if they have it.
+        published_as: its name in published tables (`results/reported`), if it is in any.
     """
 
     build: Callable[[P, Context], nn.Module]
@@ -119,16 +122,16 @@ class Model(Component[P]):
 
 
 def no_names(prefix: str) -> Iterable[str]:
-    """The completion of a family that cannot list names quickly."""
+    """The `complete` of a family that cannot list names quickly."""
     return ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelFamily(Component[P]):
-    """Many models by their own names (all of timm, say), each made when it is asked for.
+    """Many models by their own names (all of timm, for example), each made when its name is looked up.
 
     Attributes:
-        find: `find(name)` is the model, or None if the family has no such name.
+        find: `find(name)` returns the model, or None if the family has no such name.
         names: `names()` lists them for suggestions; it may be slow.
         complete: `complete(prefix)` lists those that begin with `prefix`, for completion in a shell: it must
             answer within a tenth of a second, so without importing torch.

@@ -1,4 +1,4 @@
-"""Predictions: what metrics and ensembles work on."""
+"""Predictions: the input of metrics and ensembles."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Predictions:
-    """What a finished run says about one part of a split. N images, K classes.
+    """What a finished run predicts for one part of a split: N images, K classes.
 
     Attributes:
         classes: names of the classes.
-        ids: of the images.
-        groups: of the images; an image that stands alone is a group of its own.
+        ids: ids of the images.
+        groups: groups of the images; an image without a group is a group of its own.
         labels: int64 (N,), indices into classes.
         probabilities: float64 (N, K), rows sum to 1.
     """

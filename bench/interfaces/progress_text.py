@@ -1,34 +1,36 @@
-"""News of units at work as lines of text."""
+"""The progress of units as lines of text."""
 
 from __future__ import annotations
 
 from bench.interfaces.executor import Progress
 
-LINES = 10  # of one stage
+LINES = 10  # per stage
 
 
-def print_progress(news: Progress) -> None:
+def print_progress(progress: Progress) -> None:
     """A report that prints, at the end of an epoch or of a stage without epochs: at most ten lines per stage.
 
     `bench.run(plan, report=bench.print_progress)` shows in a notebook how far a study is.
     """
-    tenth = not news.epochs or news.epoch * LINES // news.epochs > (news.epoch - 1) * LINES // news.epochs
-    if tenth and news.done == news.total:
-        print(describe(news), flush=True)
+    epoch, epochs = progress.epoch, progress.epochs
+    tenth = not epochs or epoch * LINES // epochs > (epoch - 1) * LINES // epochs
+    if tenth and progress.done == progress.total:
+        print(describe(progress), flush=True)
 
 
-def describe(news: Progress) -> str:
+def describe(progress: Progress) -> str:
     """One line: unit, stage, epoch or count, figures."""
-    count = bytes_of(news.done, news.total) if news.in_bytes else f"{news.done}/{news.total}"
-    epoch = f" epoch {news.epoch}/{news.epochs}" if news.epochs else f" {count}"
-    resumed = "  (resumed)" if news.resumed else ""
-    return f"{news.unit}  {news.stage}{epoch}  {figures(news)}{resumed}".rstrip()
+    done, total = progress.done, progress.total
+    count = bytes_of(done, total) if progress.in_bytes else f"{done}/{total}"
+    position = f"epoch {progress.epoch}/{progress.epochs}" if progress.epochs else count
+    resumed = "  (resumed)" if progress.resumed else ""
+    return f"{progress.unit}  {progress.stage} {position}  {figures(progress)}{resumed}".rstrip()
 
 
-def figures(news: Progress) -> str:
+def figures(progress: Progress) -> str:
     """Loss and speed, as far as they are known."""
-    loss = f"loss {news.loss:.4f}" if news.loss is not None else ""
-    speed = f"{news.images_per_s:.0f} images/s" if news.images_per_s else ""
+    loss = f"loss {progress.loss:.4f}" if progress.loss is not None else ""
+    speed = f"{progress.images_per_s:.0f} images/s" if progress.images_per_s else ""
     return "  ".join(part for part in (loss, speed) if part)
 
 

@@ -19,7 +19,7 @@ class Table:
         protocol: what all rows share, in a line.
         columns: the metrics.
         rows: the methods.
-        footer: what must be said so that the numbers can be read.
+        footer: remarks that a reader needs to understand the numbers.
     """
 
     title: str
@@ -33,7 +33,10 @@ class Table:
 
 
 class Tables(tuple[Table, ...]):
-    """Several tables; a notebook shows them one below the other."""
+    """Several tables; a notebook shows them one below the other, `bench.render` makes text of them."""
+
+    def __repr__(self) -> str:
+        return f"<Tables: {', '.join(f'{table.title} ({len(table.rows)} rows)' for table in self) or 'none'}>"
 
     def _repr_html_(self) -> str:
         return "\n".join(table._repr_html_() for table in self)
@@ -45,7 +48,7 @@ class Reporter(Component[P]):
 
     Attributes:
         render: `render(tables)` gives the text that `bench table --format NAME` prints or writes.
-        default: whether `bench table` uses it where a command names none.
+        default: whether `bench table` uses it if a command names none.
     """
 
     render: Callable[[Sequence[Table]], str]

@@ -1,4 +1,4 @@
-"""What a comparison table consists of, without its renderings."""
+"""The parts of a comparison table: columns, rows and values."""
 
 from __future__ import annotations
 
@@ -63,7 +63,10 @@ class Row:
 
 
 class Content(Protocol):
-    """What a rendering reads of a `bench.Table`, which cannot be named here because it renders itself."""
+    """The fields of a `bench.Table` that a rendering reads.
+
+    A protocol, because the module of `Table` imports the HTML rendering.
+    """
 
     @property
     def title(self) -> str: ...

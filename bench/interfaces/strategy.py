@@ -1,4 +1,4 @@
-"""Strategies: ways to come by the weights from which fine-tuning starts."""
+"""Strategies: ways to get the weights that fine-tuning starts from."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Strategy(Component[P]):
-    """A way to come by the weights from which fine-tuning starts. Exactly one of two functions is set.
+    """A way to get the weights that fine-tuning starts from. Either `initialize` or `objective` is set.
 
     Attributes:
-        needs: traits that the model must have; a cell whose model lacks one is shown as n/a.
+        needs: traits that the model must have; a model that lacks one is shown as n/a.
         initialize: `initialize(net, model, model_params, params)` sets weights in place and returns a line
             for the record that says where they came from.
         objective: `objective(encoder, params, context)` gives a torch module that owns `encoder.net` as a
             submodule and whose `forward(images) -> loss` takes augmented uint8 images (B, 3, S, S). The
             engine trains it with the protocol's budget, the same for all, and keeps the encoder.
-        freeze: `freeze(params, model, model_params)` fills in, before the key is taken, what identifies
-            material from outside (the checksum of a weights file); needed by a strategy that loads any.
+        freeze: `freeze(params, model, model_params)` returns the parameters with the checksum, or what else
+            identifies a file from outside, filled in. It is called before the key is computed; a strategy
+            that loads files needs it.
     """
 
     needs: frozenset[str] = frozenset()
