@@ -16,8 +16,12 @@ BenchError
 This module imports nothing of `bench`.
 """
 
+from __future__ import annotations
+
 import difflib
-from collections.abc import Iterable
+import traceback
+from collections.abc import Container, Iterable
+from typing import Protocol
 
 
 class BenchError(Exception):
@@ -82,3 +86,47 @@ class TrainingError(BenchError):
 
 class StoreError(BenchError):
     """A stored result cannot be read back, or a new one cannot be written."""
+
+
+# --- errors that plugins raise -----------------------------------------------------------------------
+
+
+class _Plugin(Protocol):
+    @property
+    def package(self) -> str:
+        """The top-level package that is imported."""
+
+
+def failure_of(what: str, error: Exception, plugins: Iterable[_Plugin], remedy: str) -> PluginError:
+    """The one line that stands for what a plugin's function raised, to be raised from it."""
+    place = blame(error, plugins) or _last_place(error)
+    return PluginError(f"{what}: {describe(error)} ({place}); {remedy}")
+
+
+def describe(error: BaseException) -> str:
+    """An error as a line: its type and its message."""
+    return " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")
+
+
+def blame(error: BaseException, plugins: Iterable[_Plugin]) -> str:
+    """The plugin in whose code an error was raised, and where: "plugin NAME (PACKAGE VERSION), FILE:LINE".
+
+    Code that a plugin calls counts as the plugin's. Empty if no plugin was at work.
+    """
+    by_package = {plugin.package: plugin for plugin in plugins}
+    package, place = place_in(error, by_package)
+    return f"plugin {by_package[package]}, {place}" if place else ""
+
+
+def place_in(error: BaseException, packages: Container[str]) -> tuple[str, str]:
+    """The innermost of these packages that an error went through, and where: (package, "FILE:LINE")."""
+    for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
+        package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
+        if package in packages:
+            return package, f"{frame.f_code.co_filename}:{line}"
+    return "", ""
+
+
+def _last_place(error: BaseException) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "no traceback"

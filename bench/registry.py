@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import logging
 import os
-import traceback
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -19,7 +19,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import pluggy
 
 from bench import hookspecs
-from bench.errors import PluginError, UnknownName
+from bench.errors import PluginError, UnknownName, describe, place_in
 from bench.identity import Ref, to_json
 from bench.interfaces.component import Component
 from bench.interfaces.dataset import Dataset
@@ -30,6 +30,8 @@ from bench.interfaces.model import Model, ModelFamily
 from bench.interfaces.reporter import Reporter
 from bench.interfaces.strategy import Strategy
 from bench.parsing import parse
+
+log = logging.getLogger("bench")
 
 DISTRIBUTION = "bench"
 """The name under which bench itself is installed."""
@@ -223,6 +225,7 @@ def collect(points: Iterable[EntryPoint]) -> Registry:
             module = point.load()
             manager.register(module, name=point.name)
         except Exception as error:  # whatever a third-party module raises on import
+            log.debug("plugin %s", plugin, exc_info=error)
             problems.append(_problem(plugin, "could not be loaded", error))
             continue
         problems += _misspelt(module, plugin)
@@ -230,6 +233,7 @@ def collect(points: Iterable[EntryPoint]) -> Registry:
             try:
                 components = _registered(manager, kind, point.name)
             except Exception as error:  # whatever a third-party hook raises
+                log.debug("plugin %s", plugin, exc_info=error)
                 problems.append(_problem(plugin, f"failed in {kind.hook}", error))
                 continue
             for component in components:
@@ -255,10 +259,11 @@ def _plugins(points: Iterable[EntryPoint]) -> list[tuple[Plugin, EntryPoint]]:
 
 def _problem(plugin: Plugin, what: str, error: Exception) -> str:
     """One line that names the plugin, the place in its code, the error and the remedy."""
-    frames = traceback.extract_tb(error.__traceback__)
-    place = f" at {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
+    place = place_in(error, {plugin.package})[1]
+    if isinstance(error, SyntaxError):  # found before any line of the file has run
+        place = f"{error.filename}:{error.lineno}"
     return (
-        f"plugin {plugin} {what}: {type(error).__name__}: {error}{place}; "
+        f"plugin {plugin} {what}: {describe(error)}{f' at {place}' if place else ''}; "
         f"repair or uninstall it, or set BENCH_BLOCK={plugin.name}"
     )
 

@@ -22,7 +22,7 @@ from bench.cli.plan import plan
 from bench.cli.run import run
 from bench.cli.show import show
 from bench.cli.table import table
-from bench.errors import BenchError, ConfigError
+from bench.errors import BenchError, ConfigError, blame, describe
 
 VARIABLE = "_BENCH_COMPLETE"
 """By this environment variable a shell asks what a word can be completed to; it names the shell."""
@@ -117,14 +117,26 @@ def main() -> None:
     try:
         app()
     except BenchError as error:
-        from bench.cli.logs import log
-
-        print(f"error: {error}", file=sys.stderr)
-        log.debug("raised here", exc_info=error)
+        _say(error, str(error))
         sys.exit(2 if isinstance(error, ConfigError) else 1)
     except BrokenPipeError:  # `bench table | head`
         sys.stderr.close()
         sys.exit(141)
+    except Exception as error:
+        from bench.registry import installed
+
+        if not (place := blame(error, installed().plugins)):
+            raise  # a bug of ours: its traceback is what we want to be sent
+        _say(error, f"{describe(error)} ({place}); --verbose shows the traceback")
+        sys.exit(1)
+
+
+def _say(error: Exception, text: str) -> None:
+    """An error as one line; with --verbose its traceback follows."""
+    from bench.cli.logs import log
+
+    print(f"error: {text}", file=sys.stderr)
+    log.debug("raised here", exc_info=error)
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:

@@ -21,7 +21,7 @@ def clean(
 
     Example: bench clean --results results
     """
-    import shutil
+    import sys
 
     from rich.filesize import decimal
 
@@ -32,21 +32,35 @@ def clean(
     console = make_console()
     if not results.is_dir():
         raise ConfigError(f"--results {results}: no such folder; name the folder that results are kept in")
-    parts = sorted(path for path in scratch.iterdir()) if scratch.is_dir() else []
+    parts = sorted(scratch.iterdir()) if scratch.is_dir() else []
     if not parts:
         say(console, f"nothing to remove in {scratch}")
         return
     sizes = {part: _size(part) for part in parts}
     for part, size in sizes.items():
         say(console, f"{part}  {decimal(size)}")
-    if not yes and not typer.confirm(f"Remove these {decimal(sum(sizes.values()))}?"):
-        say(console, "nothing was removed")
-        raise typer.Exit(1)
-    try:
-        shutil.rmtree(scratch)
-    except OSError as error:
-        raise cannot_write(scratch, error) from error
-    say(console, f"removed: {scratch}")
+    total = decimal(sum(sizes.values()))
+    if not yes:
+        if not sys.stdin.isatty():
+            raise ConfigError(f"nobody can be asked here whether to remove these {total}; give --yes")
+        if not typer.confirm(f"Remove these {total}?"):
+            say(console, "nothing was removed")
+            raise typer.Exit(1)
+    for part in parts:
+        try:
+            _remove(part)
+        except OSError as error:
+            raise cannot_write(part, error) from error
+    say(console, f"removed: {total} in {scratch}")
+
+
+def _remove(path: Path) -> None:
+    import shutil
+
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 def _size(path: Path) -> int:

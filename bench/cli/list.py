@@ -103,7 +103,7 @@ def _protocols(like: str) -> Iterator[_Line]:
 
     for name in protocol_names():
         if like in name:
-            yield _Line(name, protocol_about(name), "", __version__)
+            yield _Line(name, protocol_about(name), "bench", __version__)
 
 
 def _plugins(registry: Registry, like: str) -> Iterator[_Line]:

@@ -39,10 +39,23 @@ def _parameters(instance: Any, prefix: str) -> Iterator[Parameter]:
             continue
         yield Parameter(
             f"{prefix}.{field.name}",
-            "''" if value == "" else "nothing" if value is None else str(value),
+            as_written(value),
             allowed(hints[field.name]),
             about.get(field.name, ""),
         )
+
+
+def as_written(value: Any) -> str:
+    """A value as `--set` and TOML take it; "nothing" for None, which cannot be set."""
+    if value is None:
+        return "nothing"
+    if value == "":
+        return "''"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (tuple, list)):
+        return f"[{', '.join(map(as_written, value))}]"
+    return str(value)
 
 
 def field_docs(cls: type[Any]) -> Mapping[str, str]:
@@ -66,6 +79,8 @@ def allowed(hint: Any) -> str:
         return " or ".join(map(str, inner))
     if origin in (typing.Union, types.UnionType):
         return " or ".join(map(allowed, inner))
+    if origin is tuple and len(inner) > 1 and len(set(inner)) == 1:
+        return f"{len(inner)} values: {allowed(inner[0])}"
     if origin in (tuple, list):
         return f"[{', '.join('...' if part is Ellipsis else allowed(part) for part in inner)}]"
     if hint is bool:

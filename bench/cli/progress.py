@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -47,7 +48,8 @@ class Display:
         text = f"[{self.ended_units}/{self.total}] {mark:7} {outcome.unit.kind:8} {outcome.unit.label}"
         text += f"  {outcome.seconds:.1f} s" if outcome.seconds else ""
         text += f"  {outcome.reason}" if outcome.reason else ""
-        self.console.print(text, markup=False, style="red" if outcome.status != "done" else None)
+        style = "red" if outcome.status != "done" else None
+        self.console.print(text, markup=False, style=style, soft_wrap=True)
 
 
 class LiveDisplay(Display):
@@ -100,7 +102,13 @@ def display(console: Console, total: int) -> Iterator[Display]:
         TimeRemainingColumn(elapsed_when_finished=True),
         TextColumn("{task.fields[news]}", markup=False),
     )
-    with Bars(*columns, console=console, transient=True, refresh_per_second=5) as bars:
+    with Bars(
+        *columns,
+        console=console,
+        transient=True,
+        refresh_per_second=5,
+        redirect_stderr=sys.stderr.isatty(),  # `2>file` gets what is meant for it
+    ) as bars:
         yield LiveDisplay(console, total, bars)
 
 

@@ -11,6 +11,8 @@ from bench.cli.options import INTERRUPTED, EnvironmentOptions, StudyOptions, wit
 from bench.cli.screen import installed_components, make_console, units, warn
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.console import Console
 
     from bench.execution.plan import Plan
@@ -50,9 +52,10 @@ def run(
     environment = where.environment(jobs=jobs, compile=compile_)
     console = make_console()
     outcomes: list[Outcome] = []
-    with study_log(asked, environment.results) as log:
-        try:
+    try:
+        with study_log(asked, environment.results) as log:
             plan = show_plan(asked, environment, study, console)
+            log.begun(plan, jobs)
             to_do = plan.to_do
             console.print(
                 f"{units(len(plan.units))}: {len(plan.units) - len(to_do)} done, {len(to_do)} to do "
@@ -61,36 +64,39 @@ def run(
             with display(console, len(to_do)) as shown:
                 for outcome in work(plan, worker, shown.report):
                     outcomes.append(outcome)
+                    log.ended(outcome)
                     shown.ended(outcome)
-                    log(outcome)
-        except KeyboardInterrupt:
-            done = sum(outcome.status == "done" for outcome in outcomes)
-            typer.echo(
-                f"interrupted; {units(done)} finished in this session, kept. "
-                "Run the same command again to go on from the last checkpoint.",
-                err=True,
-            )
-            raise typer.Exit(INTERRUPTED) from None
-    _conclude(plan, outcomes, console)
+    except KeyboardInterrupt:
+        done = sum(outcome.status == "done" for outcome in outcomes)
+        typer.echo(
+            f"interrupted; {units(done)} finished in this session, kept. "
+            "Run the same command again to go on from the last checkpoint.",
+            err=True,
+        )
+        raise typer.Exit(INTERRUPTED) from None
+    _conclude(plan, outcomes, log.path, console)
 
 
-def _conclude(plan: Plan, outcomes: list[Outcome], console: Console) -> None:
+def _conclude(plan: Plan, outcomes: list[Outcome], log: Path, console: Console) -> None:
     """The tables of this study; exit code 1 if a unit failed."""
+    from bench.comparison.reporters import render
     from bench.comparison.tables import tables_of
     from bench.results.store import scan
 
     session = plan.session
     keys = {unit.key for unit in plan.units}
     records, warnings = scan(session.environment.results)
-    mine = [record for record in records if record.key in keys]
-    compared = tables_of(mine, session.environment.results, registry=session.registry)
+    of_study = [record for record in records if record.key in keys]
+    compared = tables_of(of_study, session.environment.results, registry=session.registry)
     warn([*warnings, *compared.warnings])
     reporter = session.registry.reporters.first(lambda reporter: reporter.default)
     if compared.tables and reporter:
-        console.file.write(reporter.render(compared.tables))
+        console.file.write(render(reporter, compared.tables, session.registry))
     failed = [outcome for outcome in outcomes if outcome.status != "done"]
     if failed:
         typer.echo(
-            f"{units(len(failed))} did not finish; run the same command again to retry them.", err=True
+            f"{units(len(failed))} did not finish; run the same command again to retry them. "
+            f"The log has what failed and where: {log}",
+            err=True,
         )
         raise typer.Exit(1)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from bench.interfaces.model import Model
     from bench.registry import Entry, Kind, Registry
 
+WIDE = 120  # columns from which parameters are a table
+
 
 def show(
     name: Annotated[
@@ -54,18 +56,32 @@ def show(
 
 
 def _show_protocol(name: str, console: Console) -> None:
-    """All values of a protocol, those it leaves at their default too."""
+    """All values of a protocol, also those that it leaves at their default."""
     from rich.text import Text
 
+    from bench import __version__
     from bench.cli.parameters import values_of
     from bench.parsing import parse
-    from bench.study.config import read_protocol
+    from bench.study.config import DEFAULT_PROTOCOL, protocol_about, protocol_names, read_protocol
     from bench.study.protocol import Protocol
 
     title, values = read_protocol(name)
-    protocol: Protocol = parse(Protocol, values, "protocol")
+    default: Protocol = parse(Protocol, read_protocol(DEFAULT_PROTOCOL)[1], DEFAULT_PROTOCOL)
+    protocol: Protocol = parse(Protocol, {"model": default.model} | values, "protocol")
     console.print(Text.assemble((title, "bold"), "  (protocol)"))
-    _print_parameters(list(values_of(protocol, "protocol")), "value", console)
+    shipped = name in protocol_names()
+    facts = {
+        "about": protocol_about(name) if shipped else "",
+        "from": f"bench {__version__}" if shipped else name,
+        "*": f"differs from the protocol {DEFAULT_PROTOCOL}" if protocol != default else "",
+    }
+    _print_facts(list(facts.items()), console)
+    usual = {parameter.name: parameter.value for parameter in values_of(default, "protocol")}
+    marked = [
+        p._replace(value=f"{p.value}{'' if p.value == usual[p.name] else ' *'}")
+        for p in values_of(protocol, "protocol")
+    ]
+    _print_parameters(marked, "value", console)
 
 
 def _named(registry: Registry, name: str) -> list[tuple[Kind, Entry[Any]]]:
@@ -159,14 +175,35 @@ def _print_facts(facts: Sequence[tuple[str, str]], console: Console) -> None:
 
 
 def _print_parameters(parameters: Sequence[Parameter], values: str, console: Console) -> None:
+    """A table; on a narrow terminal, where its columns would be of a few letters, one below the other."""
+    if not parameters:
+        return
+    console.print()
+    if console.width >= WIDE:
+        _print_table(parameters, values, console)
+    else:
+        _print_list(parameters, console)
+
+
+def _print_table(parameters: Sequence[Parameter], values: str, console: Console) -> None:
     from rich.table import Table as Grid
     from rich.text import Text
 
-    if not parameters:
-        return
-    grid = Grid("parameter (--set NAME=VALUE)", values, "allowed", "what it is", box=None, pad_edge=False)
-    grid.columns[0].overflow = "fold"
+    grid = Grid(box=None, pad_edge=False)
+    grid.add_column("parameter (--set NAME=VALUE)", overflow="fold", min_width=28)
+    grid.add_column(values, overflow="fold")
+    grid.add_column("allowed")
+    grid.add_column("what it is", ratio=1, min_width=40)
     for parameter in parameters:
         grid.add_row(*map(Text, parameter))
-    console.print()
     console.print(grid)
+
+
+def _print_list(parameters: Sequence[Parameter], console: Console) -> None:
+    from rich.padding import Padding
+    from rich.text import Text
+
+    console.print(Text("parameters (--set NAME=VALUE)", style="bold"))
+    for name, value, allowed, about in parameters:
+        console.print(Text(f"{name} = {value}"), soft_wrap=True)
+        console.print(Padding(Text.assemble(about, " " * bool(about), (f"({allowed})", "dim")), (0, 0, 0, 4)))

@@ -41,7 +41,7 @@ def table(
     """
     from rich.text import Text
 
-    from bench.comparison.reporters import choose_reporter
+    from bench.comparison.reporters import choose_reporter, render
     from bench.comparison.tables import choose_metrics, tables_of
     from bench.results.store import scan
     from bench.study.study import split_names
@@ -62,7 +62,7 @@ def table(
             err=True,
         )
         return
-    text = reporter.render(compared.tables)
+    text = render(reporter, compared.tables, registry)
     if output is None:
         typer.echo(text, nl=False)
     else:

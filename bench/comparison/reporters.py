@@ -1,11 +1,12 @@
-"""Which reporter renders a table."""
+"""Rendering tables: which reporter does it, and what if it fails."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from bench.errors import ConfigError
-from bench.interfaces.reporter import Reporter
+from bench.errors import BenchError, ConfigError, failure_of
+from bench.interfaces.reporter import Reporter, Table
 from bench.registry import Registry
 
 
@@ -21,3 +22,18 @@ def choose_reporter(registry: Registry, name: str = "") -> Reporter[Any]:
         known = ", ".join(registry.reporters.names()) or "none"
         raise ConfigError(f"no plugin has a default reporter; name one with --format (known: {known})")
     return default
+
+
+def render(reporter: Reporter[Any], tables: Sequence[Table], registry: Registry) -> str:
+    """The text that a reporter makes of tables. Raises PluginError naming its plugin if it fails."""
+    try:
+        return reporter.render(tables)
+    except BenchError:
+        raise
+    except Exception as error:  # whatever a third-party function raises
+        raise failure_of(
+            f"reporter {reporter.name!r} failed",
+            error,
+            registry.plugins,
+            "repair it, or choose another with --format",
+        ) from error

@@ -10,6 +10,7 @@ from bench.data.audit.verdict import Verdict
 from bench.errors import StoreError
 from bench.interfaces.metric import Metric
 from bench.parsing import parse
+from bench.registry import Registry
 from bench.results import store
 from bench.results.record import Counts, Record
 from bench.results.score import score
@@ -71,11 +72,12 @@ class ScoredUnit:
 
 
 def score_records(
-    records: Iterable[Record], metrics: Sequence[Metric[Any]]
+    records: Iterable[Record], metrics: Sequence[Metric[Any]], registry: Registry | None = None
 ) -> tuple[list[ScoredUnit], list[str]]:
     """The records with their scores, and warnings: damaged predictions make a unit a missing round.
 
-    Raises PluginError for a metric that cannot be computed.
+    Raises PluginError for a metric that cannot be computed; its plugin is one of `registry`, the installed
+    ones unless given.
     """
     units: list[ScoredUnit] = []
     warnings: list[str] = []
@@ -85,7 +87,7 @@ def score_records(
             continue
         try:
             predictions = store.read_predictions(record.path, "test")
-            units.append(ScoredUnit(record=record, scores=score(predictions, metrics)))
+            units.append(ScoredUnit(record=record, scores=score(predictions, metrics, registry)))
         except StoreError as error:
             warnings.append(str(error))
             units.append(ScoredUnit(record=record, damage="its predictions cannot be read"))

@@ -48,7 +48,7 @@ def tables_of(
             raise UnknownName("dataset", name, known, f"(data sets with results in {results})")
     chosen = choose_metrics(registry or installed(), metrics)
     wanted = [record for record in records if not datasets or record.spec.dataset.name in datasets]
-    units, warnings = score_records(wanted, chosen)
+    units, warnings = score_records(wanted, chosen, registry)
     columns = [Column(name=m.name, title=m.title, higher_is_better=m.higher_is_better) for m in chosen]
     return Compared(build(units, columns, load_reported() if reported else ()), warnings)
 

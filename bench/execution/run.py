@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+import logging
 import time
 import traceback
 from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from bench.errors import BenchError, TrainingError
+from bench.errors import BenchError, TrainingError, blame, describe
 from bench.execution.prepare import (
     ENCODER,
     Setup,
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
     from bench.execution.session import Session
     from bench.registry import Components, Plugin
 
+log = logging.getLogger("bench")
+
 
 def execute(spec: UnitSpec, session: Session, report: Report) -> Outcome:
     """Do one unit and store its record. What a unit can suffer becomes a failure record and an outcome;
@@ -60,6 +63,7 @@ def execute(spec: UnitSpec, session: Session, report: Report) -> Outcome:
         else:
             _train_within_memory(spec, session, report)
     except Exception as error:
+        log.debug("%s %s failed", spec.kind, spec.label, exc_info=error)
         reason = _reason(error, session)
         failure = Record(
             spec=spec,
@@ -297,13 +301,8 @@ def _plugins(spec: UnitSpec, session: Session) -> Iterator[Plugin]:
 
 
 def _reason(error: Exception, session: Session) -> str:
-    """Why a unit failed, in a line; what is no BenchError names the plugin and the place in its code."""
+    """Why a unit failed, in a line; what is not a BenchError names the plugin and the place in its code."""
     if isinstance(error, BenchError):
         return str(error)
-    reason = f"{type(error).__name__}: {error}"
-    packages = {plugin.package: plugin for plugin in session.registry.plugins}
-    for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
-        module = str(frame.f_globals.get("__name__", ""))
-        if plugin := packages.get(module.partition(".")[0]):
-            return f"{reason} (plugin {plugin}, {frame.f_code.co_filename}:{line})"
-    return reason
+    place = blame(error, session.registry.plugins)
+    return f"{describe(error)} ({place})" if place else describe(error)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
-from bench.errors import ConfigError
+from bench.errors import BenchError, ConfigError, failure_of
 from bench.execution import provenance
 from bench.execution.provenance import Software
 from bench.identity import Ref
@@ -47,24 +47,36 @@ class Session:
         """The images of a data set, with a view at each of these short sides.
 
         The data set is listed once per session. Decodes what the image store lacks, which `report` hears of.
-        Raises DataNotFound if the data set is not there, DataError if its index or a file cannot be used.
+        Raises DataNotFound if the data set is not there, DataError if its index or a file cannot be used,
+        PluginError naming the plugin if the listing fails.
         """
         from bench.data.images.images import open_images
-        from bench.data.images.index import read_index
 
         known = self._images.get(dataset)
         wanted = set(short_sides) | (known.views.keys() if known else set())
         if known and wanted == known.views.keys():
             return known
         if dataset not in self._indexes:
-            component, params = (
-                self.registry.datasets.get(dataset.name),
-                self.registry.datasets.params(dataset),
-            )
-            self._indexes[dataset] = read_index(component, params, self.environment.data)
+            self._indexes[dataset] = self._index(dataset)
         index = self._indexes[dataset]
         self._images[dataset] = open_images(dataset.name, index, self.environment, sorted(wanted), report)
         return self._images[dataset]
+
+    def _index(self, dataset: Ref) -> Index:
+        from bench.data.images.index import read_index
+
+        component, params = self.registry.datasets.get(dataset.name), self.registry.datasets.params(dataset)
+        try:
+            return read_index(component, params, self.environment.data)
+        except BenchError:
+            raise
+        except Exception as error:  # whatever a third-party function raises
+            raise failure_of(
+                f"dataset {dataset.name!r}: its images could not be listed",
+                error,
+                self.registry.plugins,
+                "repair the plugin, or what it reads",
+            ) from error
 
     def audited(
         self, dataset: Ref, settings: AuditSettings, short_sides: Sequence[int] = (), report: Report = silent

@@ -5,30 +5,35 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from bench.errors import BenchError, PluginError
+from bench.errors import BenchError, failure_of
+from bench.registry import Registry, installed
 
 if TYPE_CHECKING:
     from bench.interfaces.metric import Metric
     from bench.interfaces.predictions import Predictions
 
 
-def score(predictions: Predictions, metrics: Iterable[Metric[Any]]) -> dict[str, float]:
+def score(
+    predictions: Predictions, metrics: Iterable[Metric[Any]], registry: Registry | None = None
+) -> dict[str, float]:
     """Each metric's number by its name; nan where the metric says that it is not defined.
 
-    Raises PluginError naming the metric, and the module it came from, if one cannot be computed.
+    Raises PluginError naming the metric, its plugin and the place in its code, if one cannot be computed.
+    The plugin is one of `registry`, the installed ones unless given.
     """
-    return {metric.name: _one(predictions, metric) for metric in metrics}
+    return {metric.name: _one(predictions, metric, registry) for metric in metrics}
 
 
-def _one(predictions: Predictions, metric: Metric[Any]) -> float:
+def _one(predictions: Predictions, metric: Metric[Any], registry: Registry | None) -> float:
     try:
         return float(metric.score(predictions))
     except BenchError:
         raise
     except Exception as error:  # whatever a third-party function raises
-        shape = f"{len(predictions.ids)} images of {len(predictions.classes)} classes"
-        module = getattr(metric.score, "__module__", "an unknown module")
-        raise PluginError(
-            f"metric {metric.name!r} of {module} failed on {shape}: {type(error).__name__}: {error}; "
-            "repair it, or leave it out with --metrics"
+        raise failure_of(
+            f"metric {metric.name!r} of {getattr(metric.score, '__module__', 'an unknown module')} failed on "
+            f"{len(predictions.ids)} images of {len(predictions.classes)} classes",
+            error,
+            (registry or installed()).plugins,
+            "repair it, or leave it out with --metrics",
         ) from error

@@ -12,10 +12,8 @@ share a GPU by turns unless NVIDIA's MPS runs (`nvidia-cuda-mps-control -d`), wh
 from __future__ import annotations
 
 import logging
-import logging.handlers
 import multiprocessing
-import signal
-import threading
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -23,10 +21,8 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
 from bench import Environment, Execute, Outcome, Progress, Report, Session, Unit
+from bench_standard.worker import Memory, Printed, serve
 
-Memory = tuple[int, int]  # bytes this process holds on the GPU, bytes free there
-
-INTERVAL = 0.2  # least seconds between two reports of one worker's progress
 STEADY = 8  # steps after which a unit holds the memory it will hold: ordinary steps, capture, replays
 SPARE = 1.2  # of the largest unit's memory that must be free before one more starts
 PATIENCE = 30.0  # seconds a worker has to write its checkpoint when interrupted
@@ -37,7 +33,7 @@ class Worker:
     """A process and the unit it works on.
 
     Attributes:
-        process: runs `_serve`.
+        process: runs `bench_standard.worker.serve`.
         pipe: this process's end of the connection.
         unit: None while it waits for one.
         started: when it got the unit, by time.monotonic().
@@ -121,7 +117,7 @@ def _start_worker(workers: list[Worker]) -> Worker:
     # Spawned, because CUDA does not survive a fork.
     context = multiprocessing.get_context("spawn")
     pipe, worker_pipe = context.Pipe()
-    process = context.Process(target=_serve, args=(worker_pipe,), daemon=True)
+    process = context.Process(target=serve, args=(worker_pipe,), daemon=True)
     process.start()
     worker_pipe.close()  # only the worker has this end open, so that reading fails here when it is gone
     workers.append(Worker(process, pipe))
@@ -134,7 +130,7 @@ def _ready(busy: list[Worker]) -> list[Worker]:
 
 
 def _receive(worker: Worker, workers: list[Worker], report: Report) -> Outcome | None:
-    """Take one message: pass progress and logs on, return an outcome. A process that died failed its unit."""
+    """Take one message: pass on what is not an outcome. A process that died failed its unit."""
     try:
         message, memory = worker.pipe.recv()
     except (EOFError, OSError):
@@ -153,6 +149,9 @@ def _receive(worker: Worker, workers: list[Worker], report: Report) -> Outcome |
         )
     if isinstance(message, logging.LogRecord):
         logging.getLogger(message.name).handle(message)
+        return None
+    if isinstance(message, Printed):
+        print(message.line, file=getattr(sys, message.stream))
         return None
     if isinstance(message, Progress):
         worker.steps = max(worker.steps, (message.epoch - 1) * message.total + message.done)
@@ -174,96 +173,3 @@ def _stop(workers: list[Worker]) -> None:
         worker.process.join(PATIENCE)
         if worker.process.is_alive():
             worker.process.kill()
-
-
-# --- in the worker -----------------------------------------------------------------------------------
-
-
-def _serve(pipe: Connection) -> None:
-    """Execute what comes through the pipe until it is closed."""
-    signal.signal(signal.SIGTERM, _interrupt)
-    channel = _Channel(pipe)
-    _forward_logs(channel)
-    session: Session | None = None
-    try:
-        while True:
-            execute, unit, environment = pipe.recv()
-            if session is None or session.environment != environment:
-                session = Session(environment)
-            outcome = execute(unit, session, _ProgressSender(channel, environment.device))
-            channel.send(outcome)
-            _release(environment.device)
-    except (KeyboardInterrupt, EOFError, BrokenPipeError):
-        pass
-
-
-def _interrupt(signum: int, frame: object) -> None:
-    raise KeyboardInterrupt
-
-
-class _Channel:
-    """Sends messages to the process that started this one; one thread at a time."""
-
-    def __init__(self, pipe: Connection) -> None:
-        self.pipe = pipe
-        self.lock = threading.Lock()
-
-    def send(self, message: Outcome | Progress | logging.LogRecord, memory: Memory | None = None) -> None:
-        with self.lock:
-            self.pipe.send((message, memory))
-
-
-class _LogForwarder(logging.handlers.QueueHandler):
-    """Sends log records to the other process, which shows them without breaking its progress bars."""
-
-    def __init__(self, channel: _Channel) -> None:
-        super().__init__(channel)  # type: ignore[arg-type]  # not a queue; only `enqueue` uses it
-        self.channel = channel
-
-    def enqueue(self, record: logging.LogRecord) -> None:
-        self.channel.send(record)
-
-
-def _forward_logs(channel: _Channel) -> None:
-    logging.captureWarnings(True)
-    for name in ("bench", "py.warnings"):
-        logger = logging.getLogger(name)
-        logger.handlers = [_LogForwarder(channel)]
-        logger.propagate = False
-
-
-class _ProgressSender:
-    """A report that sends progress to the other process, not too often, with the memory of the GPU."""
-
-    def __init__(self, channel: _Channel, device: str) -> None:
-        self.channel = channel
-        self.device = device
-        self.sent = 0.0
-
-    def __call__(self, progress: Progress) -> None:
-        now = time.monotonic()
-        if now - self.sent < INTERVAL and progress.done < progress.total:
-            return
-        self.sent = now
-        try:
-            self.channel.send(progress, _memory(self.device))
-        except OSError:  # the other process is gone, which is not a failure of the unit
-            raise KeyboardInterrupt from None
-
-
-def _memory(device: str) -> Memory | None:
-    if not device.startswith("cuda"):
-        return None
-    import torch
-
-    context = 600 * 2**20  # what a process holds beside PyTorch's memory: code, cuBLAS, cuDNN
-    return torch.cuda.max_memory_reserved(device) + context, torch.cuda.mem_get_info(device)[0]
-
-
-def _release(device: str) -> None:
-    """Give what a finished unit held back to the other processes."""
-    if device.startswith("cuda"):
-        import torch
-
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats(device)
