@@ -39,7 +39,7 @@ def pretrain_spec(**changes: Any) -> PretrainSpec:
 
 
 def test_golden_keys() -> None:
-    """If a key changes, no stored result is found again. If this fails, a default or the JSON form changed."""
+    """If a key changes, stored results are not found again: a default or the JSON form was changed."""
     assert run_spec().key == "803387429a2c2383"
     assert pretrain_spec().key == "e2419df855acb369"
     assert run_spec(start=pretrain_spec()).key == "90cd7d535c24e5c0"
