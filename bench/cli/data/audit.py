@@ -45,7 +45,7 @@ def audit(
     ] = None,
     set_: SetDatasetOption = None,
 ) -> None:
-    """Look for duplicates, duplicates of another label, leaking groups, and borders that tell the class.
+    """Look for duplicates, label conflicts, leaking groups, and shortcuts in borders and sizes.
 
     `bench run` does the same with the protocol's settings; its default split keeps duplicates together.
 
@@ -140,13 +140,15 @@ def _print_pairs(pairs: Sequence[_Pair], images: Images, console: Console) -> No
         return
     left = f" (and {len(pairs) - MAX_LISTED} more)" if len(pairs) > MAX_LISTED else ""
     grid = Grid(title=f"worst pairs{left}", title_justify="left")
-    for head in ("image", "label", "is also", "label", "alike", "bits"):
-        grid.add_column(head, justify="right" if head in ("alike", "bits") else "left", overflow="fold")
+    for head in ("image", "label", "is also", "label", "similarity", "hash bits"):
+        grid.add_column(
+            head, justify="right" if head in ("similarity", "hash bits") else "left", overflow="fold"
+        )
     for first, second, duplicate in pairs[:MAX_LISTED]:
         labels = [images.classes[images.labels[i]] for i in (first, second)]
         style = "" if labels[0] == labels[1] else "red"
-        alike = "equal" if duplicate.exact else f"{duplicate.similarity:.2f}"
-        cells = (duplicate.first, labels[0], duplicate.second, labels[1], alike, str(duplicate.bits))
+        similarity = "equal" if duplicate.exact else f"{duplicate.similarity:.2f}"
+        cells = (duplicate.first, labels[0], duplicate.second, labels[1], similarity, str(duplicate.bits))
         grid.add_row(*map(Text, cells), style=style)
     console.print(grid)
 
@@ -164,7 +166,8 @@ def _draw(pairs: Sequence[_Pair], images: Images, target: Path) -> None:
         PicturedPair(
             pictured(first),
             pictured(second),
-            f"alike {duplicate.similarity:.2f}, {duplicate.bits} bits" + (", equal" * duplicate.exact),
+            f"similarity {duplicate.similarity:.2f}, {duplicate.bits} hash bits"
+            + (", equal" * duplicate.exact),
         )
         for first, second, duplicate in pairs
     ]
