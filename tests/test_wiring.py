@@ -470,10 +470,10 @@ def test_calibration_bins_are_closed_above(first: float, second: float, apart: b
     assert ece == pytest.approx(expected, abs=1e-6)
 
 
-def lone_images(per_class: int, classes: int) -> assign.Labelled:
+def lone_images(per_class: int, classes: int) -> assign.GroupedLabels:
     """Images that stand alone, as many of every class."""
     count = per_class * classes
-    return assign.Labelled(
+    return assign.GroupedLabels(
         np.arange(count) % classes, np.arange(count), [f"image {i:03d}" for i in range(count)]
     )
 
