@@ -16,7 +16,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bench.errors import ConfigError
 from bench.interfaces.executor import Environment, Progress, Report, silent
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from bench.execution.plan import Plan
     from bench.execution.prepare import Setup, Training
     from bench.execution.session import Session
-    from bench.interfaces.executor import Outcome
+    from bench.interfaces.executor import Executor, Outcome
     from bench.results.results import Results
     from bench.study.spec import PretrainSpec, RunSpec
     from bench.study.study import Names, Study
@@ -46,9 +46,12 @@ def local_environment(
 
     Data sets are looked for in `data`, else $BENCH_DATA, else the platform's folder for a user's data;
     results are kept in `results`, else $BENCH_RESULTS, else ./results. The device is a GPU if there is one;
-    the cores that this process may use are shared among `jobs` units at once. Raises ConfigError for a
-    device that is not there, and for a number of jobs or threads that cannot be.
+    the cores that this process may use are shared among `jobs` units at once. As on the command line,
+    $OMP_WAIT_POLICY becomes PASSIVE unless it is set, which has an effect if torch is not loaded yet. Raises
+    ConfigError for a device that is not there, and for a number of jobs or threads that cannot be.
     """
+    # Threads that wait for each other sleep instead of spinning: docs/architecture.md has what that is worth.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from bench.engine.device import check_device, default_device
     from bench.execution.provenance import usable_cores
 
@@ -95,21 +98,27 @@ def plan(
 
 
 def run(
-    plan: Plan, env: Environment | None = None, report: Report = silent, *, executor: str = ""
+    plan: Plan,
+    env: Environment | None = None,
+    report: Report = silent,
+    *,
+    executor: str | Executor[Any] = "",
 ) -> list[Outcome]:
     """Do what is left of a plan; returns one outcome per unit that was to do.
 
-    `env` is where units run (where they were planned unless given); `executor` names how they are worked
-    through (the default one that works on `env.jobs` units at once unless given). Raises UnknownName or
-    ConfigError; what a unit suffers is its outcome.
+    `env` is where units run (where they were planned unless given); `report` hears of progress
+    (`bench.print_progress` prints it); `executor` is how units are worked through, by name or as a value
+    (the default one that works on `env.jobs` units at once unless given). Raises UnknownName or ConfigError;
+    what a unit suffers is its outcome. An interruption passes through: the same call goes on from there.
     """
     from bench.execution.plan import choose_executor, work
     from bench.execution.session import Session
 
     if env is not None:
         plan = replace(plan, session=Session(replace(env, asked=plan.study.asked), plan.session.registry))
-    chosen = choose_executor(plan.session.registry, executor, plan.session.environment.jobs)
-    return list(work(plan, chosen, report))
+    if isinstance(executor, str):
+        executor = choose_executor(plan.session.registry, executor, plan.session.environment.jobs)
+    return list(work(plan, executor, report))
 
 
 def prepare_training(unit: PretrainSpec | RunSpec, session: Session) -> tuple[Setup, Training]:
@@ -201,6 +210,7 @@ def render(tables: Sequence[Table], reporter: str = "") -> str:
     unless given. Raises UnknownName, or ConfigError if no plugin has a default.
     """
     from bench.comparison.reporters import choose_reporter
+    from bench.comparison.reporters import render as render_with
     from bench.registry import installed
 
-    return choose_reporter(installed(), reporter).render(tables)
+    return render_with(choose_reporter(installed(), reporter), tables, installed())

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from test_cli import bench, environment, workspace
@@ -116,3 +118,61 @@ def test_parameters_are_explained_as_the_page_says(package: Package, tmp_path: P
         assert text in " ".join(shown.split())
     listed = bench(tmp_path, "list", "plugins", PYTHONPATH=package.installed).stdout
     assert "bench-mine 0.1.0" in " ".join(listed.split())
+
+
+# --- api.md ------------------------------------------------------------------------------------------
+
+
+def test_the_code_of_the_page_runs_from_top_to_bottom(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in [name for name in os.environ if name.startswith("BENCH_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    for block in blocks("api.md"):
+        code = "\n" * (block.line - 1) + block.text  # so that a traceback has the page's line
+        exec(compile(code, "docs/api.md", "exec"), names)
+    printed = capsys.readouterr().out
+    assert "test_convnext.egmae.r1  pretrain epoch 2/2  loss 0." in printed
+    assert "| test\\_convnext | mean(egmae + scratch) | 2 |" in printed
+    assert "<Plan of 8 units, 0 to do>" in printed
+    assert "unknown strategy 'egame'; did you mean egmae" in printed
+    assert names["outcomes"] == []
+    assert len(names["summary"]) == 4  # egmae, mae, scratch, and the ensemble of the first study
+    assert names["summary"]["count"].sum() == 3 * 2 + 1
+    assert names["confusion"].to_numpy().sum() == len(names["test"]) > 0
+    assert list(names["curves"].index) == [1, 2]
+    assert names["best"].method in ("egmae", "scratch", "mae", "mean(egmae + scratch)")
+    assert "\\toprule" in (tmp_path / "table.tex").read_text(encoding="utf-8")
+
+
+def test_the_page_lists_the_columns_of_the_frames(tmp_path: Path) -> None:
+    import bench as api
+
+    page = (DOCS / "api.md").read_text(encoding="utf-8")
+    results = api.load_results(tmp_path, "accuracy")
+    rows = dict(re.findall(r"^\| `(\w+)` \| .* \| (key.*) \|$", page, re.MULTILINE))
+    assert rows["runs"] == ", ".join(results.runs.columns)
+    assert rows["history"].replace(" (from 1)", "") == ", ".join(results.history.columns)
+    assert rows["predictions"].startswith(", ".join(results.predictions.columns))
+    assert list(results.rounds.columns) == [*results.runs.columns[:9], "accuracy"]
+    assert results.runs.columns[8] == "split"
+
+
+# --- notebook.ipynb ----------------------------------------------------------------------------------
+
+
+def test_the_notebook_is_stored_with_the_output_of_one_run() -> None:
+    """That it runs is tested by nbmake."""
+    notebook = json.loads((DOCS / "notebook.ipynb").read_text(encoding="utf-8"))
+    cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
+    outputs = [output for cell in cells for output in cell["outputs"]]
+    assert not [output for output in outputs if output.get("name") == "stderr"]
+    errors = [output["traceback"] for output in outputs if output["output_type"] == "error"]
+    assert errors == [["UnknownName: unknown strategy 'egame'; did you mean egmae or mae?"]]
+    tables = [o["data"] for o in outputs if "<Tables:" in "".join(o.get("data", {}).get("text/plain", ""))]
+    assert all("<b>0." in "".join(table["text/html"]) for table in tables)
+    assert tables
+    assert not re.search(r"/(home|root|tmp)/", json.dumps(outputs))
