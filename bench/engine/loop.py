@@ -125,12 +125,12 @@ class _EpochProgress:
         self.images = 0
         self.started = time.perf_counter()
 
-    def count_step(self, images: int, total: Tensor) -> None:
-        """One more step on so many images; `total` is the sum of the losses of all images of the epoch."""
+    def count_step(self, images: int, loss_sum: Tensor) -> None:
+        """Report one more step on so many images; `loss_sum` is over all images of the epoch so far."""
         self.steps += 1
         self.images += images
         # Reading the running loss would wait for a GPU, so there the mean of the last epoch is shown.
-        loss = float(total) / self.images if self.job.device.type == "cpu" else self.last_loss
+        loss = float(loss_sum) / self.images if self.job.device.type == "cpu" else self.last_loss
         self.job.report(
             Progress(
                 unit=self.job.unit,

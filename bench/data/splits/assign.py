@@ -85,7 +85,7 @@ def kfold(
         )
     part_of = np.full(len(images.names), TRAIN, dtype=np.int64)
     for number, groups in enumerate(images.strata):
-        # Classes start at different folds, so that rare classes are not all tested in the same round.
+        # Classes start at different folds, so that their largest folds are not all in the same round.
         test_groups = _fold(images, groups, folds, (round + number) % folds, seeds[0])
         rest = [g for g in groups if g not in test_groups]
         part_of[list(test_groups)] = TEST

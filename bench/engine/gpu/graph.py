@@ -46,20 +46,19 @@ class GraphReplay:
         self.capture = capture
         self.warmup = warmup
         self.mode = "eager: too few steps to capture one"
-        self.graphs: dict[tuple[object, ...], tuple[tuple[Tensor, ...], Callable[[], None]]] = {}
-        self.seen: dict[tuple[object, ...], int] = {}
-        self.failed = ""
+        self.graphs: dict[tuple[object, ...], tuple[tuple[Tensor, ...], Callable[[], None]]] = {}  # by shapes
+        self.ordinary_steps: dict[tuple[object, ...], int] = {}  # by shapes
+        self.failure = ""
 
     def __call__(self, *batch: Tensor) -> None:
         shapes = tuple((t.shape, t.dtype) for t in batch)
         if shapes not in self.graphs:
-            done = self.seen[shapes] = self.seen.get(shapes, 0) + 1
-            # After the first graph the libraries are initialised, so further shapes need one ordinary step
-            # only.
+            done = self.ordinary_steps[shapes] = self.ordinary_steps.get(shapes, 0) + 1
+            # After the first graph the libraries are initialised: one ordinary step is enough for a new shape.
             if (
-                self.failed
+                self.failure
                 or done <= (1 if self.graphs else self.warmup)
-                or not self._captured(shapes, batch)
+                or not self._try_capture(shapes, batch)
             ):
                 self.work(*(t.to(self.device, non_blocking=True) for t in batch))
                 return
@@ -68,8 +67,8 @@ class GraphReplay:
             buffer.copy_(t, non_blocking=True)
         replay()
 
-    def _captured(self, shapes: tuple[object, ...], batch: tuple[Tensor, ...]) -> bool:
-        """Try to capture a graph for these shapes. If that fails, all further steps are ordinary ones."""
+    def _try_capture(self, shapes: tuple[object, ...], batch: tuple[Tensor, ...]) -> bool:
+        """Whether a graph for these shapes could be captured; if not, all further steps are ordinary ones."""
         buffers = tuple(torch.empty_like(t, device=self.device) for t in batch)
         for buffer, t in zip(buffers, batch, strict=True):
             buffer.copy_(t)
@@ -78,10 +77,10 @@ class GraphReplay:
         except torch.OutOfMemoryError:
             raise  # ordinary steps would need as much memory; the unit starts again with smaller ones
         except Exception as error:  # a module may do anything that a graph does not support
-            self.failed = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-            self.mode = f"eager: {self.failed}"
+            self.failure = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+            self.mode = f"eager: {self.failure}"
             self.graphs.clear()
-            log.warning("the step cannot be captured as a CUDA graph, so it runs slower (%s)", self.failed)
+            log.warning("the step cannot be captured as a CUDA graph, so it runs slower (%s)", self.failure)
             return False
         self.mode = "graph"
         return True
