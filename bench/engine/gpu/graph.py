@@ -54,7 +54,7 @@ class GraphReplay:
         shapes = tuple((t.shape, t.dtype) for t in batch)
         if shapes not in self.graphs:
             done = self.ordinary_steps[shapes] = self.ordinary_steps.get(shapes, 0) + 1
-            # After the first graph the libraries are initialised: one ordinary step is enough for a new shape.
+            # After the first graph the libraries are initialised, so one ordinary step is enough.
             if (
                 self.failure
                 or done <= (1 if self.graphs else self.warmup)
