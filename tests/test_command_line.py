@@ -550,6 +550,39 @@ def test_a_bug_of_ours_keeps_its_traceback(tmp_path: Path) -> None:
     assert "RuntimeError: ours" in done.stderr
 
 
+# --- bench plan --------------------------------------------------------------------------------------
+
+
+def test_a_plan_shows_names_and_reasons_as_they_are(tmp_path: Path) -> None:
+    """Brackets in the names of folders are not taken for markup, and no name is cut off at 80 columns."""
+    import numpy as np
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    for name in ("[b]malignant", "benign [red]"):
+        folder = tmp_path / "images" / name
+        folder.mkdir(parents=True)
+        for i in range(20):
+            Image.fromarray(rng.integers(0, 256, (40, 40), np.uint8)).save(folder / f"{i}.png")
+    arguments = [
+        "plan",
+        "-d",
+        "folder",
+        "--data",
+        "images",
+        "-s",
+        "scratch,noise,mae,egmae",
+        "-p",
+        "tiny.toml",
+    ]
+    done = bench(workspace(tmp_path), *arguments, "--no-probe", "--device", "cpu", COLUMNS="80")
+    assert "[b]malignant" in done.stdout
+    assert "benign [red]" in done.stdout
+    cells = [line.split("│")[2].strip() for line in done.stdout.splitlines() if line.count("│") == 6]
+    assert "test_convnext.mean(scratch+noise+mae+egmae).r0" in "".join(cells)
+    assert max(map(len, done.stdout.splitlines())) <= 80
+
+
 # --- what plugins do to a comparison -----------------------------------------------------------------
 
 

@@ -44,17 +44,20 @@ def plan(
 
 def _print_plan(planned: Plan, estimator: Estimator, failed: Mapping[str, str], console: Console) -> None:
     from rich.table import Table as Grid
+    from rich.text import Text
 
     environment = planned.session.environment
     to_do = {unit.key for unit in planned.to_do}
     grid = Grid("kind", "unit", "state", "expected", "note")
+    grid.columns[1].overflow = "fold"
     total = 0.0
     for unit in planned.units:
         state, seconds, note = _state(unit, estimator, failed) if unit.key in to_do else ("done", None, "")
         total += seconds or 0.0
-        grid.add_row(unit.kind, f"{unit.dataset.name}  {unit.label}", state, _duration(seconds), note)
+        name = f"{unit.dataset.name}  {unit.label}"
+        grid.add_row(*map(Text, (unit.kind, name, state, _duration(seconds), note)))
     for cell in planned.not_possible:
-        grid.add_row("run", cell.label, "n/a", "", cell.reason)
+        grid.add_row(*map(Text, ("run", cell.label, "n/a", "", cell.reason)))
     console.print(grid)
     hardware = f"{environment.device}, {environment.threads} threads"
     console.print(f"To do: about {_duration(total) or '0 s'} on this machine ({hardware}).")

@@ -34,15 +34,16 @@ def print_counts(dataset: Ref, splits: Splits, console: Console) -> None:
     """Images and groups per part and class: round 0 in full, then what is noted about any round, and what
     the audit says."""
     from rich.table import Table as Grid
+    from rich.text import Text  # class names are those of folders: brackets in them are not markup
 
     counts = splits[dataset, 0].counts()
-    grid = Grid(title=f"{dataset.name}: images (groups) of round 0", title_justify="left")
+    grid = Grid(title=Text(f"{dataset.name}: images (groups) of round 0"), title_justify="left")
     grid.add_column("class")
     for part in counts:
         grid.add_column(part, justify="right")
     for name in next(iter(counts.values())):
         cells = (counts[part][name] for part in counts)
-        grid.add_row(name, *(f"{images} ({groups})" for images, groups in cells))
+        grid.add_row(Text(name), *(f"{images} ({groups})" for images, groups in cells))
     totals = (
         [sum(column) for column in zip(*by_class.values(), strict=True)] for by_class in counts.values()
     )
