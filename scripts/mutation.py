@@ -3,10 +3,10 @@
 
     tests/mutants/<room>.toml    what is changed, and which tests must notice
 
-Every mutant is one wrong line. It is applied to a copy of the source tree, in which its tests are run; if they
-all pass, it survives. A mutant that cannot be noticed says why (`equivalent`) and is not counted. At least 95 %
-of the others must die, and all of those in execution/; the exit code is 1 otherwise. A mutant takes about ten
-seconds per worker; nothing else should run meanwhile, or slow tests count as deaths.
+Every mutant is one wrong line. It is applied to a copy of the source tree, in which its tests are run; if
+they all pass, it survives. A mutant that cannot be noticed says why (`equivalent`) and is not counted. At
+least 95 % of the others must die, and all of those in execution/; the exit code is 1 otherwise. A mutant
+takes about ten seconds per worker.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ def survives(mutant: Mutant, tree: Path) -> bool:
 def run_tests(tests: tuple[str, ...], tree: Path) -> int:
     """Exit code of pytest; nonzero also where it hangs.
 
-    It runs in a process that was forked after PyTorch and the like were imported, which saves seconds a mutant.
+    It runs in a process that was forked after PyTorch and the like were imported, which saves seconds.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(PRELOADED))

@@ -1,7 +1,8 @@
 """Components that write down what the core does with them, to test the wiring from protocol to engine.
 
-The images of `tagged` are of one grey level each, different for every image, so that a batch tells which images
-it shows whatever was cropped, flipped or resized. The network `spy` writes down every batch and its own mode.
+The images of `tagged` are of one grey level each, different for every image, so that a batch tells which
+images it shows whatever was cropped, flipped or resized. The network `spy` writes down every batch and its
+own mode.
 """
 
 from __future__ import annotations

@@ -15,8 +15,8 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from made import CLASSES, failure_of, mean_of, record_of, run_spec, store_run
-from made import predictions as made_predictions
+from samples import CLASSES, failure_of, mean_of, record_of, run_spec, store_run
+from samples import predictions as sample_predictions
 from test_cli import bench as command
 from test_cli import environment, workspace
 from test_cli import predictions as stored_predictions
@@ -344,7 +344,7 @@ def test_an_empty_folder_gives_the_same_columns_and_types(finished: Path, tmp_pa
 def test_data_sets_of_other_classes_have_columns_of_their_own(tmp_path: Path) -> None:
     store_run(tmp_path, run_spec())
     other = run_spec(dataset=Ref("isic"))
-    two = made_predictions(classes=("naevus", "benign"))
+    two = sample_predictions(classes=("naevus", "benign"))
     store.write(tmp_path, record_of(other), predictions={"val": two, "test": two})
     frame = bench.load_results(tmp_path, "accuracy").predictions
     assert set(frame.columns[5:]) == {f"p:{name}" for name in (*CLASSES, "naevus")}
@@ -403,7 +403,7 @@ def test_failed_units_are_among_the_runs_and_damaged_ones_have_no_scores(tmp_pat
 
 def test_a_history_with_validation_and_a_diverged_loss(tmp_path: Path) -> None:
     history = TrainingHistory(loss=(0.5, None), validation_accuracy=(0.25,))
-    each = made_predictions()
+    each = sample_predictions()
     record = record_of(run_spec(), history=history)
     store.write(tmp_path, record, predictions={"val": each, "test": each})
     frame = bench.load_results(tmp_path, "accuracy").history

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made import opened
+from samples import opened
 from PIL import Image
 from test_duplicates import texture
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made import predictions
+from samples import predictions
 
 from bench import NoParams
 from bench_ensembles import register_ensembles

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from filelock import FileLock
-from made import opened
+from samples import opened
 from PIL import Image
 
 from bench import DataError, Dataset, Environment, Index, Progress, Sample

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made import predictions
+from samples import predictions
 from sklearn import metrics as sk
 
 from bench import Metric, PluginError, Predictions

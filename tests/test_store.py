@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made import data_of, failure_of, mean_of, predictions, record_of, run_spec, store_run
+from samples import data_of, failure_of, mean_of, predictions, record_of, run_spec, store_run
 
 from bench.data.audit.verdict import Verdict
 from bench.errors import StoreError

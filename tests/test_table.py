@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made import data_of, failure_of, mean_of, record_of, run_spec, store_run
+from samples import data_of, failure_of, mean_of, record_of, run_spec, store_run
 from typer.testing import CliRunner
 
 from bench.cli import app

@@ -52,7 +52,7 @@ def reachable() -> bool:
     """Whether the hub, or a proxy that may lead to it, can be connected to."""
     from huggingface_hub import constants
 
-    if constants.is_offline_mode():
+    if constants.HF_HUB_OFFLINE:
         return False
     if urllib.request.getproxies():
         return True

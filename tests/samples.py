@@ -1,4 +1,4 @@
-"""Made-up units and predictions for the tests of storage and tables."""
+"""Sample units, records, predictions and data sets for tests: what takes minutes to compute, made up in one call."""
 
 from __future__ import annotations
 
