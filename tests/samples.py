@@ -1,4 +1,4 @@
-"""Sample units, records, predictions and data sets for tests: what takes minutes to compute, made up in one call."""
+"""Sample records, predictions and data sets for tests: made up in one call what takes minutes to compute."""
 
 from __future__ import annotations
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from samples import opened
 from PIL import Image
+from samples import opened
 from test_duplicates import texture
 
 from bench import DataError, Dataset, Environment, Index, Sample

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from filelock import FileLock
-from samples import opened
 from PIL import Image
+from samples import opened
 
 from bench import DataError, Dataset, Environment, Index, Progress, Sample
 from bench.data.images.decode import Decoded, decode, pixel_digest, read_image, resize, resize_all
