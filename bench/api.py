@@ -16,7 +16,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bench.errors import ConfigError
 from bench.interfaces.executor import Environment, Progress, Report, silent
@@ -102,7 +102,7 @@ def run(
     env: Environment | None = None,
     report: Report = silent,
     *,
-    executor: str | Executor[Any] = "",
+    executor: str | Executor = "",
 ) -> list[Outcome]:
     """Do what is left of a plan; returns one outcome per unit that was to do.
 

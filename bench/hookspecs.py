@@ -2,7 +2,6 @@
 # mypy: disable-error-code=empty-body
 
 from collections.abc import Iterable
-from typing import Any
 
 import pluggy
 
@@ -23,35 +22,35 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 
 @hookspec
-def register_datasets() -> Iterable[Dataset[Any]]:
+def register_datasets() -> Iterable[Dataset]:
     """Labelled images, with the groups that must stay on one side of a split."""
 
 
 @hookspec
-def register_models() -> Iterable[Model[Any] | ModelFamily[Any]]:
+def register_models() -> Iterable[Model | ModelFamily]:
     """Networks with a classifier head and dense features."""
 
 
 @hookspec
-def register_strategies() -> Iterable[Strategy[Any]]:
+def register_strategies() -> Iterable[Strategy]:
     """Ways to come by the weights from which fine-tuning starts."""
 
 
 @hookspec
-def register_ensembles() -> Iterable[Ensemble[Any]]:
+def register_ensembles() -> Iterable[Ensemble]:
     """Ways to combine the probabilities of finished runs."""
 
 
 @hookspec
-def register_metrics() -> Iterable[Metric[Any]]:
+def register_metrics() -> Iterable[Metric]:
     """Numbers computed from stored predictions."""
 
 
 @hookspec
-def register_executors() -> Iterable[Executor[Any]]:
+def register_executors() -> Iterable[Executor]:
     """Ways to work through the units of a study."""
 
 
 @hookspec
-def register_reporters() -> Iterable[Reporter[Any]]:
+def register_reporters() -> Iterable[Reporter]:
     """Renderings of comparison tables."""

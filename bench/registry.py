@@ -14,9 +14,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import Distribution, EntryPoint, entry_points
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple
 
 import pluggy
+from typing_extensions import TypeVar
 
 from bench import hookspecs
 from bench.errors import PluginError, UnknownName, describe, place_in
@@ -43,7 +44,7 @@ class Kind(NamedTuple):
     plural: str
     singular: str
     hook: str
-    classes: tuple[type[Component[Any]], ...]
+    classes: tuple[type[Component], ...]
 
 
 KINDS = (
@@ -77,7 +78,7 @@ class Plugin:
         return f"{self.name} ({self.distribution} {self.version})"
 
 
-C = TypeVar("C", bound=Component[Any])
+C = TypeVar("C", bound=Component, default=Component, covariant=True)
 
 
 @dataclass(frozen=True)
@@ -145,12 +146,12 @@ class Components(Generic[C]):
 
 
 @dataclass(frozen=True)
-class Models(Components[Model[Any]]):
+class Models(Components[Model]):
     """The models, with those that families make when they are asked for."""
 
-    families: Mapping[str, Entry[ModelFamily[Any]]] = dataclasses.field(default_factory=dict)
+    families: Mapping[str, Entry[ModelFamily]] = dataclasses.field(default_factory=dict)
 
-    def entry(self, name: str) -> Entry[Model[Any]]:
+    def entry(self, name: str) -> Entry[Model]:
         if name not in self.conflicts and name not in self.entries:
             for family in self.families.values():
                 if model := family.component.find(name):
@@ -169,18 +170,18 @@ class Models(Components[Model[Any]]):
 class Registry:
     """All components of the installed plugins, by kind, and what went wrong while collecting them."""
 
-    datasets: Components[Dataset[Any]]
+    datasets: Components[Dataset]
     models: Models
-    strategies: Components[Strategy[Any]]
-    ensembles: Components[Ensemble[Any]]
-    metrics: Components[Metric[Any]]
-    executors: Components[Executor[Any]]
-    reporters: Components[Reporter[Any]]
+    strategies: Components[Strategy]
+    ensembles: Components[Ensemble]
+    metrics: Components[Metric]
+    executors: Components[Executor]
+    reporters: Components[Reporter]
     plugins: tuple[Plugin, ...] = ()
     problems: tuple[str, ...] = ()
 
     @property
-    def kinds(self) -> tuple[Components[Any], ...]:
+    def kinds(self) -> tuple[Components, ...]:
         """The components of every kind, in the order of KINDS."""
         return (
             self.datasets,
@@ -193,7 +194,7 @@ class Registry:
         )
 
 
-def make_ref(component: Component[Any], params: Any) -> Ref:
+def make_ref(component: Component, params: Any) -> Ref:
     """The reference to `component` with these validated parameters, defaults left out."""
     local = {
         f.name: getattr(params, f.name)
@@ -216,7 +217,7 @@ def collect(points: Iterable[EntryPoint]) -> Registry:
     manager.add_hookspecs(hookspecs)
     plugins: list[Plugin] = []
     problems: list[str] = []
-    claims: dict[Kind, dict[str, list[Entry[Any]]]] = {kind: {} for kind in KINDS}
+    claims: dict[Kind, dict[str, list[Entry]]] = {kind: {} for kind in KINDS}
     for plugin, point in _plugins(points):
         if plugin.name in blocked:
             continue
@@ -268,7 +269,7 @@ def _problem(plugin: Plugin, what: str, error: Exception) -> str:
     )
 
 
-def _registered(manager: pluggy.PluginManager, kind: Kind, plugin: str) -> list[Component[Any]]:
+def _registered(manager: pluggy.PluginManager, kind: Kind, plugin: str) -> list[Component]:
     """What the plugin's hook for this kind returns; empty if it does not implement it."""
     hook: pluggy.HookCaller = getattr(manager.hook, kind.hook)
     components: list[Any] = []
@@ -294,9 +295,9 @@ def _misspelt(module: Any, plugin: Plugin) -> list[str]:
 
 
 def _registry(
-    claims: Mapping[Kind, Mapping[str, list[Entry[Any]]]], plugins: list[Plugin], problems: list[str]
+    claims: Mapping[Kind, Mapping[str, list[Entry]]], plugins: list[Plugin], problems: list[str]
 ) -> Registry:
-    entries: dict[str, dict[str, Entry[Any]]] = {}
+    entries: dict[str, dict[str, Entry[Any]]] = {}  # `_registered` has checked their classes
     conflicts: dict[str, dict[str, str]] = {}
     for kind, by_name in claims.items():
         chosen = entries.setdefault(kind.plural, {})

@@ -214,12 +214,21 @@ def main() -> None:
 
 def check_unchanged(mutants: list[Mutant], trees: Queue[Path]) -> None:
     """The tests must pass as the code stands, or every mutant would seem to die."""
-    tree = trees.get()
-    for tests in sorted({mutant.tests for mutant in mutants}):
-        if run_tests(tests, tree):
+    named = {test for mutant in mutants for test in mutant.tests}
+    whole = sorted(test for test in named if "::" not in test or test.partition("::")[0] not in named)
+
+    def check(test: str) -> str:
+        tree = trees.get()
+        try:
+            failed = run_tests((test,), tree)
             log = (tree / "pytest.log").read_text(encoding="utf-8")
-            sys.exit(f"{log}\n{' '.join(tests)}: fails as the code stands")
-    trees.put(tree)
+        finally:
+            trees.put(tree)
+        return f"{log}\n{test}: fails as the code stands" if failed else ""
+
+    with ThreadPoolExecutor(trees.qsize()) as pool:
+        if failures := [text for text in pool.map(check, whole) if text]:
+            sys.exit("\n".join(failures))
 
 
 def conclude(alive: dict[Mutant, bool], seconds: float) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 import warnings
 
 import pytest
+
+# A parent that ignores SIGINT (nohup, a job in the background of a script) passes that on to what tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Third-party packages that warn when they are imported, whatever we do.
 with warnings.catch_warnings():

@@ -239,7 +239,7 @@ def registry_with(notes: Notes, data: Dataset) -> Registry:
     )
 
 
-def with_one(components: Components[Any], component: Any) -> Any:
+def with_one(components: Components, component: Any) -> Any:
     """These components and one more, from the plugin of the first."""
     entries = dict(components.entries)
     first = next(iter(entries.values()))

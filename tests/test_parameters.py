@@ -23,7 +23,7 @@ from bench_datasets import folder
 THIRD_PARTY = Path(__file__).parent / "third_party"
 
 
-def components() -> Iterator[Component[Any]]:
+def components() -> Iterator[Component]:
     """All that is installed, one network of the family, and the packages of this repository beside bench."""
     for kind in installed().kinds:
         yield from kind.all()

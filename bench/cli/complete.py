@@ -7,7 +7,7 @@ Each function here gives the candidates for one option or argument whose text be
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from bench.registry import Components, Registry
@@ -140,7 +140,7 @@ def files(word: str) -> Candidates:
 # --- how they are found ------------------------------------------------------------------------------
 
 
-def _entries(kind: Callable[[Registry], Components[Any]]) -> Callable[[str], Named]:
+def _entries(kind: Callable[[Registry], Components]) -> Callable[[str], Named]:
     def named(word: str) -> Named:
         from bench.registry import installed
 
@@ -149,7 +149,7 @@ def _entries(kind: Callable[[Registry], Components[Any]]) -> Callable[[str], Nam
     return named
 
 
-def _described(components: Components[Any]) -> Named:
+def _described(components: Components) -> Named:
     return [(name, entry.component.about) for name, entry in components.entries.items()]
 
 

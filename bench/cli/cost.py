@@ -119,9 +119,7 @@ def _prepare(
     return CostRequest(classes, size, batches, train, str(used_device)), machine
 
 
-def _costs(
-    models: Iterable[Model[Any]], request: CostRequest, rows: Sequence[ReportedRow]
-) -> Iterator[ModelCost]:
+def _costs(models: Iterable[Model], request: CostRequest, rows: Sequence[ReportedRow]) -> Iterator[ModelCost]:
     """The costs of each model in turn; a terminal shows what is being counted or timed."""
     from bench.cost.model_cost import measure_model
 

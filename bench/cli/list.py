@@ -7,7 +7,7 @@ import shutil
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -78,16 +78,16 @@ def _plural(registry: Registry, kind: str, sections: Iterable[str]) -> str:
     return plural
 
 
-def _components(registry: Registry, components: Components[Any], like: str) -> Iterator[_Line]:
+def _components(registry: Registry, components: Components, like: str) -> Iterator[_Line]:
     """Families are opened only if `like` asks for it."""
     if components is registry.models:
-        for name, entry in registry.models.families.items():
+        for name, family in registry.models.families.items():
             if like:
-                members = (member for member in entry.component.names() if like in member.lower())
-                yield from (_line(member, f"of the family {name}", entry.plugin) for member in members)
+                members = (member for member in family.component.names() if like in member.lower())
+                yield from (_line(member, f"of the family {name}", family.plugin) for member in members)
             else:
                 hint = "a family: name any of its models; `bench list models --like TEXT` finds them"
-                yield _line(name, f"{entry.component.about} ({hint})", entry.plugin)
+                yield _line(name, f"{family.component.about} ({hint})", family.plugin)
     for name, entry in components.entries.items():
         if like in name.lower():
             yield _line(name, entry.component.about, entry.plugin)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -84,7 +84,7 @@ def _show_protocol(name: str, console: Console) -> None:
     _print_parameters(marked, "value", console)
 
 
-def _named(registry: Registry, name: str) -> list[tuple[Kind, Entry[Any]]]:
+def _named(registry: Registry, name: str) -> list[tuple[Kind, Entry]]:
     """Every component of that name; families are asked only if nothing else has it. Raises UnknownName, or
     PluginError where two plugins claim the name."""
     from bench.errors import UnknownName
@@ -93,7 +93,7 @@ def _named(registry: Registry, name: str) -> list[tuple[Kind, Entry[Any]]]:
     for components in registry.kinds:
         if name in components.conflicts:
             components.entry(name)
-    entries: list[tuple[Kind, Entry[Any]]] = [
+    entries: list[tuple[Kind, Entry]] = [
         (components.kind, components.entries[name])
         for components in registry.kinds
         if name in components.entries
@@ -110,7 +110,7 @@ def _named(registry: Registry, name: str) -> list[tuple[Kind, Entry[Any]]]:
         raise UnknownName("component", name, [*known, *protocol_names()], hint) from None
 
 
-def _facts(entry: Entry[Any]) -> Iterator[tuple[str, str]]:
+def _facts(entry: Entry) -> Iterator[tuple[str, str]]:
     from bench.interfaces.dataset import Dataset
     from bench.interfaces.ensemble import Ensemble
     from bench.interfaces.executor import Executor
@@ -119,7 +119,7 @@ def _facts(entry: Entry[Any]) -> Iterator[tuple[str, str]]:
     from bench.interfaces.reporter import Reporter
     from bench.interfaces.strategy import Strategy
 
-    component: Component[Any] = entry.component
+    component: Component = entry.component
     yield "about", component.about
     if isinstance(component, Dataset):
         yield from _dataset(component)
@@ -143,14 +143,14 @@ def _facts(entry: Entry[Any]) -> Iterator[tuple[str, str]]:
     yield "revision", str(component.revision)
 
 
-def _dataset(dataset: Dataset[Any]) -> Iterator[tuple[str, str]]:
+def _dataset(dataset: Dataset) -> Iterator[tuple[str, str]]:
     expected = ", ".join(f"{name} {count}" for name, count in dataset.expected.items())
     yield "images", f"{sum(dataset.expected.values())}: {expected}" if expected else ""
     yield "home", dataset.home
     yield "to get it", dataset.fetch
 
 
-def _model(model: Model[Any]) -> Iterator[tuple[str, str]]:
+def _model(model: Model) -> Iterator[tuple[str, str]]:
     from bench.interfaces.component import LocalWeights
 
     normalization = model.normalization(model.params())

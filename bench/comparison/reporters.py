@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from bench.errors import BenchError, ConfigError, failure_of
 from bench.interfaces.reporter import Reporter, Table
 from bench.registry import Registry
 
 
-def choose_reporter(registry: Registry, name: str = "") -> Reporter[Any]:
+def choose_reporter(registry: Registry, name: str = "") -> Reporter:
     """The reporter called `name`; without a name, the default one.
 
     Raises UnknownName, or ConfigError if no plugin has a default.
@@ -24,7 +23,7 @@ def choose_reporter(registry: Registry, name: str = "") -> Reporter[Any]:
     return default
 
 
-def render(reporter: Reporter[Any], tables: Sequence[Table], registry: Registry) -> str:
+def render(reporter: Reporter, tables: Sequence[Table], registry: Registry) -> str:
     """The text that a reporter makes of tables. Raises PluginError naming its plugin if it fails."""
     try:
         return reporter.render(tables)

@@ -72,7 +72,7 @@ class ScoredUnit:
 
 
 def score_records(
-    records: Iterable[Record], metrics: Sequence[Metric[Any]], registry: Registry | None = None
+    records: Iterable[Record], metrics: Sequence[Metric], registry: Registry | None = None
 ) -> tuple[list[ScoredUnit], list[str]]:
     """The records with their scores, and warnings: damaged predictions make a unit a missing round.
 

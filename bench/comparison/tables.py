@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from bench.comparison.build import build
 from bench.comparison.reported import load_reported
@@ -53,7 +53,7 @@ def tables_of(
     return Compared(build(units, columns, load_reported() if reported else ()), warnings)
 
 
-def choose_metrics(registry: Registry, names: Sequence[str]) -> list[Metric[Any]]:
+def choose_metrics(registry: Registry, names: Sequence[str]) -> list[Metric]:
     """The metrics called `names`, once each; without names, the default ones. Raises UnknownName."""
     if names:
         return [registry.metrics.get(name) for name in dict.fromkeys(names)]

@@ -98,7 +98,7 @@ class ModelCost:
 
 
 def measure_model(
-    model: Model[Any],
+    model: Model,
     request: CostRequest,
     rows: Sequence[ReportedRow],
     report_stage: Callable[[str], None] = lambda stage: None,
@@ -134,7 +134,7 @@ def measure_model(
     )
 
 
-def _build_near(model: Model[Any], request: CostRequest) -> tuple[nn.Module, Context, list[str]]:
+def _build_near(model: Model, request: CostRequest) -> tuple[nn.Module, Context, list[str]]:
     """The network at the requested size, or at the nearest possible one, with a note about that."""
     try:
         return *_build(model, request.classes, request.size), []
@@ -143,7 +143,7 @@ def _build_near(model: Model[Any], request: CostRequest) -> tuple[nn.Module, Con
         return *_build(model, request.classes, error.nearest), [note]
 
 
-def _build(model: Model[Any], classes: int, size: int) -> tuple[nn.Module, Context]:
+def _build(model: Model, classes: int, size: int) -> tuple[nn.Module, Context]:
     params = model.params()
     context = Context(
         classes=tuple(map(str, range(classes))), size=size, normalization=model.normalization(params)

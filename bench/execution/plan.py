@@ -177,7 +177,7 @@ def _by_dataset(files: Sequence[Path], study: Study) -> dict[str, dict[int, Path
     return manifests
 
 
-def choose_executor(registry: Registry, name: str, jobs: int) -> Executor[Any]:
+def choose_executor(registry: Registry, name: str, jobs: int) -> Executor:
     """The executor called `name`; without a name, the default one that works on as many units at once.
 
     Raises UnknownName, or ConfigError if no plugin has a default.
@@ -192,7 +192,7 @@ def choose_executor(registry: Registry, name: str, jobs: int) -> Executor[Any]:
     return default
 
 
-def work(plan: Plan, executor: Executor[Any], report: Report = silent) -> Iterator[Outcome]:
+def work(plan: Plan, executor: Executor, report: Report = silent) -> Iterator[Outcome]:
     """Do what is left of a plan; yields one outcome per unit as they end."""
     from bench.execution.run import execute
 

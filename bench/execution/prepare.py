@@ -14,8 +14,6 @@ from bench.results import store
 from bench.study.spec import PretrainSpec, RunSpec
 
 if TYPE_CHECKING:
-    from typing import Any
-
     import numpy as np
     import torch
     from numpy.typing import NDArray
@@ -46,8 +44,8 @@ class Setup:
 
     images: Images
     split: Split
-    model: Model[Any]
-    strategy: Strategy[Any]
+    model: Model
+    strategy: Strategy
     context: Context
     net: nn.Module
     device: torch.device

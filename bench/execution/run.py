@@ -12,7 +12,7 @@ import time
 import traceback
 from collections.abc import Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bench.errors import BenchError, TrainingError, blame, describe
 from bench.execution.prepare import (
@@ -284,7 +284,7 @@ def _provenance(spec: UnitSpec, session: Session) -> Provenance:
 
 def _plugins(spec: UnitSpec, session: Session) -> Iterator[Plugin]:
     registry = session.registry
-    used: list[tuple[Components[Any], Ref]]
+    used: list[tuple[Components, Ref]]
     if isinstance(spec, EnsembleSpec):
         used = [(registry.ensembles, spec.ensemble)]
     else:

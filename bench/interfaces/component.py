@@ -7,7 +7,7 @@ torch is imported inside the functions.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Generic
+from typing import Any, Generic
 
 from typing_extensions import TypeVar
 
@@ -17,8 +17,8 @@ class NoParams:
     """The parameters of a component that has none."""
 
 
-P = TypeVar("P", default=NoParams)
-"""The dataclass of a component's parameters."""
+P = TypeVar("P", default=Any)
+"""The dataclass of a component's parameters. `Model` alone stands for a model of any parameters."""
 
 
 @dataclass(frozen=True, kw_only=True)

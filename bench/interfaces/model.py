@@ -137,7 +137,7 @@ class ModelFamily(Component[P]):
             answer within a tenth of a second, so without importing torch.
     """
 
-    find: Callable[[str], Model[Any] | None]
+    find: Callable[[str], Model | None]
     names: Callable[[], Iterable[str]]
     complete: Callable[[str], Iterable[str]] = no_names
 

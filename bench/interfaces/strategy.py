@@ -30,9 +30,9 @@ class Strategy(Component[P]):
     """
 
     needs: frozenset[str] = frozenset()
-    initialize: Callable[[nn.Module, Model[Any], Any, P], str] | None = None
+    initialize: Callable[[nn.Module, Model, Any, P], str] | None = None
     objective: Callable[[Encoder, P, Context], nn.Module] | None = None
-    freeze: Callable[[P, Model[Any], Any], P] | None = None
+    freeze: Callable[[P, Model, Any], P] | None = None
 
     def __post_init__(self) -> None:
         if (self.initialize is None) == (self.objective is None):

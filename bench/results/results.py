@@ -77,7 +77,7 @@ class Results:
     folder: Path
     records: tuple[Record, ...]
     warnings: tuple[str, ...]
-    metrics: tuple[Metric[Any], ...]
+    metrics: tuple[Metric, ...]
 
     @cached_property
     def runs(self) -> pd.DataFrame:

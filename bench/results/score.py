@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bench.errors import BenchError, failure_of
 from bench.registry import Registry, installed
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def score(
-    predictions: Predictions, metrics: Iterable[Metric[Any]], registry: Registry | None = None
+    predictions: Predictions, metrics: Iterable[Metric], registry: Registry | None = None
 ) -> dict[str, float]:
     """Each metric's number by its name; nan where the metric says that it is not defined.
 
@@ -24,7 +24,7 @@ def score(
     return {metric.name: _one(predictions, metric, registry) for metric in metrics}
 
 
-def _one(predictions: Predictions, metric: Metric[Any], registry: Registry | None) -> float:
+def _one(predictions: Predictions, metric: Metric, registry: Registry | None) -> float:
     try:
         return float(metric.score(predictions))
     except BenchError:

@@ -170,7 +170,7 @@ def make_study(config: StudyConfig, registry: Registry, assignments: Sequence[As
 
 
 def _refs(
-    components: Components[Any], names: Sequence[str], parameters: Mapping[str, Mapping[str, Any]]
+    components: Components, names: Sequence[str], parameters: Mapping[str, Mapping[str, Any]]
 ) -> tuple[Ref, ...]:
     """References to the components called `names`. Raises ConfigError for a name that stands twice, and for
     parameters of what is not named."""

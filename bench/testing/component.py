@@ -14,7 +14,7 @@ from bench.interfaces.component import Component
 from bench.parsing import parse
 
 
-def check_component(component: Component[Any]) -> None:
+def check_component(component: Component) -> None:
     """The name can be typed, `about` is one line, and parameters can be set, stored and read back.
 
     Every other check begins with this one.

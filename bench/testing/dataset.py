@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from bench.errors import BenchError
+from bench.interfaces.component import P
 from bench.interfaces.dataset import Dataset, Index, Sample
 from bench.testing.component import check_component, works
 
 
-def check_dataset(dataset: Dataset[Any], root: Path, params: Any = None) -> None:
+def check_dataset(dataset: Dataset[P], root: Path, params: P | None = None) -> None:
     """The index of the data under `root` is consistent, the same each time, and its images can be decoded.
 
     In particular: ids are unique; every label is a class and every class has images; each sample has either a
@@ -64,7 +64,7 @@ def _check_pixels(name: str, sample: Sample, again: Sample) -> None:
             assert same, f"{name}: the pixels of {sample.id} change from call to call"
 
 
-def _check_nothing_there(dataset: Dataset[Any], params: Any) -> None:
+def _check_nothing_there(dataset: Dataset[P], params: P) -> None:
     """Where the data set is not installed, the core expects an index or a BenchError."""
     with TemporaryDirectory() as folder:
         try:

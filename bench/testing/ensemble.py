@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from bench.interfaces.component import P
 from bench.interfaces.ensemble import Ensemble
 from bench.study.config import NO_ENSEMBLES
 from bench.testing.component import check_component
 from bench.testing.predictions import predictions, reordered
 
 
-def check_ensemble(ensemble: Ensemble[Any], params: Any = None) -> None:
+def check_ensemble(ensemble: Ensemble[P], params: P | None = None) -> None:
     """The rule that `fit` gives turns probabilities of members into probabilities.
 
     In particular: it works for two members and for three, and for another number of images than it was fitted

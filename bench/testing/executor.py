@@ -35,7 +35,7 @@ class _Unit:
         return f"check.{self.key}"
 
 
-def check_executor(executor: Executor[Any]) -> None:
+def check_executor(executor: Executor) -> None:
     """Units that only note what happens are worked through, in the order that their needs allow.
 
     In particular: no units give no outcomes; every unit is executed once and its outcome yielded, whether it
@@ -51,7 +51,7 @@ def check_executor(executor: Executor[Any]) -> None:
         _check_interruption(executor, Path(folder))
 
 
-def _check_work(executor: Executor[Any], folder: Path) -> None:
+def _check_work(executor: Executor, folder: Path) -> None:
     name, session, units = executor.name, _session(executor, folder), _units(executor.parallel)
     heard: list[str] = []
     with works(f"{name}: fails where there is nothing to do"):
@@ -79,14 +79,14 @@ def _check_work(executor: Executor[Any], folder: Path) -> None:
 
 
 def _check_environment(
-    executor: Executor[Any], environment: Environment, events: Sequence[tuple[str, str]]
+    executor: Executor, environment: Environment, events: Sequence[tuple[str, str]]
 ) -> None:
     for what, text in events:
         same = what != "environment" or text == repr(environment)
         assert same, f"{executor.name}: executes in {text}, not in {environment!r}"
 
 
-def _check_jobs(executor: Executor[Any], jobs: int, events: Sequence[tuple[str, str]]) -> None:
+def _check_jobs(executor: Executor, jobs: int, events: Sequence[tuple[str, str]]) -> None:
     at_work = most = 0
     for what, _ in events:
         at_work += {"start": 1, "end": -1}.get(what, 0)
@@ -96,7 +96,7 @@ def _check_jobs(executor: Executor[Any], jobs: int, events: Sequence[tuple[str, 
     assert not alone, f"{executor.name}: is parallel, but {', '.join(alone)} had no other unit beside it"
 
 
-def _check_interruption(executor: Executor[Any], folder: Path) -> None:
+def _check_interruption(executor: Executor, folder: Path) -> None:
     session = _session(executor, folder)
 
     def interrupt(news: Progress) -> None:
@@ -112,7 +112,7 @@ def _check_interruption(executor: Executor[Any], folder: Path) -> None:
         raise AssertionError(f"{executor.name}: an interruption must pass through; this one was swallowed")
 
 
-def _session(executor: Executor[Any], folder: Path) -> Session:
+def _session(executor: Executor, folder: Path) -> Session:
     return Session(Environment(data=folder, results=folder, jobs=2 if executor.parallel else 1))
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from bench.interfaces.metric import Metric
 from bench.testing.component import check_component, works
 from bench.testing.predictions import predictions, reordered
 
 
-def check_metric(metric: Metric[Any]) -> None:
+def check_metric(metric: Metric) -> None:
     """Predictions of any data set give a number, and right predictions a better one than wrong ones.
 
     In particular: the score is a float; it is nan, never an error, where the metric is not defined (tried: a

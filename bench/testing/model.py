@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bench.errors import SizeError
+from bench.interfaces.component import P
 from bench.interfaces.model import Context, Model, ModelFamily, Normalization
 from bench.testing.component import check_component, works
 
@@ -16,7 +17,7 @@ CONTEXT = Context(classes=("a", "b", "c"), size=64)
 TOLERANCE = 1e-4  # of logits, for sums in another order
 
 
-def check_model(model: Model[Any], params: Any = None, context: Context = CONTEXT) -> None:
+def check_model(model: Model[P], params: P | None = None, context: Context = CONTEXT) -> None:
     """Logits, weights, sizes, the classifier's names and dense features are what the core relies on.
 
     In particular: `build` draws its weights from torch's random state alone; logits are (B, classes) in
@@ -46,7 +47,7 @@ def check_model(model: Model[Any], params: Any = None, context: Context = CONTEX
     _check_next_size(model, params, context)
 
 
-def _build(model: Model[Any], params: Any, context: Context, classes: int) -> nn.Module:
+def _build(model: Model[P], params: P, context: Context, classes: int) -> nn.Module:
     import torch
 
     torch.manual_seed(0)
@@ -54,7 +55,7 @@ def _build(model: Model[Any], params: Any, context: Context, classes: int) -> nn
     return net.to(memory_format=torch.channels_last)
 
 
-def _check_classifier(model: Model[Any], net: nn.Module, more: nn.Module) -> None:
+def _check_classifier(model: Model, net: nn.Module, more: nn.Module) -> None:
     shapes = {name: value.shape for name, value in more.state_dict().items()}
     changed = {name for name, value in net.state_dict().items() if value.shape != shapes[name]}
     prefixes = tuple(prefix.removesuffix(".") + "." for prefix in model.classifier(net))
@@ -82,7 +83,7 @@ def _check_logits(name: str, net: nn.Module, size: int) -> None:
             assert torch.isfinite(net(images)).all(), f"{name}: logits are not finite under bf16"
 
 
-def _check_features(model: Model[Any], net: nn.Module, size: int) -> None:
+def _check_features(model: Model, net: nn.Module, size: int) -> None:
     import torch
 
     if "dense" not in model.traits:
@@ -94,7 +95,7 @@ def _check_features(model: Model[Any], net: nn.Module, size: int) -> None:
     assert maps.requires_grad, f"{model.name}: features carry no gradient"
 
 
-def _check_next_size(model: Model[Any], params: Any, context: Context) -> None:
+def _check_next_size(model: Model[P], params: P, context: Context) -> None:
     """A size that many networks cannot take: refused beforehand, or taken."""
     import torch
 
@@ -116,7 +117,7 @@ def _check_next_size(model: Model[Any], params: Any, context: Context) -> None:
         ) from error
 
 
-def check_model_family(family: ModelFamily[Any], name: str, context: Context = CONTEXT) -> None:
+def check_model_family(family: ModelFamily, name: str, context: Context = CONTEXT) -> None:
     """The family has the model `name`, which conforms, and does not claim names that it does not have.
 
     In particular: `find` gives a model of exactly that name, and None for a name that does not exist; `names`

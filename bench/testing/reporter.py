@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from bench.interfaces.reporter import Reporter, Table
 from bench.interfaces.rows import Column, Estimate, Row
@@ -17,7 +16,7 @@ SPECIAL = "a|b & <i>c</i> 50% $d$ #e _f_ {g} ~h ^i \\j [bold]k[/bold] `l` \"m\" 
 UNICODE = "Käse Ωμέγα 超音波 \N{SNOWMAN} e\N{COMBINING ACUTE ACCENT}"
 
 
-def check_reporter(reporter: Reporter[Any]) -> None:
+def check_reporter(reporter: Reporter) -> None:
     """Any tables give text, the same each time, that keeps what the numbers need in order to be read.
 
     In particular: no tables, a table without rows or columns, rows without values, values that are not

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bench.errors import BenchError
-from bench.interfaces.component import LocalWeights
+from bench.interfaces.component import LocalWeights, P
 from bench.interfaces.model import Context, Encoder, Model, Weights
 from bench.interfaces.strategy import Strategy
 from bench.testing.component import check_component, works
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 STRIDE, WIDTH = 16, 8  # of the network that strategies are tried on
 
 
-def check_strategy(strategy: Strategy[Any], params: Any = None, context: Context = CONTEXT) -> None:
+def check_strategy(strategy: Strategy[P], params: P | None = None, context: Context = CONTEXT) -> None:
     """A strategy that pretrains, or one that gives initial weights, does so on a small network, whose
     convolutions are in the memory format channels_last, as the core's networks are.
 
@@ -42,7 +42,7 @@ def check_strategy(strategy: Strategy[Any], params: Any = None, context: Context
 # --- pretraining -------------------------------------------------------------------------------------
 
 
-def _check_objective(strategy: Strategy[Any], params: Any, context: Context) -> None:
+def _check_objective(strategy: Strategy[P], params: P, context: Context) -> None:
     import torch
 
     name = strategy.name
@@ -71,7 +71,7 @@ def _check_objective(strategy: Strategy[Any], params: Any, context: Context) -> 
 
 
 def _check_resumed(
-    strategy: Strategy[Any], params: Any, context: Context, module: nn.Module, images: Tensor
+    strategy: Strategy[P], params: P, context: Context, module: nn.Module, images: Tensor
 ) -> None:
     _, resumed = _objective(strategy, params, context)
     resumed.load_state_dict(module.state_dict())
@@ -82,7 +82,7 @@ def _check_resumed(
     )
 
 
-def _objective(strategy: Strategy[Any], params: Any, context: Context) -> tuple[nn.Module, nn.Module]:
+def _objective(strategy: Strategy[P], params: P, context: Context) -> tuple[nn.Module, nn.Module]:
     import torch
 
     assert strategy.objective
@@ -105,7 +105,7 @@ def _loss(name: str, module: nn.Module, images: Tensor) -> Tensor:
 # --- initial weights ---------------------------------------------------------------------------------
 
 
-def _check_initialize(strategy: Strategy[Any], params: Any, context: Context) -> None:
+def _check_initialize(strategy: Strategy[P], params: P, context: Context) -> None:
     assert strategy.initialize
     name, model, net = strategy.name, _tiny_model(), _tiny_net(len(context.classes))
     before = _shapes(net)
@@ -122,7 +122,7 @@ def _check_initialize(strategy: Strategy[Any], params: Any, context: Context) ->
     assert _shapes(net) == before, f"{name}: the network's tensors must keep their names and shapes"
 
 
-def _frozen(strategy: Strategy[Any], params: Any, model: Model[Any]) -> Any:
+def _frozen(strategy: Strategy[P], params: P, model: Model) -> P:
     assert strategy.freeze
     frozen = strategy.freeze(params, model, model.params())
     kind = type(frozen).__name__

@@ -1,13 +1,12 @@
 """Ways to come by initial weights: entropy-guided and plain masked autoencoding, controls, ImageNet."""
 
 from collections.abc import Iterable
-from typing import Any
 
 from bench import Strategy, hookimpl
 
 
 @hookimpl
-def register_strategies() -> Iterable[Strategy[Any]]:
+def register_strategies() -> Iterable[Strategy]:
     """The paper's method, its controls, and the two ways without pretraining."""
     from bench_strategies import egmae, imagenet, mae, noise, scratch
 

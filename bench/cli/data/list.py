@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from bench.cli.options import DataOption, data_root
 from bench.cli.screen import installed_components, make_console, say
@@ -39,7 +39,7 @@ def list_datasets(data: DataOption = None) -> None:
     console.print(grid)
 
 
-def _row(dataset: Dataset[Any], root: Path) -> _Line:
+def _row(dataset: Dataset, root: Path) -> _Line:
     """One data set. Whatever its index raises is a line of the table, not the end of the list."""
     from bench.data.fetch.local_state import is_unfinished
     from bench.errors import DataNotFound
@@ -60,7 +60,7 @@ def _row(dataset: Dataset[Any], root: Path) -> _Line:
     return _present(dataset, index, root)
 
 
-def _present(dataset: Dataset[Any], index: Index, root: Path) -> _Line:
+def _present(dataset: Dataset, index: Index, root: Path) -> _Line:
     from bench.data.fetch.fetch import count_differences, image_folder
     from bench.data.fetch.local_state import read_consent
 

@@ -13,7 +13,7 @@ from bench.interfaces.dataset import Dataset, Index
 PARTS = ("train", "val", "test")
 
 
-def read_index(dataset: Dataset[Any], params: Any, root: Path) -> Index:
+def read_index(dataset: Dataset, params: Any, root: Path) -> Index:
     """List the images of a data set below `root`, and check the list.
 
     Raises DataNotFound if the data set is not there, DataError if its index contradicts itself.
