@@ -7,7 +7,7 @@ import warnings
 
 import pytest
 
-# A parent that ignores SIGINT (nohup, a job in the background of a script) passes that on to what tests start.
+# A parent that ignores SIGINT (nohup, a background job of a script) passes that on to what tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Third-party packages that warn when they are imported, whatever we do.
