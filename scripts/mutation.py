@@ -52,7 +52,7 @@ PRELOADED = (
     "typer",
     "rich",
 )
-TIMEOUT = 300  # seconds for the tests of one mutant; a hang is a death
+TIMEOUT = 600  # seconds for the tests of one mutant; a hang is a death
 
 
 @dataclass(frozen=True)
@@ -224,6 +224,7 @@ def check_unchanged(mutants: list[Mutant], trees: Queue[Path]) -> None:
             log = (tree / "pytest.log").read_text(encoding="utf-8")
         finally:
             trees.put(tree)
+        print(f"{'FAILS   ' if failed else 'passes  '}  {test}", flush=True)
         return f"{log}\n{test}: fails as the code stands" if failed else ""
 
     with ThreadPoolExecutor(trees.qsize()) as pool:

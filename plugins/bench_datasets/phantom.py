@@ -5,7 +5,6 @@ classes (see `speckle`), so that a classifier does better than chance and worse 
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Annotated
 
@@ -33,11 +32,6 @@ class Params:
 
 def index(root: Path, params: Params) -> Index:
     """Generate the images; `root` is not looked at."""
-    return _generate(params)
-
-
-@lru_cache(maxsize=2)  # every unit of a study reads the index
-def _generate(params: Params) -> Index:
     from bench_datasets import speckle
 
     samples = []
