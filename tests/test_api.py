@@ -6,6 +6,7 @@ import ast
 import inspect
 import json
 import math
+import os
 import shutil
 import subprocess
 import sys
@@ -78,6 +79,7 @@ def test_plan_and_run_predict_what_the_command_does_to_the_last_bit(finished: Pa
         for folder in (finished, tmp_path)
     ]
     assert specs[0] == specs[1]
+    assert all(asked == {"protocol": "tiny", "rounds": 1} for asked in specs[0].values())
 
 
 def test_the_command_goes_on_where_python_stopped(finished: Path) -> None:
@@ -182,6 +184,19 @@ def test_a_plan_tells_what_leaks(tmp_path: Path) -> None:
         bench.plan(study, local(tmp_path), strict=True)
 
 
+def test_splits_made_elsewhere_are_used(finished: Path, tmp_path: Path) -> None:
+    (manifest,) = (finished / "results" / "splits").glob("phantom/*.json")
+    study = bench.Study.from_names(
+        "phantom",
+        "scratch",
+        protocol=str(finished / "tiny.toml"),
+        values={**VALUES, "protocol.split.test": 0.3},
+    )
+    (drawn,) = bench.plan(study, local(tmp_path)).splits.values()
+    (given,) = bench.plan(study, local(tmp_path), manifests=[manifest]).splits.values()
+    assert given.hash == json.loads(manifest.read_text())["hash"] != drawn.hash
+
+
 def test_a_run_is_silent_unless_asked(
     finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -262,6 +277,15 @@ def test_the_local_environment_has_the_commands_defaults(
     assert bench.local_environment().results == tmp_path / "kept"
     assert bench.local_environment(results="mine", data="here", threads=3).threads == 3
     assert bench.load_results().folder == tmp_path / "kept"
+    monkeypatch.setattr("bench.execution.provenance.usable_cores", lambda: 8)
+    assert [bench.local_environment(jobs=jobs).threads for jobs in (1, 3, 9)] == [8, 2, 1]
+    for policy in ("PASSIVE", "active"):
+        monkeypatch.setenv("OMP_WAIT_POLICY", policy)
+        bench.local_environment()
+        assert os.environ["OMP_WAIT_POLICY"] == policy
+    monkeypatch.delenv("OMP_WAIT_POLICY")
+    bench.local_environment()
+    assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
     for wrong in ({"jobs": 0}, {"threads": -1}):
         with pytest.raises(bench.ConfigError, match="must be 1 or more"):
             bench.local_environment(**wrong)  # type: ignore[arg-type]
