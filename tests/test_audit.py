@@ -103,9 +103,15 @@ def test_a_damaged_audit_is_named(tmp_path: Path, text: str, message: str) -> No
 def test_an_edited_audit_is_refused(tmp_path: Path) -> None:
     images = open_textures(tmp_path, DUPLICATES)
     path = audits.audit_path(tmp_path / "r", audited(tmp_path, images))
-    path.write_text(path.read_text().replace('["i02", "i04", 0, 1.0, true],', ""))
-    with pytest.raises(DataError, match="was edited"):
-        audited(tmp_path, images)
+    text = path.read_text()
+    stated = json.loads(text)["hash"]
+    for edited in (
+        text.replace('["i02", "i04", 0, 1.0, true],', ""),
+        text.replace(stated, "f" * len(stated)),
+    ):
+        path.write_text(edited)
+        with pytest.raises(DataError, match="was edited"):
+            audited(tmp_path, images)
 
 
 def test_judging_a_split(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -42,8 +43,11 @@ PHANTOM = [
 
 
 def environment(**more: str) -> dict[str, str]:
-    """Offline, whatever the machine; no plugin variables of the caller."""
+    """Offline, whatever the machine; no plugin variables of the caller, whose PYTHONPATH comes after ours."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith("BENCH_")}
+    paths = [source["PYTHONPATH"] for source in (more, clean) if source.get("PYTHONPATH")]
+    if paths:
+        more["PYTHONPATH"] = os.pathsep.join(paths)
     return clean | {"HF_HUB_OFFLINE": "1", "COLUMNS": "160", "PYTHONUNBUFFERED": "1"} | more
 
 
@@ -100,11 +104,17 @@ def test_one_command_gives_the_table(finished: Path) -> None:
     assert set(record["provenance"]["plugins"]) == {"datasets", "models", "strategies"}
 
 
-@pytest.mark.parametrize("form", ["markdown", "csv", "latex", "json"])
+@pytest.mark.parametrize("form", ["rich", "markdown", "csv", "latex", "json"])
 def test_tables_can_be_written_to_a_file(finished: Path, form: str, tmp_path: Path) -> None:
+    """Without the colours that a terminal would get."""
     out = tmp_path / "table.out"
-    bench(finished, "table", "--format", form, "--output", str(out))
-    assert "egmae" in out.read_text()
+    arguments, colours = ["table", "--format", form], {"FORCE_COLOR": "1", "TERM": "xterm-256color"}
+    assert ("\x1b[" in bench(finished, *arguments, **colours).stdout) == (form == "rich")
+    bench(finished, *arguments, "--output", str(out), **colours)
+    text = out.read_text()
+    assert "egmae" in text
+    assert "\x1b" not in text
+    assert text.endswith("\n")
 
 
 def test_the_same_command_again_repeats_nothing(finished: Path) -> None:
@@ -155,6 +165,8 @@ def test_adding_a_strategy_and_a_round_leaves_what_is_there(finished: Path) -> N
         for p in sorted((finished / "results" / "runs" / "phantom").glob("test_convnext.noise.r*"))
     )
     assert first != second
+    again = bench(finished, "run", *PHANTOM, "-s", "scratch", "-p", "tiny.toml", "-r", "2")
+    assert "egmae" not in again.stdout  # the table is this study's
 
 
 @pytest.mark.parametrize("stage", ["pretrain", "finetune"])
@@ -259,6 +271,11 @@ def test_plan_shows_states_and_expected_time(finished: Path) -> None:
     assert "from records" in done.stdout  # fine-tuning has been timed before
     assert "from probe" in done.stdout  # mae has not
     assert not list(finished.glob("results/runs/phantom/*.mae.*"))
+    expected = [int(text) for text in re.findall(r"│ to do +│ (\d+) s ", done.stdout)]
+    (total,) = re.findall(r"To do: about (\d+) s on this machine", done.stdout)
+    assert len(expected) == 2  # pretraining and fine-tuning; an ensemble costs nothing
+    assert abs(int(total) - sum(expected)) <= len(expected)
+    assert int(total) > max(expected)
 
 
 def test_a_cell_that_cannot_exist_is_shown(tmp_path: Path) -> None:

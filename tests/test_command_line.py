@@ -12,6 +12,7 @@ import pytest
 from terminal import Terminal
 from test_cli import PHANTOM, bench, command, environment, workspace
 
+from bench.cli.options import StudyOptions
 from bench.cli.parameters import field_docs, parameters
 from bench.registry import installed
 from bench.study.config import protocol_names
@@ -429,6 +430,13 @@ def test_the_error_that_ends_a_run_is_in_its_log(site: str, tmp_path: Path) -> N
     assert "ERROR dataset 'nowhere': its images could not be listed" in text
     assert "Traceback (most recent call last)" in text
     assert "ended after" in text
+
+
+def test_baselines_join_the_models_that_are_named() -> None:
+    options = StudyOptions(
+        dataset=["phantom"], strategies=["scratch"], models=["test_convnext"], baselines=["cmt,smt"]
+    )
+    assert [ref.name for ref in options.study(installed()).models] == ["test_convnext", "cmt", "smt"]
 
 
 def test_logs_that_cannot_be_written_are_said(tmp_path: Path) -> None:

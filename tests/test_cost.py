@@ -102,6 +102,17 @@ def test_counting_changes_neither_the_network_nor_the_random_state() -> None:
     assert torch.backends.mha.get_fastpath_enabled()
 
 
+def test_frozen_parameters_count_and_random_networks_leave_the_random_state_alone() -> None:
+    class Noisy(nn.Conv2d):
+        def forward(self, images: Tensor) -> Tensor:
+            return super().forward(images + torch.rand(1))
+
+    net = Noisy(3, 2, 1).requires_grad_(False)
+    random = torch.get_rng_state()
+    assert count_cost(net, 8).params == 8
+    assert torch.equal(torch.get_rng_state(), random)
+
+
 def test_a_network_that_cannot_be_run_gives_a_reason_and_its_parameters() -> None:
     class Broken(nn.Linear):
         def forward(self, images: Tensor) -> Tensor:

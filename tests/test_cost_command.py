@@ -52,7 +52,7 @@ def test_parameters_are_counted_at_both_numbers_of_classes() -> None:
 
 def test_an_impossible_size_becomes_the_nearest_and_a_note() -> None:
     cost = measure_model(tiny(), CostRequest(3, 15, (), False, "cpu"), ROWS)
-    assert cost.size == 16
+    assert (cost.size, cost.classes, cost.cost.params) == (16, 3, 4 * 3)
     assert cost.notes == ("at 16 pixels, because it cannot take 15",)
 
 

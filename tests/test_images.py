@@ -17,6 +17,7 @@ from PIL import Image
 from samples import opened
 
 from bench import DataError, Dataset, Environment, Index, Progress, Sample
+from bench.data.images import content
 from bench.data.images.decode import Decoded, decode, pixel_digest, read_image, resize, resize_all
 from bench.data.images.images import Images
 from bench.data.images.view import Original
@@ -411,6 +412,24 @@ def test_waiting_for_another_run_is_reported(environment: Environment) -> None:
 
         opened(toy_dataset(list_pngs), environment, (16,), record_stage)
     assert list(dict.fromkeys(stages)) == ["wait for another run to decode", "decode"]
+
+
+def test_a_file_that_changes_while_it_is_hashed_is_refused(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = content.content_key
+
+    def changing(task: content.DecodeTask) -> str:
+        key = real(task)
+        os.utime(environment.data / "00.png", (5, 5))
+        return key
+
+    monkeypatch.setattr("bench.data.images.store.content_key", changing)
+    with pytest.raises(DataError, match="changed while they were read"):
+        open_toy(environment, 8)
+    assert not list(environment.scratch.rglob("*.npy"))
+    monkeypatch.undo()
+    open_toy(environment, 8)
 
 
 def test_a_file_that_changes_while_it_is_read_is_refused(

@@ -88,7 +88,18 @@ def test_a_subclass_of_a_layer_counts_as_that_layer() -> None:
 
 
 class Attention(nn.Linear):
+    """With timm's switch: fused, it does what ptflops does not count."""
+
     fused_attn = True
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = super().forward(x)
+        return x @ x.mT if self.fused_attn else torch.matmul(x, x.mT)
+
+
+def test_fused_attention_is_counted_in_its_plain_form() -> None:
+    net = nn.Sequential(Attention(8, 8, bias=False))
+    assert count_by_ptflops(net, 8) == 2 * 3 * 8 * 8 * 8
 
 
 def test_counting_changes_neither_the_network_nor_torch() -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from bench import BenchError, DataError, DataNotFound
 from bench.data.audit.audit import Audit, Duplicate
+from bench.data.audit.clusters import join_groups
 from bench.data.audit.verdict import judge
 from bench.data.images.images import Images
 from bench.data.splits.manifest import adopt_manifest, freeze_split, load_split
@@ -80,6 +81,30 @@ def test_classes_keep_their_proportions(sizes: list[list[int]], seed: int) -> No
     for c, groups in enumerate(sizes):
         for part, share in (("train", 0.7), ("val", 0.1), ("test", 0.2)):
             assert abs(counts[part][f"c{c}"].images / sum(groups) - share) <= 0.06
+
+
+@quick
+@given(st.lists(st.integers(1, 9), min_size=25, max_size=60), seeds)
+def test_a_share_is_wrong_by_at_most_half_a_group(sizes: list[int], seed: int) -> None:
+    for how, share in ((HOLDOUT, 0.2), (SplitSettings(method="kfold", folds=4), 0.25)):
+        images = images_of([sizes])
+        for round_ in range(4):
+            tested = len(draw_split(images, how, round_, seed).indices("test"))
+            # A fold takes its share of what earlier folds left, which half a group each has made wrong.
+            halves = 1 if how is HOLDOUT else 4
+            assert abs(tested - share * sum(sizes)) <= halves * max(sizes) / 2
+
+
+def test_folds_of_equal_groups_are_equal() -> None:
+    images = images_of([[2] * 50, [1] * 20])
+    for round_ in range(5):
+        counts = draw_split(images, KFOLD, round_, 0).counts()["test"]
+        assert [(n.images, n.groups) for n in counts.values()] == [(20, 10), (4, 4)]
+
+
+def test_a_large_test_part_leaves_groups_to_validate_and_to_train() -> None:
+    counts = draw_split(images_of([[1, 1, 1], [1] * 30]), SplitSettings(val=0.2, test=0.7), 0, 0).counts()
+    assert [counts[part]["c0"].groups for part in ("train", "val", "test")] == [1, 1, 1]
 
 
 def test_the_same_request_gives_the_same_split_and_another_round_another() -> None:
@@ -233,6 +258,11 @@ def test_duplicates_share_a_side(first: list[int], second: list[int], data: st.D
         assert not split.verdict.leaks
 
 
+def test_groups_of_three_duplicates_become_one() -> None:
+    assert join_groups(["c", "b", "a", "d"], [[0, 1, 2]]) == ("a", "a", "a", "d")
+    assert join_groups(["c", "b", "a", "d"], [[0, 1], [1, 3]]) == ("b", "b", "a", "b")
+
+
 def test_an_audit_that_finds_nothing_changes_nothing() -> None:
     assert draw_split(IMAGES, HOLDOUT, 0, 0).hash == draw_split(IMAGES, HOLDOUT, 0, 0, audit_of(IMAGES)).hash
 
@@ -320,6 +350,10 @@ def test_a_missing_validation_part_is_drawn_from_train() -> None:
     assert all(part == "test" for part, own in zip(split.parts, parts, strict=True) if own == "test")
     assert len(split.indices("test")) == 10
     assert 4 <= len(split.indices("val")) <= 6  # 1/8 of 40, as 70/10 is
+    half = SplitSettings(val=0.3, test=0.4)
+    for how, expected in ((half, 20), (dataclasses.replace(half, method="kfold"), 12)):
+        drawn = draw_split(images_of([[1] * 25, [1] * 25], parts=parts), how, 0, 0)
+        assert len(drawn.indices("val")) == expected
     assert draw_split(images_of([[1] * 25, [1] * 25], parts=parts), HOLDOUT, 1, 0).hash != split.hash
 
 
@@ -408,6 +442,9 @@ def test_an_edited_manifest_is_refused(tmp_path: Path) -> None:
     ):
         with pytest.raises(DataError, match="was edited"):
             read()
+    carried = path.rename(tmp_path / "carried.json")
+    with pytest.raises(DataError, match="was edited"):
+        adopt_manifest(tmp_path / "second", carried, IMAGES)
 
 
 def test_another_audit_is_another_request(tmp_path: Path) -> None:

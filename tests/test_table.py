@@ -18,6 +18,7 @@ from bench.cli import app
 from bench.comparison.build import build
 from bench.comparison.reported import ReportedRow
 from bench.comparison.scored import ScoredUnit
+from bench.comparison.tables import tables_of
 from bench.data.audit.verdict import Verdict
 from bench.data.splits.split import PartCount
 from bench.errors import UnknownName
@@ -167,6 +168,29 @@ def test_a_failed_pretraining_is_the_cause_of_its_missing_run() -> None:
 def test_a_failure_since_made_good_is_forgotten() -> None:
     [row] = only(build([failed(run_spec()), scored(run_spec()), failed(run_spec())], COLUMNS)).rows
     assert (row.rounds_done, row.note) == (1, "")
+
+
+def test_of_two_copies_of_a_finished_unit_the_first_counts() -> None:
+    [row] = only(build([scored(run_spec(), 0.5), scored(run_spec(), 0.9)], COLUMNS)).rows
+    assert row.values["accuracy"].mean == 0.5
+
+
+def test_a_finished_pretraining_is_neither_a_row_nor_a_round() -> None:
+    spec = run_spec(epochs=4)
+    assert spec.start
+    pretrained = scored(spec.start, scores={})
+    assert not build([pretrained], COLUMNS)
+    [row] = only(build([pretrained, scored(spec)], COLUMNS)).rows
+    assert (row.kind, row.rounds_done, row.rounds_asked, row.note) == ("run", 1, 2, "")
+
+
+def test_an_ensemble_costs_what_its_members_cost_if_that_is_known() -> None:
+    members = run_spec("egmae"), run_spec("imagenet")
+    for cost, expected in ((Cost(macs=1_000_000_000, params=500_000), (3, 3.5)), (Cost(), (None, None))):
+        units = [scored(members[0]), scored(members[1], cost=cost), scored(mean_of(*members), cost=None)]
+        *_, row = only(build(units, COLUMNS)).rows
+        assert row.kind == "ensemble"
+        assert (row.gmacs, row.mparams) == expected
 
 
 def test_undefined_rounds_are_left_out_of_the_mean_and_said() -> None:
@@ -357,6 +381,18 @@ def test_table_from_stored_results(results: Path, monkeypatch: pytest.MonkeyPatc
     assert shown.exit_code == 0, shown.output
     for text in ("mean(egmae + imagenet)", "Accuracy", "Ensemble 1000/15", "540 train, 78 val, 156 test"):
         assert text in shown.stdout
+
+
+def test_the_data_sets_and_the_metrics_of_tables(tmp_path: Path) -> None:
+    for name in ("busi", "isic2018"):
+        store_run(tmp_path, run_spec(dataset=Ref(name)))
+    records, _ = store.scan(tmp_path)
+    both, one = (tables_of(records, tmp_path, datasets=names).tables for names in ((), ("isic2018",)))
+    assert len(both) == 2
+    assert only(one).protocol == both[1].protocol
+    assert [column.name for column in only(one).columns] == [
+        "accuracy", "precision", "recall", "f1", "f1_pr", "auc",
+    ]  # fmt: skip
 
 
 def test_table_columns_and_output_file(results: Path) -> None:

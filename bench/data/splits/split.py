@@ -136,7 +136,7 @@ def _drawn(
     rows = [i for i in range(len(images)) if groups[i] not in conflicting_groups]
     if not rows:
         raise SplitError("the duplicates of every group carry another label; mend the labels")
-    labels, order = _grouped_labels(images, groups, rows)
+    labels = _grouped_labels(images, groups, rows)
     round_seed = derive_seed(seed, images.dataset, "split", settings.method, round)
     if settings.method == "holdout":
         codes = assign.holdout(labels, settings.val, settings.test, round_seed)
@@ -146,7 +146,7 @@ def _drawn(
     else:
         raise SplitError(f"round {round} does not exist with {settings.folds} folds; raise split.folds")
     parts = [OUT if settings.conflicts == "out" else "train"] * len(images)
-    for row, code in zip(order, codes, strict=True):
+    for row, code in zip(rows, codes, strict=True):
         parts[row] = PARTS[code]
     return parts
 
@@ -166,24 +166,19 @@ def _official(images: Images, settings: SplitSettings, round: int, seed: int) ->
         )
     if "val" not in parts:
         rows = np.flatnonzero(np.array(parts) == "train").tolist()
-        labels, order = _grouped_labels(images, images.groups, rows)
+        labels = _grouped_labels(images, images.groups, rows)
         share = settings.val / (1 - settings.test) if settings.method == "holdout" else settings.val
         round_seed = derive_seed(seed, images.dataset, "split", "official", round)
-        for row, code in zip(order, assign.validation(labels, share, round_seed), strict=True):
+        for row, code in zip(rows, assign.validation(labels, share, round_seed), strict=True):
             parts[row] = PARTS[code]
     return parts
 
 
-def _grouped_labels(
-    images: Images, groups: Sequence[str], rows: Sequence[int]
-) -> tuple[assign.GroupedLabels, list[int]]:
-    """Classes and groups of the images at `rows`, and these rows in the order of the result.
-
-    Images are sorted by id, so that a split does not depend on the order of the index.
-    """
-    order = sorted(rows, key=lambda row: images.ids[row])
-    names, numbers = np.unique([groups[row] for row in order], return_inverse=True)
-    return assign.GroupedLabels(images.labels[order], numbers.astype(np.int64), names.tolist()), order
+def _grouped_labels(images: Images, groups: Sequence[str], rows: Sequence[int]) -> assign.GroupedLabels:
+    """Classes and groups of the images at `rows`. Groups are numbered by name, so that a split does not
+    depend on the order of the index."""
+    names, numbers = np.unique([groups[row] for row in rows], return_inverse=True)
+    return assign.GroupedLabels(images.labels[rows], numbers.astype(np.int64), names.tolist())
 
 
 def _check(split: Split) -> None:
