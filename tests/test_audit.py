@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from samples import opened
 from test_duplicates import texture
 
-from bench import DataError, Dataset, Environment, Index, Sample
+from bench import Context, DataError, Dataset, Environment, Index, Sample
 from bench.data.audit import audit as audits
 from bench.data.audit.audit import Audit, audit_counts
 from bench.data.audit.duplicates import SIDE
@@ -20,6 +21,8 @@ from bench.data.audit.picture import PicturedImage, PicturedPair, draw_pairs
 from bench.data.audit.shortcuts import ShortcutProbe, probe_shortcut
 from bench.data.audit.verdict import judge
 from bench.data.images.images import Images
+from bench.engine.embedding import INPUT, nearest
+from bench.interfaces.model import Normalization
 from bench.study.protocol import AuditSettings
 
 COUNT = 40
@@ -98,6 +101,25 @@ def test_a_damaged_audit_is_named(tmp_path: Path, text: str, message: str) -> No
     path.write_text(text)
     with pytest.raises(DataError, match=message):
         audited(tmp_path, images)
+
+
+def test_neighbours_in_feature_space_are_other_images() -> None:
+    """The nearest of an image by the cosine of its mean colour."""
+    levels = [
+        (10, 10, 200),
+        (12, 11, 210),
+        (200, 10, 10),
+        (210, 12, 11),
+        (10, 200, 10),
+        (11, 210, 12),
+        (1, 9, 9),
+    ]
+    view = [np.full((3, 140, 150), 1, np.uint8) * np.array(rgb, np.uint8)[:, None, None] for rgb in levels]
+    context = Context(classes=("a",), size=INPUT, normalization=Normalization((0.0,) * 3, (1.0,) * 3))
+    pairs = nearest(view, lambda images: images[:, :, ::8, ::8], context, torch.device("cpu"))
+    assert all(first < second for first, second in pairs.tolist())
+    assert {(0, 1), (2, 3), (4, 5)} <= set(map(tuple, pairs.tolist()))
+    assert set(pairs.flatten().tolist()) == set(range(7))
 
 
 def test_an_edited_audit_is_refused(tmp_path: Path) -> None:

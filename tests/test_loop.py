@@ -16,6 +16,7 @@ from bench.engine import checkpoint, loop
 from bench.engine.batches import Batch
 from bench.engine.input_pipeline import InputPipeline
 from bench.engine.job import Budget, Job
+from bench.engine.predict import predict
 from bench.engine.step import make_optimizer
 from bench.errors import TrainingError
 from bench.interfaces.executor import Progress
@@ -131,8 +132,9 @@ def test_a_crash_while_saving_keeps_the_old_checkpoint(
     with pytest.raises(OSError, match="disk full"):
         checkpoint.save(path, {"epoch": 2})
     assert checkpoint.load(path, torch.device("cpu")) == {"epoch": 1}
+    (tmp_path / "another.1.tmp").touch()  # of another unit
     checkpoint.discard(path)
-    assert list(tmp_path.iterdir()) == []
+    assert [left.name for left in tmp_path.iterdir()] == ["another.1.tmp"]
 
 
 def test_a_checkpoint_is_what_the_state_was_when_it_was_taken(tmp_path: Path) -> None:
@@ -243,8 +245,11 @@ def test_a_loss_that_is_not_finite_stops_with_a_remedy(tmp_path: Path) -> None:
         loop.optimize(Exploding(), InputPipeline(epoch_batches), BUDGET, job(tmp_path))
 
 
-@pytest.mark.parametrize("killed_in", [None, 2, 3])
-def test_validation_keeps_the_best_epoch_also_across_a_resume(tmp_path: Path, killed_in: int | None) -> None:
+@pytest.mark.parametrize("killed_in", [None, 1, 2, 3])
+def test_validation_keeps_the_best_epoch_also_across_a_resume(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_in: int | None
+) -> None:
+    monkeypatch.setattr(checkpoint.Writer, "due", lambda self: True)
     scores, module, states = [0.2, 0.9, 0.9, 0.1], toy(), []
 
     def validate() -> float:
@@ -256,10 +261,9 @@ def test_validation_keeps_the_best_epoch_also_across_a_resume(tmp_path: Path, ki
     if killed_in is not None:
         with pytest.raises(Killed):
             loop.optimize(module, InputPipeline(epoch_batches), BUDGET, job(tmp_path), validate)
-        # What the checkpoint does not hold is scored again.
         saved = checkpoint.load(tmp_path / "toy.pt", torch.device("cpu"))
         assert saved
-        del states[saved["epoch"] :]
+        assert saved["epoch"] == killed_in
         killed_in = None
         module = toy()
     history = loop.optimize(module, InputPipeline(epoch_batches), BUDGET, job(tmp_path), validate)
@@ -279,6 +283,25 @@ def test_vectors_and_listed_names_are_not_decayed() -> None:
     assert decayed["weight_decay"] == 0.05
     assert undecayed["weight_decay"] == 0.0
     assert len(undecayed["params"]) == 5
+
+
+def test_frozen_parameters_are_not_the_optimizers() -> None:
+    module = toy()
+    module.net[0].requires_grad_(False)
+    groups = make_optimizer(module, BUDGET).param_groups
+    assert sum(len(group["params"]) for group in groups) == len(list(module.parameters())) - 2
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "auto"])
+def test_predictions_have_the_precision_of_the_training(tmp_path: Path, precision: str) -> None:
+    """ "auto" is float32 on a CPU."""
+    net = nn.Sequential(nn.Flatten(), nn.Linear(12, 3))
+    images = torch.randint(0, 256, (5, 3, 2, 2), dtype=torch.uint8)
+    predicted = predict(net, [(images,)], lambda x: x / 255, replace(job(tmp_path), precision=precision))
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"), torch.no_grad():
+        expected = net(images / 255).double().softmax(1)
+    torch.testing.assert_close(predicted, expected, rtol=0, atol=0)
+    assert not net.training
 
 
 def test_every_step_is_reported(tmp_path: Path) -> None:

@@ -167,5 +167,8 @@ def test_all_views_together_stay_within_the_limit_and_the_least_recently_used_is
     assert store.held == 2 * size
     assert store.open(views[0]) is first
     assert store.open(views[1]) is not second
+    large = view(GREY + GREY)
+    assert store.open(large).pixels is not None  # takes the place of both
+    assert store.held == large.pixels.nbytes == 2 * size
     store.clear()
     assert store.held == 0

@@ -146,6 +146,19 @@ def test_memory_for_not_even_one_image_is_a_failure_with_a_remedy(
     assert tuned.status == "blocked"
 
 
+def test_a_unit_among_others_leaves_it_to_them_to_make_room(
+    run: Run, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever runs several units at once is told, and tries again with fewer."""
+    monkeypatch.setattr(Counted, "limit", 5)
+    session.environment = dataclasses.replace(session.environment, shared=True)
+    pretrained, _ = run("counted")
+    assert (pretrained.status, pretrained.out_of_memory) == ("failed", True)
+    monkeypatch.setattr(Counted, "limit", 1000)
+    (other, *_) = run("counted", pretrain={"learning_rate": 1e30})
+    assert (other.status, other.out_of_memory) == ("failed", False)
+
+
 def test_a_diverging_training_fails_alone(run: Run, tmp_path: Path) -> None:
     outcomes = run("scratch", "egmae", pretrain={"learning_rate": 1e30})
     by_kind = {o.unit.label: o for o in outcomes if not isinstance(o.unit, RunSpec)}

@@ -19,6 +19,7 @@ from torch.nn.functional import cross_entropy
 from bench import Context, silent
 from bench.data.images.view import View
 from bench.engine import input_pipeline, loop
+from bench.engine.device import configure
 from bench.engine.gpu.graph import WARMUP, CudaCapture, GraphReplay
 from bench.engine.gpu.memory_format import FORMATS, fastest_format
 from bench.engine.gpu.resident import DeviceStore
@@ -211,6 +212,23 @@ def test_objectives_can_be_captured_as_they_are(tmp_path: Path, strategy: object
 
 
 # --- graphs ------------------------------------------------------------------------------------------
+
+
+def test_a_captured_optimizer_reads_its_rate_from_the_device(tmp_path: Path) -> None:
+    """The same tensor in every step, which is filled before it."""
+    module = loop.Classifier(net(), CONTEXT.normalize)
+    step = Step(module, make_optimizer(module, BUDGET), job(tmp_path), inputs().render)
+    step.rate = torch.zeros(())
+    for batch, rate in zip(inputs().epoch(0), (0.25, 0.5), strict=False):
+        step(batch, rate)
+        assert all(group["lr"] is step.rate for group in step.optimizer.param_groups)
+        assert float(step.rate) == rate
+
+
+def test_a_process_has_the_threads_it_is_given() -> None:
+    for threads in (2, 1):
+        assert configure("cpu", threads) == CPU
+        assert torch.get_num_threads() == threads
 
 
 def test_buffers_are_filled_anew_for_every_replay() -> None:

@@ -132,9 +132,10 @@ def test_a_pretrained_encoder_is_really_loaded(tmp_path: Path) -> None:
         watched.predictions(watched.unit("run", name)).probabilities for name in ("scratch", "spied")
     )
     assert np.abs(scratch - pretrained).max() > 1e-4
-    assert store.read(watched.results, watched.unit("run", "spied")).weights == (
-        f"pretraining {watched.unit('pretrain').key}"
-    )
+    record = store.read(watched.results, watched.unit("run", "spied"))
+    assert record.weights == f"pretraining {watched.unit('pretrain').key}"
+    assert record.cost
+    assert (record.cost.size, record.cost.classes) == (SIZE, 2)
 
 
 def test_strategies_of_a_round_start_from_the_same_network(tmp_path: Path) -> None:
