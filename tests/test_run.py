@@ -124,16 +124,17 @@ def test_all_images_are_seen_only_if_asked_for_and_the_table_says_so(run: Run, t
     assert sum(len(batch) for batch in Counted.seen) < total
 
 
+@pytest.mark.parametrize(("limit", "parts"), [(10, 2), (5, 4)])
 def test_memory_that_runs_out_starts_again_in_parts_and_says_so(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int, parts: int
 ) -> None:
-    monkeypatch.setattr(Counted, "limit", 5)
+    monkeypatch.setattr(Counted, "limit", limit)
     pretrained, _ = run("counted")
     stored = record(tmp_path, pretrained)
     assert pretrained.status == "done"
-    assert stored.accumulate == 4
-    assert "each step was done in 4 parts" in stored.notes[-1]
-    assert max(len(batch) for batch in Counted.seen) <= 5
+    assert stored.accumulate == parts
+    assert f"each step was done in {parts} parts" in stored.notes[-1]
+    assert max(len(batch) for batch in Counted.seen) <= limit
 
 
 def test_memory_for_not_even_one_image_is_a_failure_with_a_remedy(

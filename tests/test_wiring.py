@@ -25,6 +25,7 @@ from bench.engine.job import Budget, Job
 from bench.execution.estimate import Estimator
 from bench.execution.prepare import ENCODER, prepare, training_of
 from bench.execution.run import execute
+from bench.identity import derive_seed
 from bench.registry import installed
 from bench.results import store
 from bench.results.record import Provenance, Record, Timings
@@ -326,6 +327,7 @@ def test_every_field_of_a_job_is_its_units(specs: Specs, monkeypatch: pytest.Mon
     expected = {
         "unit": "spy.spied.r0",
         "stage": "pretrain",
+        "seed": derive_seed(5, "tagged", 0, "pretrain"),
         "device": torch.device("cpu"),
         "checkpoint": environment.scratch / "checkpoints" / f"{unit.key}.1.pt",
         "report": silent,
@@ -335,11 +337,7 @@ def test_every_field_of_a_job_is_its_units(specs: Specs, monkeypatch: pytest.Mon
         "graph": True,
         "compile": True,
     }
-    value = getattr(jobs[0], name)
-    if name == "seed":
-        assert 0 < value < 2**63
-    else:
-        assert value == expected[name]
+    assert getattr(jobs[0], name) == expected[name]
 
 
 def test_a_protocols_tables_are_merged_value_by_value() -> None:
@@ -361,6 +359,7 @@ def test_an_ensemble_is_fitted_on_validation_and_applied_to_both_parts(tmp_path:
     (members,) = watched.notes.fitted
     assert [set(p.ids) for p in members] == [ids_of(watched, "val")] * 2
     runs = [watched.unit("run", name) for name in ("scratch", "spied")]
+    assert store.read(watched.results, watched.unit("ensemble")).members == tuple(run.key for run in runs)
     for run, member in zip(runs, members, strict=True):
         expected = watched.predictions(run, "val").probabilities
         np.testing.assert_array_equal(member.probabilities, expected)
