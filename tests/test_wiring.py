@@ -59,7 +59,22 @@ def test_finetuning_sees_exactly_the_training_images_and_predicts_exactly_the_ot
     assert shown(trained) == dict.fromkeys(train, 3)  # every image once per epoch
     assert [set(batch.ids) for batch in predicted] == [ids_of(watched, "val"), ids_of(watched, "test")]
     for part in ("val", "test"):
-        assert set(watched.predictions(watched.unit("run"), part).ids) == ids_of(watched, part)
+        predictions = watched.predictions(watched.unit("run"), part)
+        assert set(predictions.ids) == ids_of(watched, part)
+        assert [int(name[1:]) % 2 for name in predictions.ids] == predictions.labels.tolist()
+
+
+def test_a_record_says_which_images_were_in_which_part(tmp_path: Path) -> None:
+    watched = watch(tmp_path, "scratch", split={"test": 0.3}, finetune={"epochs": 1})
+    (split,) = watched.plan.splits.values()
+    data = store.read(watched.results, watched.unit("run")).data
+    assert data
+    assert (data.title, data.content, data.split) == ("tagged", split.content, split.hash)
+    assert data.settings == {"test": 0.3}
+    assert data.counts == split.counts()
+    assert sum(n.images for by_class in data.counts.values() for n in by_class.values()) == IMAGES
+    assert data.counts["test"]["a"].images == 6
+    assert data.audit == split.verdict is not None
 
 
 @pytest.mark.parametrize(("data", "parts"), [("train", PARTS[:1]), ("train+val", PARTS[:2]), ("all", PARTS)])
