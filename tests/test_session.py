@@ -12,10 +12,11 @@ import pytest
 from PIL import Image
 from spies import Notes, registry_with, tagged
 
-from bench import Dataset, Environment, Index, NoParams, Progress, Sample, Session
+from bench import ConfigError, Dataset, Environment, Index, NoParams, Progress, Sample, Session
 from bench.execution import provenance
+from bench.execution.plan import choose_executor
 from bench.identity import Ref
-from bench.registry import Plugin
+from bench.registry import Plugin, installed
 from bench.study.protocol import AuditSettings
 
 FILES = Ref("files")
@@ -129,6 +130,15 @@ def test_the_commit_of_the_source_tree_is_recorded_with_whether_it_was_changed(t
     assert not clean["dirty"]
     (package / "a.py").write_text("a = 2\n")
     assert provenance._git(package) == {**clean, "dirty": True}
+
+
+def test_several_units_at_once_need_an_executor_that_can() -> None:
+    registry = installed()
+    for jobs in (1, 2):
+        assert choose_executor(registry, "", jobs).parallel == (jobs > 1)
+    without = dataclasses.replace(registry, executors=dataclasses.replace(registry.executors, entries={}))
+    with pytest.raises(ConfigError, match="no plugin has a default executor for --jobs; name one"):
+        choose_executor(without, "", 2)
 
 
 def test_a_session_with_another_registry_knows_its_components(session: Session, tmp_path: Path) -> None:

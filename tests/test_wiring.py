@@ -163,6 +163,14 @@ def test_strategies_of_a_round_start_from_the_same_network(tmp_path: Path) -> No
             assert torch.equal(value, first[name]), name
 
 
+def test_every_unit_starts_with_a_small_classifier(tmp_path: Path) -> None:
+    watched = watch(tmp_path, "scratch", run=False)
+    head = prepare(watched.unit("run"), watched.session).net.head
+    assert isinstance(head, torch.nn.Linear)
+    assert 0 < head.weight.abs().max() <= 0.02
+    assert not head.bias.any()
+
+
 def test_an_encoder_that_lacks_tensors_is_refused(tmp_path: Path) -> None:
     watched = watch(tmp_path, "spied", run=False)
     pretraining, finetuning = watched.plan.units
