@@ -130,6 +130,8 @@ def test_the_group_is_picked_out_of_the_path(tmp_path: Path) -> None:
     assert [s.group for s in read(tmp_path, group=r"(p\d+)_").samples] == ["p1", "p1", "p1", "p22"]
     with pytest.raises(DataError, match=r"b/p22_1\.png does not match the group pattern"):
         read(tmp_path, group=r"(p\d)_")
+    with pytest.raises(DataError, match=r"does not match the group pattern"):
+        read(tmp_path, group=r"(z?)")  # matches, with nothing in it
 
 
 @pytest.mark.parametrize(

@@ -72,9 +72,11 @@ def test_equals_scipy_whatever_the_number_of_levels(seed: int, levels: int, patc
 
 
 @pytest.mark.parametrize("colour", COLOURS)
-def test_a_flat_patch_is_exactly_zero_and_never_negative(colour: str) -> None:
-    flat = torch.arange(256, dtype=torch.uint8)[:, None, None, None].expand(256, 3, 14, 14)
-    assert (patch_entropy(flat, 14, colour) == 0).all()
+@pytest.mark.parametrize("patch", [14, 15, 28])
+def test_a_flat_patch_is_exactly_zero_and_never_negative(colour: str, patch: int) -> None:
+    """Also where the logarithms round to something above (15) or below (28) zero."""
+    flat = torch.arange(256, dtype=torch.uint8)[:, None, None, None].expand(256, 3, patch, patch)
+    assert (patch_entropy(flat, patch, colour) == 0).all()
 
 
 @pytest.mark.parametrize("colour", COLOURS)

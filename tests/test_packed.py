@@ -43,7 +43,11 @@ def work(unit: Any, session: Session, report: Any) -> Outcome:
     if unit.name.startswith("large") and environment.shared:
         return Outcome(unit=unit, status="failed", reason="CUDA out of memory", out_of_memory=True)
     if unit.name.startswith("sleeps"):
-        time.sleep(60)
+        try:
+            time.sleep(60)
+        except KeyboardInterrupt:
+            (environment.results / f"{unit.name}.interrupted").touch()
+            raise
     time.sleep(0.05)
     (environment.results / unit.name).write_text(str(os.getpid()))
     return Outcome(unit=unit, status="done")
@@ -96,6 +100,7 @@ def test_leaving_early_ends_the_processes(tmp_path: Path) -> None:
     started = time.monotonic()
     outcomes.close()
     assert time.monotonic() - started < 30
+    assert (tmp_path / "sleeps.interrupted").exists()  # it could write a checkpoint
 
 
 def worker(held: int, free: int, steps: int = STEADY) -> Worker:

@@ -81,6 +81,9 @@ def test_the_unguided_control_has_the_same_mean_variance_in_every_patch() -> Non
     unguided = EntropyNoise(NoiseParams(), CONTEXT, guided=False)(batch, clean).strength.square()
     torch.testing.assert_close(unguided.mean((1, 2)), guided.mean((1, 2)))
     assert (unguided == unguided[:, :1, :1]).all()
+    for strategy, is_guided in ((egmae, True), (noise, False)):
+        corruption = strategy.objective(encoder(), NoiseParams(decoder_width=8), CONTEXT).corruption
+        assert (corruption(batch, clean).strength.square() == (guided if is_guided else unguided)).all()
 
 
 @pytest.mark.parametrize("loss", ["masked", "weighted", "all"])
