@@ -110,6 +110,7 @@ def test_derived_seeds_are_stable_and_fit_torch(seed: int, axes: list[int | str]
     assert first == derive_seed(seed, *axes)
     assert 0 <= first < 2**63
     assert first != derive_seed(seed, *axes, "more")
+    assert first != derive_seed(seed + 1, *axes)
 
 
 def test_the_paper_protocol_is_the_default_and_spells_everything_out() -> None:

@@ -170,6 +170,22 @@ def test_a_record_in_another_units_directory_is_not_believed(tmp_path: Path) -> 
     records, warnings = store.scan(tmp_path)
     assert records == []
     assert "stored under" in warnings[0]
+
+
+def test_a_record_that_states_another_key_is_not_believed(tmp_path: Path) -> None:
+    path = store.write(tmp_path, record_of(run_spec()))
+    content = json.loads((path / "record.json").read_text())
+    (path / "record.json").write_text(json.dumps({**content, "key": "f" * 16}))
+    records, warnings = store.scan(tmp_path)
+    assert records == []
+    assert "stored under" in warnings[0]
+
+
+def test_a_directory_without_record_is_not_done(tmp_path: Path) -> None:
+    path = store.write(tmp_path, record_of(run_spec()))
+    assert store.exists(tmp_path, run_spec())
+    (path / "record.json").unlink()
+    assert not store.exists(tmp_path, run_spec())
     with pytest.raises(StoreError):
         store.read(tmp_path, run_spec(round_=1))
 

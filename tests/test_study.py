@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from bench import ConfigError, UnknownName
+from bench import ConfigError, PretrainSpec, RunSpec, Study, UnknownName
 from bench.registry import installed
-from bench.study.config import StudyConfig, parse_assignment, read_study
+from bench.study.config import StudyConfig, assign, parse_assignment, read_study
 from bench.study.expand import Expansion, expand
-from bench.study.study import baseline_names, make_study
+from bench.study.study import KINDS, baseline_names, make_study
 
 ALL = ["swin", "convnext_small", "cmt", "smt", "focalnet", "pervit", "sgformer", "spa", "cpvt"]
 
@@ -49,6 +50,65 @@ def test_parameters_of_a_baseline_can_be_set() -> None:
 def test_an_unknown_baseline_is_one_clear_error(name: str, remedy: str) -> None:
     with pytest.raises(UnknownName, match=f"unknown baseline '{name}'; {remedy}"):
         models(baselines=(name,))
+
+
+# --- what a study means ------------------------------------------------------------------------------
+
+
+def study_of(*assignments: str, **given: Any) -> Study:
+    names: dict[str, Any] = {"datasets": ("phantom",), "strategies": ("egmae", "scratch"), "base": "quick"}
+    config = StudyConfig(**{**names, **given})
+    return make_study(config, installed(), [parse_assignment(text) for text in assignments])
+
+
+def test_units_come_after_what_they_need_with_the_values_of_the_protocol() -> None:
+    changes = "protocol.seed=7", "protocol.precision=bf16", "protocol.pretrain.epochs=3"
+    study = study_of(*changes, "protocol.finetune.epochs=2", "protocol.size=64")
+    units, _ = expand(study, installed(), lambda dataset, round_: f"split{round_}")
+    assert [unit.label for unit in units[:4]] == [
+        f"tf_efficientnet_lite0.{what}.r0" for what in ("egmae", "egmae", "scratch", "mean(egmae+scratch)")
+    ]
+    assert [unit.kind for unit in units] == ["pretrain", "run", "run", "ensemble"] * 2
+    for i, unit in enumerate(units):
+        assert all(need in units[:i] for need in unit.needs)
+    pretraining, tuned, scratch, ensemble = units[4:]
+    assert isinstance(pretraining, PretrainSpec)
+    assert isinstance(tuned, RunSpec)
+    assert (pretraining.needs, tuned.needs, scratch.needs) == ((), (pretraining,), ())
+    assert ensemble.needs == (tuned, scratch)
+    for spec in (pretraining, tuned):
+        assert (spec.seed, spec.precision, spec.size) == (7, "bf16", 64)
+        assert (spec.split, spec.round) == ("split1", 1)
+    assert (pretraining.pretrain, tuned.finetune) == (study.protocol.pretrain, study.protocol.finetune)
+    assert (pretraining.pretrain.epochs, tuned.finetune.epochs) == (3, 2)
+
+
+def test_a_value_may_belong_to_a_name_with_dots_and_changes_no_configuration() -> None:
+    config = StudyConfig(protocol={"finetune": {"epochs": 3}}, model={"a.b": {"x": 1}})
+    texts = "model.a.b.y=2", "model.a.c=3", "protocol.finetune.batch=4"
+    changed = assign(config, [parse_assignment(text) for text in texts], KINDS)
+    assert changed.model == {"a.b": {"x": 1, "y": 2}, "a": {"c": 3}}
+    assert changed.protocol == {"finetune": {"epochs": 3, "batch": 4}}
+    assert config.model == {"a.b": {"x": 1}}
+    assert config.protocol == {"finetune": {"epochs": 3}}
+
+
+def test_a_name_that_stands_twice_is_one_clear_error() -> None:
+    with pytest.raises(ConfigError, match="strategy 'egmae' is named twice"):
+        study_of(strategies=("egmae", "mae", "egmae"))
+
+
+def test_ensembles_are_the_default_one_none_or_those_named() -> None:
+    assert [ref.name for ref in study_of().ensembles] == ["mean"]
+    assert study_of(ensembles=("none",)).ensembles == ()
+    assert study_of(ensembles=()).ensembles == ()
+    assert [ref.name for ref in study_of(ensembles=("mean",)).ensembles] == ["mean"]
+
+
+def test_records_say_that_a_protocol_was_changed() -> None:
+    assert study_of().asked == {"protocol": "quick", "rounds": 2}
+    assert study_of("protocol.rounds=3").asked == {"protocol": "quick+", "rounds": 3}
+    assert study_of("strategy.egmae.patch=32").asked["protocol"] == "quick"
 
 
 STUDIES = sorted((Path(__file__).parent.parent / "studies").glob("*.toml"))
