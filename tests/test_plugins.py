@@ -66,6 +66,17 @@ def test_a_third_party_adds_a_metric(load) -> None:  # type: ignore[no-untyped-d
     assert registry.metrics.entry("half").plugin.name == "good"
 
 
+def test_our_own_plugins_come_first_whatever_the_names(load) -> None:  # type: ignore[no-untyped-def]
+    """So that another's metric is not the first column of every table."""
+    registry = load(aaa=GOOD)
+    own = len(registry.metrics.all()) - 1
+    assert [entry.plugin.distribution == "bench" for entry in registry.metrics.entries.values()] == [
+        *[True] * own,
+        False,
+    ]
+    assert registry.plugins[-1].name == "aaa"
+
+
 def test_a_plugin_that_cannot_be_imported_is_named_and_the_rest_works(load) -> None:  # type: ignore[no-untyped-def]
     registry = load(bad="import no_such_module", good=GOOD)
     (problem,) = registry.problems
