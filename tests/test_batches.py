@@ -135,6 +135,12 @@ def test_a_last_batch_of_one_is_left_out(images: int, steps: int) -> None:
     assert batches.steps_per_epoch(images, 16) == steps
 
 
+@pytest.mark.parametrize("count", [1, 4, 5])
+def test_evaluation_leaves_no_image_out(count: int) -> None:
+    parts = [images for (images,) in batches.evaluation_batches(MIXED, ALL[:count], batch=4, size=40)]
+    assert [len(part) for part in parts] == [min(count, 4), *[1] * (count > 4)]
+
+
 def test_every_image_is_seen_once_per_epoch() -> None:
     labels = torch.cat([labels for _, labels in finetuning(0, batch=4)])
     assert sorted(labels.tolist()) == (ALL * 10).tolist()

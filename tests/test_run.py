@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from bench import Context, Encoder, Outcome, Session, Strategy, Study, silent
 from bench.comparison.tables import tables_of
 from bench.data.splits.manifest import load_split
+from bench.execution import run as execution
 from bench.execution.plan import make_plan
 from bench.execution.run import execute
 from bench.interfaces.executor import Environment
@@ -141,7 +142,11 @@ def test_memory_for_not_even_one_image_is_a_failure_with_a_remedy(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Counted, "limit", 0)
+    tries: list[int] = []
+    real = execution.pretrain
+    monkeypatch.setattr(execution, "pretrain", lambda *a: (tries.append(a[-1]), real(*a))[1])
     pretrained, tuned = run("counted")
+    assert tries == [1, 2, 4, 8, 16]
     assert pretrained.status == "failed"
     assert "choose a smaller protocol.size" in pretrained.reason
     assert tuned.status == "blocked"
