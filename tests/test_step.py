@@ -16,10 +16,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from bench import Context, silent
+from bench import ConfigError, Context, silent
 from bench.data.images.view import View
 from bench.engine import input_pipeline, loop
-from bench.engine.device import configure
+from bench.engine.device import check_device, configure
 from bench.engine.gpu.graph import WARMUP, CudaCapture, GraphReplay
 from bench.engine.gpu.memory_format import FORMATS, fastest_format
 from bench.engine.gpu.resident import DeviceStore
@@ -225,6 +225,16 @@ def test_a_captured_optimizer_reads_its_rate_from_the_device(tmp_path: Path) -> 
         assert float(step.rate) == rate
 
 
+def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    for count, there, absent in ((0, (), ("cuda", "cuda:0")), (1, ("cuda", "cuda:0"), ("cuda:1",))):
+        monkeypatch.setattr(torch.cuda, "device_count", lambda count=count: count)
+        for name in there:
+            assert str(check_device(name)) == name
+        for name in absent:
+            with pytest.raises(ConfigError, match=f"sees {count} GPUs; use --device cpu"):
+                check_device(name)
+
+
 def test_a_process_has_the_threads_it_is_given() -> None:
     for threads in (2, 1):
         assert configure("cpu", threads) == CPU
@@ -339,8 +349,6 @@ def test_measuring_leaves_the_module_as_it_was(tmp_path: Path) -> None:
 
 @pytest.fixture
 def gpu() -> Iterator[torch.device]:
-    from bench.engine.device import configure
-
     yield configure("cuda", 1)
     torch.use_deterministic_algorithms(False)
 
