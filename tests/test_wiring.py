@@ -63,7 +63,7 @@ def test_finetuning_sees_exactly_the_training_images_and_predicts_exactly_the_ot
         assert set(predictions.ids) == ids_of(watched, part)
         labels = [int(name[1:]) % 2 for name in predictions.ids]
         assert labels != ([0, 1] * IMAGES)[: len(labels)], (
-            "those of the first images would be right by chance"
+            "or the first images would be right by chance"
         )
         assert predictions.labels.tolist() == labels
 
