@@ -44,10 +44,13 @@ def work(unit: Any, session: Session, report: Any) -> Outcome:
         return Outcome(unit=unit, status="failed", reason="CUDA out of memory", out_of_memory=True)
     if unit.name.startswith("sleeps"):
         try:
+            (environment.results / f"{unit.name}.asleep").touch()
             time.sleep(60)
         except KeyboardInterrupt:
             (environment.results / f"{unit.name}.interrupted").touch()
             raise
+    while unit.name == "waits" and not (environment.results / "sleeps.asleep").exists():
+        time.sleep(0.01)
     time.sleep(0.05)
     (environment.results / unit.name).write_text(str(os.getpid()))
     return Outcome(unit=unit, status="done")
@@ -93,10 +96,9 @@ def test_memory_that_runs_out_beside_others_is_tried_again_with_fewer(tmp_path: 
 
 
 def test_leaving_early_ends_the_processes(tmp_path: Path) -> None:
-    reports: list[Progress] = []
     place = Environment(data=tmp_path, results=tmp_path, device="cpu", threads=1, jobs=2)
-    outcomes = packed(work, [Unit("a"), Unit("sleeps")], Session(place), reports.append)
-    assert next(outcomes).unit.name == "a"
+    outcomes = packed(work, [Unit("waits"), Unit("sleeps")], Session(place), silent)
+    assert next(outcomes).unit.name == "waits"
     started = time.monotonic()
     outcomes.close()
     assert time.monotonic() - started < 30

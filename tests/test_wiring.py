@@ -62,9 +62,7 @@ def test_finetuning_sees_exactly_the_training_images_and_predicts_exactly_the_ot
         predictions = watched.predictions(watched.unit("run"), part)
         assert set(predictions.ids) == ids_of(watched, part)
         labels = [int(name[1:]) % 2 for name in predictions.ids]
-        assert labels != ([0, 1] * IMAGES)[: len(labels)], (
-            "or the first images would be right by chance"
-        )
+        assert labels != ([0, 1] * IMAGES)[: len(labels)], "or the first images would be right by chance"
         assert predictions.labels.tolist() == labels
 
 
