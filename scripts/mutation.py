@@ -12,6 +12,7 @@ takes about ten seconds per worker.
 from __future__ import annotations
 
 import argparse
+import ast
 import multiprocessing
 import os
 import shutil
@@ -107,9 +108,13 @@ def read_mutants(rooms: list[str]) -> list[Mutant]:
 
 def problem_with(mutant: Mutant) -> str:
     """Why a mutant cannot be applied to the source tree; "" if it can."""
-    times = (ROOT / mutant.file).read_text(encoding="utf-8").count(mutant.old)
-    if times != 1:
+    source = (ROOT / mutant.file).read_text(encoding="utf-8")
+    if (times := source.count(mutant.old)) != 1:
         return f"its text stands {times} times in the file"
+    try:
+        ast.parse(source.replace(mutant.old, mutant.new))
+    except SyntaxError as error:  # any test would notice that, which proves nothing
+        return f"it is not Python: {error}"
     if mutant.old == mutant.new:
         return "it changes nothing"
     if not mutant.tests:
