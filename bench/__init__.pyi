@@ -1,5 +1,6 @@
 """The public names of `bench` and where they are; read by lazy_loader when one is first used."""
 
+from . import interruption
 from .api import load_results, local_environment, measure_model, plan, prepare_training, render, run, tables
 from .cost.model_cost import ModelCost
 from .engine.device import any_order
@@ -103,6 +104,7 @@ __all__ = [
     "any_order",
     "cells",
     "hookimpl",
+    "interruption",
     "load_results",
     "local_environment",
     "measure_model",

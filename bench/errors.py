@@ -19,8 +19,10 @@ This module imports nothing of `bench`.
 from __future__ import annotations
 
 import difflib
+import re
 import traceback
 from collections.abc import Container, Iterable
+from pathlib import Path
 from typing import Protocol
 
 
@@ -104,8 +106,17 @@ def failure_of(what: str, error: Exception, plugins: Iterable[_Plugin], remedy: 
 
 
 def describe(error: BaseException) -> str:
-    """An error as a line: its type and its message."""
-    return " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")
+    """An error as a line: its type and its message, whatever a plugin's exception makes of that."""
+    try:
+        message = str(error)
+    except Exception:
+        message = "(its message cannot be shown)"
+    return encodable(" ".join(f"{type(error).__name__}: {message}".split()).removesuffix(":"))
+
+
+def encodable(text: str) -> str:
+    """`text` with what no file can hold, halves of surrogate pairs, as \\udc80."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def blame(error: BaseException, plugins: Iterable[_Plugin]) -> str:
@@ -116,6 +127,18 @@ def blame(error: BaseException, plugins: Iterable[_Plugin]) -> str:
     by_package = {plugin.package: plugin for plugin in plugins}
     package, place = place_in(error, by_package)
     return f"plugin {by_package[package]}, {place}" if place else ""
+
+
+def blame_text(text: str, plugins: Iterable[_Plugin]) -> str:
+    """`blame` for what `faulthandler` wrote: a traceback whose first line is the innermost."""
+    by_package = {plugin.package: plugin for plugin in plugins}
+    for file, line, function in re.findall(r'File "([^"]+)", line (\d+) in (\S+)', text):
+        if function == "execute":  # what called the unit is no part of it
+            break
+        parts = Path(file).with_suffix("").parts
+        if package := next((part for part in reversed(parts) if part in by_package), ""):
+            return f"plugin {by_package[package]}, {file}:{line}"
+    return ""
 
 
 def place_in(error: BaseException, packages: Container[str]) -> tuple[str, str]:

@@ -33,6 +33,24 @@ def run(
     jobs: Annotated[
         int, typer.Option(min=1, help="Units at once, each in a process; on a GPU as memory allows.")
     ] = 1,
+    in_process: Annotated[
+        bool, typer.Option("--in-process", help="Work in this process, as a debugger needs it.")
+    ] = False,
+    timeout: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            help="Seconds after which a unit is given up "
+            "[default: when it is silent for half an hour and twice as long as all it has done].",
+            show_default=False,
+        ),
+    ] = 0.0,
+    max_failures: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Begin no further unit after so many failed [default: no limit].", show_default=False
+        ),
+    ] = 0,
     compile_: Annotated[
         bool, typer.Option("--compile", help="Use torch.compile: minutes to start, then perhaps faster.")
     ] = False,
@@ -44,12 +62,13 @@ def run(
     from bench.cli.logs import study_log
     from bench.cli.plans import show_plan
     from bench.cli.progress import display
-    from bench.execution.plan import choose_executor, work
+    from bench.execution.plan import choose_executor
+    from bench.execution.work import work
 
     registry = installed_components()
     asked = study.study(registry)
-    worker = choose_executor(registry, executor, jobs)
-    environment = where.environment(jobs=jobs, compile=compile_)
+    worker = choose_executor(registry, executor, jobs, in_process)
+    environment = where.environment(jobs=jobs, compile=compile_, timeout=timeout)
     console = make_console()
     outcomes: list[Outcome] = []
     try:
@@ -62,7 +81,7 @@ def run(
                 f"({environment.device}, {environment.threads} threads)"
             )
             with display(console, len(to_do)) as shown:
-                for outcome in work(plan, worker, shown.report):
+                for outcome in work(plan, worker, shown.report, max_failures=max_failures):
                     outcomes.append(outcome)
                     log.ended(outcome)
                     shown.ended(outcome)

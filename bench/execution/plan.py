@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from bench.errors import ConfigError
 from bench.execution.session import Session
 from bench.identity import Ref
-from bench.interfaces.executor import Execute, Executor, Outcome, Report, silent
+from bench.interfaces.executor import Executor, Report, silent
 from bench.results import store
 from bench.study.expand import NotPossible, expand
 from bench.study.spec import UnitSpec
@@ -177,24 +177,20 @@ def _by_dataset(files: Sequence[Path], study: Study) -> dict[str, dict[int, Path
     return manifests
 
 
-def choose_executor(registry: Registry, name: str, jobs: int) -> Executor:
-    """The executor called `name`; without a name, the default one that works on as many units at once.
+def choose_executor(registry: Registry, name: str, jobs: int, in_process: bool = False) -> Executor:
+    """The executor called `name`; without a name, the default one that works on as many units at once, or
+    the first that works in this process.
 
-    Raises UnknownName, or ConfigError if no plugin has a default.
+    Raises UnknownName, or ConfigError if no plugin has such a one.
     """
     if name:
         return registry.executors.get(name)
-    default = registry.executors.first(lambda e: e.default and e.parallel == (jobs > 1))
-    if default is None:
-        kind = "executor for --jobs" if jobs > 1 else "executor"
+    if in_process:
+        chosen, kind = registry.executors.first(lambda e: e.in_process), "executor for --in-process"
+    else:
+        chosen = registry.executors.first(lambda e: e.default and (e.parallel or jobs == 1))
+        kind = "default executor for --jobs" if jobs > 1 else "default executor"
+    if chosen is None:
         known = ", ".join(registry.executors.names()) or "none"
-        raise ConfigError(f"no plugin has a default {kind}; name one with --executor (known: {known})")
-    return default
-
-
-def work(plan: Plan, executor: Executor, report: Report = silent) -> Iterator[Outcome]:
-    """Do what is left of a plan; yields one outcome per unit as they end."""
-    from bench.execution.run import execute
-
-    # Its units are those of `to_do`, which are the specs that `execute` knows.
-    yield from executor.map(cast(Execute, execute), plan.to_do, plan.session, report)
+        raise ConfigError(f"no plugin has a {kind}; name one with --executor (known: {known})")
+    return chosen

@@ -8,13 +8,16 @@ from __future__ import annotations
 import dataclasses
 import gc
 import logging
+import sys
 import time
 import traceback
 from collections.abc import Iterator
+from contextlib import redirect_stdout
 from functools import partial
 from typing import TYPE_CHECKING
 
-from bench.errors import BenchError, TrainingError, blame, describe
+from bench.errors import BenchError, TrainingError, blame, describe, encodable
+from bench.execution.claim import claim, forget, holder
 from bench.execution.prepare import (
     ENCODER,
     Setup,
@@ -45,35 +48,47 @@ log = logging.getLogger("bench")
 
 
 def execute(spec: UnitSpec, session: Session, report: Report) -> Outcome:
-    """Do one unit and store its record. What a unit can suffer becomes a failure record and an outcome;
-    only an interruption passes through."""
-    import torch
-
-    results = session.environment.results
+    """Do one unit and store its record, unless another process is at it. What a unit can suffer becomes a
+    failure record and an outcome; only an interruption passes through."""
+    environment = session.environment
+    results = environment.results
     if store.exists(results, spec):
         return Outcome(unit=spec, status="done")
-    missing = sorted({need.label for need in spec.needs if not store.exists(results, need)})
+    missing = [need for need in spec.needs if not store.exists(results, need)]
+    for need in missing:
+        if other := holder(environment.scratch, need.key):
+            return Outcome(unit=spec, status="held", reason=f"{other} works on {need.label}")
     if missing:
-        reason = f"needs {', '.join(missing)}, which failed"
-        return Outcome(unit=spec, status="blocked", reason=reason)
+        names = ", ".join(sorted({need.label for need in missing}))
+        return Outcome(unit=spec, status="blocked", reason=f"needs {names}, which failed")
+    with claim(environment.scratch, spec.key) as other:
+        if other is not None:
+            return Outcome(unit=spec, status="held", reason=f"{other} works on it")
+        if store.exists(results, spec):  # since it was looked up
+            return Outcome(unit=spec, status="done")
+        with redirect_stdout(sys.stderr):  # stdout is for tables, whatever a plugin prints
+            outcome = _outcome(spec, session, report)
+        if outcome.status == "done":
+            forget(environment.scratch, spec.key)
+        return outcome
+
+
+def _outcome(spec: UnitSpec, session: Session, report: Report) -> Outcome:
+    """Do one unit that this process has claimed."""
+    import torch
+
     started = time.perf_counter()
     try:
         if isinstance(spec, EnsembleSpec):
             combine(spec, session)
         else:
             _train_within_memory(spec, session, report)
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a plugin may call sys.exit, or have exceptions of its own
         log.debug("%s %s failed", spec.kind, spec.label, exc_info=error)
-        reason = _reason(error, session)
-        failure = Record(
-            spec=spec,
-            status="failed",
-            asked=_asked(session),
-            provenance=_provenance(spec, session),
-            reason=reason,
-            traceback=traceback.format_exc(),
-        )
-        store.write_failure(results, failure)
+        reason = reason_of(error, session)
+        write_failure(spec, session, reason, traceback.format_exc())
         return Outcome(
             unit=spec,
             status="failed",
@@ -82,6 +97,19 @@ def execute(spec: UnitSpec, session: Session, report: Report) -> Outcome:
             out_of_memory=isinstance(error, torch.OutOfMemoryError),
         )
     return Outcome(unit=spec, status="done", seconds=time.perf_counter() - started)
+
+
+def write_failure(spec: UnitSpec, session: Session, reason: str, where: str) -> None:
+    """Store why a unit failed, and the traceback `where` it did. Raises StoreError."""
+    failure = Record(
+        spec=spec,
+        status="failed",
+        asked=_asked(session),
+        provenance=_provenance(spec, session),
+        reason=encodable(reason),
+        traceback=encodable(where),
+    )
+    store.write_failure(session.environment.results, failure)
 
 
 def pretrain(spec: PretrainSpec, session: Session, report: Report, accumulate: int = 1) -> None:
@@ -300,9 +328,9 @@ def _plugins(spec: UnitSpec, session: Session) -> Iterator[Plugin]:
             continue
 
 
-def _reason(error: Exception, session: Session) -> str:
+def reason_of(error: BaseException, session: Session) -> str:
     """Why a unit failed, in a line; what is not a BenchError names the plugin and the place in its code."""
     if isinstance(error, BenchError):
-        return str(error)
+        return encodable(str(error))
     place = blame(error, session.registry.plugins)
     return f"{describe(error)} ({place})" if place else describe(error)
