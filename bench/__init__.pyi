@@ -1,6 +1,5 @@
 """The public names of `bench` and where they are; read by lazy_loader when one is first used."""
 
-from . import interruption
 from .api import load_results, local_environment, measure_model, plan, prepare_training, render, run, tables
 from .cost.model_cost import ModelCost
 from .engine.device import any_order
@@ -42,6 +41,7 @@ from .interfaces.progress_text import print_progress
 from .interfaces.reporter import Reporter, Table, Tables
 from .interfaces.rows import Column, Estimate, Row
 from .interfaces.strategy import Strategy
+from .interruption import SIGNALS, interrupt
 from .results.results import Results
 from .study.spec import EnsembleSpec, PretrainSpec, RunSpec
 from .study.study import Study
@@ -49,6 +49,7 @@ from .study.study import Study
 __version__: str
 
 __all__ = [
+    "SIGNALS",
     "Archive",
     "BenchError",
     "Column",
@@ -104,7 +105,7 @@ __all__ = [
     "any_order",
     "cells",
     "hookimpl",
-    "interruption",
+    "interrupt",
     "load_results",
     "local_environment",
     "measure_model",

@@ -6,13 +6,12 @@ Nothing heavy is imported before a command runs, so that help and completion ans
 from __future__ import annotations
 
 import os
-import signal
 import sys
-from types import FrameType
 from typing import Annotated
 
 import typer
 
+from bench import interruption
 from bench.cli.clean import clean
 from bench.cli.cost import cost
 from bench.cli.data import app as data
@@ -110,7 +109,7 @@ def main() -> None:
 
         print(answer(app, asking, sys.argv[1:]))
         return
-    signal.signal(signal.SIGTERM, _interrupt)
+    interruption.listen()
     # Before torch is loaded: threads that wait for each other sleep instead of spinning. With other work on
     # the machine, spinning made a training step seven times slower (docs/architecture.md).
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -137,8 +136,3 @@ def _say(error: Exception, text: str) -> None:
 
     print(f"error: {text}", file=sys.stderr)
     log.debug("raised here", exc_info=error)
-
-
-def _interrupt(signum: int, frame: FrameType | None) -> None:
-    """A polite kill is handled like Ctrl-C."""
-    raise KeyboardInterrupt

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bench.cli import complete
-from bench.cli.options import INTERRUPTED, EnvironmentOptions, StudyOptions, with_options
+from bench.cli.options import EnvironmentOptions, StudyOptions, with_options
 from bench.cli.screen import installed_components, make_console, units, warn
 
 if TYPE_CHECKING:
@@ -80,23 +81,22 @@ def run(
                 f"{units(len(plan.units))}: {len(plan.units) - len(to_do)} done, {len(to_do)} to do "
                 f"({environment.device}, {environment.threads} threads)"
             )
-            with display(console, len(to_do)) as shown:
-                for outcome in work(plan, worker, shown.report, max_failures=max_failures):
+            with (
+                display(console, len(to_do)) as shown,
+                closing(work(plan, worker, shown.report, max_failures=max_failures)) as ended,
+            ):
+                for outcome in ended:
                     outcomes.append(outcome)
                     log.ended(outcome)
                     shown.ended(outcome)
     except KeyboardInterrupt:
         done = sum(outcome.status == "done" for outcome in outcomes)
-        typer.echo(
-            f"interrupted; {units(done)} finished in this session, kept. "
-            "Run the same command again to go on from the last checkpoint.",
-            err=True,
-        )
-        raise typer.Exit(INTERRUPTED) from None
-    _conclude(plan, outcomes, log.path, console)
+        typer.echo(f"{units(done)} finished in this session, kept; checkpoints too", err=True)
+        raise
+    _conclude(plan, outcomes, len(to_do), log.path, console)
 
 
-def _conclude(plan: Plan, outcomes: list[Outcome], log: Path, console: Console) -> None:
+def _conclude(plan: Plan, outcomes: list[Outcome], to_do: int, log: Path, console: Console) -> None:
     """The tables of this study; exit code 1 if a unit failed."""
     from bench.comparison.reporters import render
     from bench.comparison.tables import tables_of
@@ -113,8 +113,10 @@ def _conclude(plan: Plan, outcomes: list[Outcome], log: Path, console: Console) 
         console.file.write(render(reporter, compared.tables, session.registry))
     failed = [outcome for outcome in outcomes if outcome.status != "done"]
     if failed:
+        left = to_do - len(outcomes)
+        unbegun = f", {left} were not begun (--max-failures)" if left else ""
         typer.echo(
-            f"{units(len(failed))} did not finish; run the same command again to retry them. "
+            f"{units(len(failed))} did not finish{unbegun}; run the same command again to retry them. "
             f"The log has what failed and where: {log}",
             err=True,
         )

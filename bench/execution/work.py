@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -26,7 +26,7 @@ POLL = 1.0  # seconds between two looks at what other processes work on
 
 def work(
     plan: Plan, executor: Executor, report: Report = silent, *, max_failures: int = 0
-) -> Iterator[Outcome]:
+) -> Generator[Outcome]:
     """Do what is left of a plan; yields one outcome per unit as they end.
 
     Units that another process works on are waited for, after all that is free has been done. After so many

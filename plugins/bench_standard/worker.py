@@ -24,7 +24,7 @@ from functools import partial
 from multiprocessing.connection import Connection
 from typing import NamedTuple, NoReturn, TextIO
 
-from bench import Environment, Execute, Outcome, Progress, Session, Unit, interruption
+from bench import SIGNALS, Environment, Execute, Outcome, Progress, Session, Unit, interrupt
 
 Memory = tuple[int, int]  # bytes this process holds on the GPU, bytes free there
 
@@ -48,7 +48,7 @@ class Printed(NamedTuple):
 
 def serve(pipe: Connection, tracebacks: str) -> None:
     """Execute what comes through the pipe until it is closed or says None; `tracebacks` names a file."""
-    for number in interruption.SIGNALS:  # a signal to the whole group: the process that started us decides
+    for number in SIGNALS:  # a signal to the whole group: the process that started us decides
         signal.signal(number, signal.SIG_IGN)
     os.dup2(2, 1)  # stdout is for tables, also what native code prints
     with open(tracebacks, "w", encoding="utf-8") as file:
@@ -83,7 +83,7 @@ def _serve(pipe: Connection) -> None:
 
 def _stop(stop: threading.Event, busy: threading.Event, signum: int, frame: object) -> None:
     if stop.is_set() and busy.is_set():
-        interruption.interrupt()
+        interrupt()
 
 
 def _execute(task: Task, session: Session, channel: _Channel, stop: threading.Event) -> Outcome:
