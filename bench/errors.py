@@ -23,7 +23,7 @@ import re
 import traceback
 from collections.abc import Container, Iterable
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 
 class BenchError(Exception):
@@ -99,10 +99,26 @@ class _Plugin(Protocol):
         """The top-level package that is imported."""
 
 
-def failure_of(what: str, error: Exception, plugins: Iterable[_Plugin], remedy: str) -> PluginError:
-    """The one line that stands for what a plugin's function raised, to be raised from it."""
-    place = blame(error, plugins) or _last_place(error)
+def failure_of(
+    what: str, error: BaseException, plugins: Iterable[_Plugin], remedy: str, owner: _Plugin | None = None
+) -> PluginError:
+    """The one line that stands for what a plugin's function raised, or what its value led to, to be raised
+    from it. `owner` is the plugin whose function it was."""
+    place = blame(error, plugins) or (f"plugin {owner}, " if owner else "") + _last_place(error)
     return PluginError(f"{what}: {describe(error)} ({place}); {remedy}")
+
+
+T = TypeVar("T")
+
+
+def checked(value: object, kind: type[T], what: str, owner: _Plugin) -> T:
+    """What a plugin's function returned. Raises PluginError naming the plugin if it is not of this kind."""
+    if isinstance(value, kind):
+        return value
+    raise PluginError(
+        f"{what} gave {type(value).__name__} instead of {kind.__module__.partition('.')[0]}.{kind.__name__}; "
+        f"repair the plugin {owner}"
+    )
 
 
 def describe(error: BaseException) -> str:

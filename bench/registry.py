@@ -10,6 +10,7 @@ import dataclasses
 import difflib
 import logging
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -36,6 +37,9 @@ log = logging.getLogger("bench")
 
 DISTRIBUTION = "bench"
 """The name under which bench itself is installed."""
+
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]*")
 
 
 class Kind(NamedTuple):
@@ -225,7 +229,7 @@ def collect(points: Iterable[EntryPoint]) -> Registry:
         try:
             module = point.load()
             manager.register(module, name=point.name)
-        except Exception as error:  # whatever a third-party module raises on import
+        except (Exception, SystemExit) as error:  # whatever a third-party module raises on import
             log.debug("plugin %s", plugin, exc_info=error)
             problems.append(_problem(plugin, "could not be loaded", error))
             continue
@@ -233,7 +237,7 @@ def collect(points: Iterable[EntryPoint]) -> Registry:
         for kind in KINDS:
             try:
                 components = _registered(manager, kind, point.name)
-            except Exception as error:  # whatever a third-party hook raises
+            except (Exception, SystemExit) as error:  # whatever a third-party hook raises
                 log.debug("plugin %s", plugin, exc_info=error)
                 problems.append(_problem(plugin, f"failed in {kind.hook}", error))
                 continue
@@ -258,7 +262,7 @@ def _plugins(points: Iterable[EntryPoint]) -> list[tuple[Plugin, EntryPoint]]:
     return sorted(plugins, key=lambda pair: (pair[0].distribution != DISTRIBUTION, pair[0].name))
 
 
-def _problem(plugin: Plugin, what: str, error: Exception) -> str:
+def _problem(plugin: Plugin, what: str, error: BaseException) -> str:
     """One line that names the plugin, the place in its code, the error and the remedy."""
     place = place_in(error, {plugin.package})[1]
     if isinstance(error, SyntaxError):  # found before any line of the file has run
@@ -279,6 +283,10 @@ def _registered(manager: pluggy.PluginManager, kind: Kind, plugin: str) -> list[
     for component in components:
         if not isinstance(component, kind.classes):
             raise TypeError(f"{kind.hook} returned {component!r}")
+        if not _NAME.fullmatch(component.name):  # it becomes part of paths and of option values
+            raise ValueError(
+                f"the name {component.name!r} is not letters, digits and . _ + - alone, or begins with a dot"
+            )
     return components
 
 

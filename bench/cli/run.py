@@ -120,4 +120,5 @@ def _conclude(plan: Plan, outcomes: list[Outcome], to_do: int, log: Path, consol
             f"The log has what failed and where: {log}",
             err=True,
         )
+    if failed or plan.unlisted:
         raise typer.Exit(1)

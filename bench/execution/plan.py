@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.errors import ConfigError
+from bench.errors import ConfigError, PluginError
 from bench.execution.session import Session
 from bench.identity import Ref
 from bench.interfaces.executor import Executor, Report, silent
@@ -37,6 +37,7 @@ class Plan:
         units: the work, in dependency order.
         not_possible: cells that cannot exist, shown as n/a.
         session: of this process, in which the images are open.
+        unlisted: data sets whose plugin failed to list their images, with the reason; they have no units.
     """
 
     study: Study
@@ -44,6 +45,7 @@ class Plan:
     units: tuple[UnitSpec, ...]
     not_possible: tuple[NotPossible, ...]
     session: Session
+    unlisted: tuple[NotPossible, ...] = ()
 
     @property
     def to_do(self) -> tuple[UnitSpec, ...]:
@@ -53,7 +55,8 @@ class Plan:
 
     @property
     def frame(self) -> pd.DataFrame:
-        """One row per unit, in the order of work, then one per cell that cannot exist.
+        """One row per unit, in the order of work, then one per data set that could not be listed and one per
+        cell that cannot exist.
 
         Columns: kind ("pretrain", "run", "ensemble"); dataset; unit (its label); round (from 0); state
         ("done", "to do", "failed", "n/a"); reason of "failed" and "n/a"; key. A failed unit is tried again.
@@ -66,6 +69,7 @@ class Plan:
         for unit in self.units:
             state, reason = self._state(unit)
             rows.append((unit.kind, unit.dataset.name, unit.label, unit.round, state, reason, unit.key))
+        rows += [("run", name, "", None, "failed", reason, "") for name, reason in self.unlisted]
         rows += [("run", "", cell.label, None, "n/a", cell.reason, "") for cell in self.not_possible]
         return pd.DataFrame(rows, columns=list(types)).astype(types)
 
@@ -101,11 +105,18 @@ def make_plan(
     """Decode and audit the images, freeze the splits, and expand the study into units.
 
     `manifests` are split manifests made elsewhere, or folders of them. With `strict`, a split that leaks is
-    refused. Raises BenchError.
+    refused. Where a plugin fails to list a data set, the others go on. Raises BenchError.
     """
-    splits = freeze_splits(study, session, report, manifests=manifests, strict=strict)
-    units, not_possible = expand(study, session.registry, lambda ref, round_: splits[ref, round_].hash)
-    return Plan(study, splits, tuple(units), tuple(not_possible), session)
+    unlisted: dict[Ref, PluginError] = {}
+    splits = freeze_splits(study, session, report, manifests=manifests, strict=strict, unlisted=unlisted)
+    listed = tuple(ref for ref in study.datasets if ref not in unlisted)
+    if not listed:
+        raise next(iter(unlisted.values()))
+    units, not_possible = expand(
+        replace(study, datasets=listed), session.registry, lambda ref, round_: splits[ref, round_].hash
+    )
+    failed = tuple(NotPossible(ref.name, str(error)) for ref, error in unlisted.items())
+    return Plan(study, splits, tuple(units), tuple(not_possible), session, failed)
 
 
 def freeze_splits(
@@ -115,11 +126,13 @@ def freeze_splits(
     *,
     manifests: Sequence[Path] = (),
     strict: bool = False,
+    unlisted: dict[Ref, PluginError] | None = None,
 ) -> Splits:
     """Decode and audit every data set of a study, once, and freeze the split of each round.
 
     Where there are `manifests` for a data set, they are its splits. With `strict`, a split that leaks is
-    refused. Raises BenchError.
+    refused. Data sets whose plugin fails to list them are put into `unlisted` where it is given. Raises
+    BenchError.
     """
     from bench.data.splits.manifest import adopt_manifest, freeze_split
     from bench.data.splits.split import require_sound
@@ -128,7 +141,13 @@ def freeze_splits(
     by_dataset = _by_dataset(_files(manifests), study)
     splits: dict[tuple[Ref, int], Split] = {}
     for ref in study.datasets:
-        images, audit = session.audited(ref, protocol.audit, study.short_sides, report)
+        try:
+            images, audit = session.audited(ref, protocol.audit, study.short_sides, report)
+        except PluginError as error:
+            if unlisted is None:
+                raise
+            unlisted[ref] = error
+            continue
         for round_ in range(protocol.rounds):
             if ref.name in by_dataset:
                 split = adopt_manifest(results, by_dataset[ref.name][round_], images, audit)

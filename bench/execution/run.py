@@ -30,6 +30,7 @@ from bench.identity import Ref, derive_seed, to_json
 from bench.interfaces.executor import Outcome, Report
 from bench.interfaces.model import within
 from bench.interfaces.predictions import Predictions
+from bench.registry import DISTRIBUTION
 from bench.results import store
 from bench.results.record import Asked, DataSummary, Provenance, Record, Timings, TrainingHistory
 from bench.study.spec import EnsembleSpec, PretrainSpec, RunSpec, UnitSpec
@@ -87,7 +88,7 @@ def _outcome(spec: UnitSpec, session: Session, report: Report) -> Outcome:
         raise
     except BaseException as error:  # a plugin may call sys.exit, or have exceptions of its own
         log.debug("%s %s failed", spec.kind, spec.label, exc_info=error)
-        reason = reason_of(error, session)
+        reason = reason_of(error, spec, session)
         write_failure(spec, session, reason, traceback.format_exc())
         return Outcome(
             unit=spec,
@@ -328,9 +329,15 @@ def _plugins(spec: UnitSpec, session: Session) -> Iterator[Plugin]:
             continue
 
 
-def reason_of(error: BaseException, session: Session) -> str:
+def reason_of(error: BaseException, spec: UnitSpec, session: Session) -> str:
     """Why a unit failed, in a line; what is not a BenchError names the plugin and the place in its code."""
     if isinstance(error, BenchError):
         return encodable(str(error))
-    place = blame(error, session.registry.plugins)
+    place = blame(error, session.registry.plugins) or suspects(spec, session)
     return f"{describe(error)} ({place})" if place else describe(error)
+
+
+def suspects(spec: UnitSpec, session: Session) -> str:
+    """The third parties' plugins that a unit uses, where nothing says which of them it was; else empty."""
+    others = [str(plugin) for plugin in _plugins(spec, session) if plugin.distribution != DISTRIBUTION]
+    return f"it uses plugin {' and '.join(dict.fromkeys(others))}" if others else ""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 
 from bench.errors import BenchError, PluginError, blame_text, failure_of
 from bench.execution.claim import Holder, forget, holder
-from bench.execution.run import execute, write_failure
+from bench.execution.run import execute, suspects, write_failure
 from bench.files import remove_leftovers
 from bench.interfaces.executor import Environment, Execute, Executor, Outcome, Progress, Report, silent
 from bench.results import store
@@ -79,8 +79,9 @@ def _map(
     executor: Executor, units: Sequence[UnitSpec], session: Session, report: Report
 ) -> Iterator[Outcome]:
     """What an executor yields, checked."""
-    plugins = session.registry.plugins
-    remedy = "repair the plugin, or choose another --executor"
+    registry = session.registry
+    owner = next((e.plugin for e in registry.executors.entries.values() if e.component is executor), None)
+    remedy = f"repair the plugin{f' {owner}' if owner else ''}, or choose another --executor"
     try:
         for outcome in executor.map(cast(Execute, execute), units, session, report):
             if not isinstance(outcome, Outcome):
@@ -91,14 +92,14 @@ def _map(
     except BenchError:
         raise
     except Exception as error:  # whatever a third-party executor raises
-        raise failure_of(f"executor {executor.name!r} failed", error, plugins, remedy) from error
+        raise failure_of(f"executor {executor.name!r} failed", error, registry.plugins, remedy) from error
 
 
 def _complete(outcome: Outcome, unit: UnitSpec, session: Session) -> Outcome:
     """The outcome, with a failure record of what could not store its own: its process was gone."""
     if outcome.status != "failed" or not outcome.traceback:
         return outcome
-    place = blame_text(outcome.traceback, session.registry.plugins)
+    place = blame_text(outcome.traceback, session.registry.plugins) or suspects(unit, session)
     reason = f"{outcome.reason} ({place})" if place else outcome.reason
     write_failure(unit, session, reason, outcome.traceback)
     return dataclasses.replace(outcome, reason=reason)

@@ -22,7 +22,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from multiprocessing.connection import Connection
-from typing import NamedTuple, NoReturn, TextIO
+from typing import BinaryIO, NamedTuple, NoReturn, TextIO
 
 from bench import SIGNALS, Environment, Execute, Outcome, Progress, Session, Unit, interrupt
 
@@ -173,6 +173,11 @@ class _Printer(io.TextIOBase):
 
     def fileno(self) -> int:
         return self.original.fileno()
+
+    @property
+    def buffer(self) -> BinaryIO:
+        """For what writes bytes; these lines are not kept apart from progress bars."""
+        return self.original.buffer
 
     def write(self, text: str) -> int:
         *lines, last = (self.unfinished + text).split("\n")
