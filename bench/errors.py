@@ -97,7 +97,7 @@ class _Plugin(Protocol):
         """The top-level package that is imported."""
 
 
-def failure_of(what: str, error: Exception, plugins: Iterable[_Plugin], remedy: str) -> PluginError:
+def failure_of(what: str, error: BaseException, plugins: Iterable[_Plugin], remedy: str) -> PluginError:
     """The one line that stands for what a plugin's function raised, to be raised from it."""
     place = blame(error, plugins) or _last_place(error)
     return PluginError(f"{what}: {describe(error)} ({place}); {remedy}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from bench.identity import Ref, to_json
 from bench.registry import installed
 from bench.results import store
 from bench.results.record import Record
-from bench.results.score import score
+from bench.results.score import try_score
 from bench.study.spec import EnsembleSpec, PretrainSpec, RunSpec
 from bench.study.study import Names, split_names
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from bench.interfaces.metric import Metric
+
+log = logging.getLogger("bench")
 
 Types = Mapping[str, Any]
 """Column -> dtype. Text is `str`, which is pandas' own text type from version 3 on and object before."""
@@ -86,7 +89,8 @@ class Results:
         Columns: key; kind ("pretrain", "run", "ensemble"); dataset; images (what tables call the images:
         the start of their content hash); model; method; settings (the values that differ from the defaults,
         say "strategy.patch=32, finetune.epochs=6"); round (from 0); split (hash of the split manifest);
-        protocol (name; "+" where values were changed); status ("done", "failed"); reason of a failure;
+        protocol (name; "+" where values were changed); status ("done", "failed", "damaged"); reason of a
+        failure or damage;
         seconds and steps of the training; macs and params of the network for one image; device; path.
         """
         return _frame((_about(record) for record in self.records), RUNS)
@@ -94,8 +98,8 @@ class Results:
     @cached_property
     def rounds(self) -> pd.DataFrame:
         """One row per finished run or ensemble: what `runs` says of it up to split, and one column per
-        metric, computed on the test part (nan where a metric is not defined or the predictions cannot be
-        read). Raises PluginError for a metric that cannot be computed."""
+        metric, computed on the test part (nan where a metric is not defined or cannot be computed, or the
+        predictions cannot be read; the log says why)."""
         rows = ({**_identity(record), **self._scores(record)} for record in self._predicted)
         return _frame(rows, {**IDENTITY, **{metric.name: "float64" for metric in self.metrics}})
 
@@ -103,12 +107,18 @@ class Results:
     def predictions(self) -> pd.DataFrame:
         """One row per unit and image of the validation and test parts: key, part ("val", "test"), id, group,
         label (the true class), and a column "p:<class>" per class (nan where the unit's data set does not
-        have that class). Raises StoreError for predictions that cannot be read."""
+        have that class). Predictions that cannot be read are left out, and the log says why."""
         import pandas as pd
 
         frames = [_frame([], PREDICTIONS)]
         for record in self._predicted:
-            frame = store.read_table(_folder(record)).to_pandas().rename(columns={"split": "part"})
+            stated = (record.artefacts or {}).get(store.PREDICTIONS)
+            try:
+                table = store.read_table(_folder(record), stated.sha256 if stated else "")
+            except StoreError as error:
+                log.warning("%s (left out)", error)
+                continue
+            frame = table.to_pandas().rename(columns={"split": "part"})
             frame.insert(0, "key", record.key)
             frames.append(frame)
         return pd.concat(frames[1:] or frames, ignore_index=True)
@@ -124,10 +134,16 @@ class Results:
         return [r for r in self.records if r.status == "done" and r.kind != "pretrain"]
 
     def _scores(self, record: Record) -> dict[str, float]:
+        undefined = {metric.name: math.nan for metric in self.metrics}
         try:
-            return score(store.read_predictions(_folder(record), "test"), self.metrics)
-        except StoreError:
-            return {metric.name: math.nan for metric in self.metrics}
+            predictions = store.read_predictions(_folder(record), "test", record)
+        except StoreError as error:
+            log.warning("%s", error)
+            return undefined
+        scores = try_score(predictions, self.metrics)
+        for problem in scores.problems.values():
+            log.warning("%s", problem)
+        return undefined | dict(scores.values)
 
     def __repr__(self) -> str:
         return f"<Results in {self.folder}: {len(self.records)} records>"
@@ -171,8 +187,8 @@ def _about(record: Record) -> dict[str, Any]:
     return {
         **_identity(record),
         "protocol": record.asked.protocol,
-        "status": record.status,
-        "reason": record.reason,
+        "status": "damaged" if record.damage else record.status,
+        "reason": record.damage or record.reason,
         "seconds": timings.seconds if timings else None,
         "steps": timings.steps if timings else None,
         "macs": cost.macs if cost else None,
