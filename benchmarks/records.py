@@ -1,6 +1,6 @@
 """How long commands take on a results folder of many units: `python -m benchmarks.records`.
 
-A study of 10,000 units (phantom, five small networks, four strategies, their ensemble) is planned, one unit of
+A study of 10,000 units (phantom, five small networks, four strategies, an ensemble) is planned, one unit of
 each kind is really run, and records with made-up predictions of the study's own images are written for all.
 Then real commands are timed, each in a process of its own: `bench plan`, `bench table` without scores that
 were kept, the same again, and `bench verify`. Time and peak memory go to results/<hardware>/records.csv and
@@ -80,6 +80,8 @@ def main(
             measured = measure(folder, arguments)
             print(f"{title}: {measured.seconds:.1f} s, {mebibytes(measured.peak)} MiB", file=sys.stderr)
             rows.append({"command": title, "units": rounds * PER_ROUND, **measured._asdict()})
+    if not rows:
+        return
     text = as_markdown(rows, machine.facts)
     save(machine.folder, "records", rows, machine.facts, text)
     print(text)
@@ -171,6 +173,7 @@ def write_unit(results: Path, unit: Any, sample: dict[str, Any], plan: Plan, num
     folder.mkdir(parents=True, exist_ok=True)
     record = copy.deepcopy(sample) | {"key": unit.key, "spec": as_json(unit)}
     record["data"]["split"] = split.hash
+    record["data"]["counts"] = {p: {c: list(n) for c, n in by.items()} for p, by in split.counts().items()}
     if isinstance(unit, EnsembleSpec):
         record["members"] = [member.key for member in unit.members]
     name = "encoder.safetensors" if isinstance(unit, PretrainSpec) else "predictions.parquet"

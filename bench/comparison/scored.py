@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +137,12 @@ def _scores(
 
 def split_text(settings: Mapping[str, Any]) -> str:
     """How splits were drawn, from what a record says of it (values at their default are left out)."""
-    drawn: SplitSettings = parse(SplitSettings, settings, "split")
+    return _split_text(json.dumps(settings, sort_keys=True))  # few differ in ten thousand records
+
+
+@cache
+def _split_text(settings: str) -> str:
+    drawn: SplitSettings = parse(SplitSettings, json.loads(settings), "split")
     how = f"{drawn.folds} folds" if drawn.method == "kfold" else f"{drawn.test:g} test"
     groups = {"audited": "", "given": ", groups as given", "none": ", image by image (no groups)"}
     conflicts = {

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from bench.files import sha256_of
 from bench.results.record import RECORD, Artefact
-
-_CHUNK = 1 << 20
 
 
 def describe(directory: Path, rows: Mapping[str, Mapping[str, int]]) -> dict[str, Artefact]:
@@ -23,15 +21,6 @@ def describe(directory: Path, rows: Mapping[str, Mapping[str, int]]) -> dict[str
         name: Artefact(sha256=sha256_of(path), bytes=path.stat().st_size, rows=rows.get(name, {}))
         for name, path in zip(names, files, strict=True)
     }
-
-
-def sha256_of(path: Path) -> str:
-    """Hex digest of a file's bytes. Raises OSError."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def missized(directory: Path, artefacts: Mapping[str, Artefact]) -> str:

@@ -24,9 +24,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from bench.errors import BenchError
+from bench.files import sha256_of
 from bench.identity import digest
 from bench.registry import Registry
-from bench.results.artefacts import sha256_of
 
 if TYPE_CHECKING:
     from bench.interfaces.metric import Metric

@@ -84,7 +84,7 @@ def sound(results: Path, spec: UnitSpec) -> bool:
     if not _is_whole(path):
         return False
     try:
-        artefacts = _read(path).artefacts or {}
+        artefacts = read_folder(path).artefacts or {}
     except StoreError:  # of a newer version
         return True
     return not any(changed(path, artefacts, name) for name in artefacts if name != PREDICTIONS)
@@ -121,7 +121,7 @@ def was_set_aside(results: Path, spec: UnitSpec) -> bool:
 
 def _is_whole(path: Path) -> bool:
     try:
-        record = _read(path)
+        record = read_folder(path)
     except NewerRecord:  # not ours to judge, and certainly not to replace
         return True
     except StoreError:
@@ -197,14 +197,14 @@ def read(results: Path, spec: UnitSpec) -> Record:
     path = path_of(results, spec)
     if not (path / RECORD).is_file():
         raise StoreError(f"{path / RECORD}: no such record; {spec.label} is not done")
-    return _read(path)
+    return read_folder(path)
 
 
 def read_failure(results: Path, spec: UnitSpec) -> Record | None:
     """The record of a unit's latest failure; None if there is none, or none that can be read."""
     path = failure_path(results, spec)
     try:
-        return _read(path) if (path / RECORD).is_file() else None
+        return read_folder(path) if (path / RECORD).is_file() else None
     except StoreError:
         return None
 
@@ -217,9 +217,9 @@ def scan(results: Path) -> tuple[list[Record], list[str]]:
     """
     records: dict[str, Record] = {}
     warnings: list[str] = []
-    for path in _directories(results):
+    for path in directories(results):
         try:
-            record = _read(path)
+            record = read_folder(path)
         except StoreError as error:
             warnings.append(f"{error} (left out)")
             continue
@@ -231,14 +231,16 @@ def scan(results: Path) -> tuple[list[Record], list[str]]:
     return list(records.values()), warnings
 
 
-def _directories(results: Path) -> Iterator[Path]:
+def directories(results: Path) -> Iterator[Path]:
+    """The folder of every unit that is done or failed, in a fixed order."""
     for place in _PLACES:
         for path in sorted((results / place).glob("*/*")):
             if path.is_dir() and not path.name.startswith("."):
                 yield path
 
 
-def _read(path: Path) -> Record:
+def read_folder(path: Path) -> Record:
+    """The record of the unit in this folder. Raises StoreError if it cannot be read or is another unit's."""
     file = path / RECORD
     try:
         content = json.loads(file.read_bytes())
