@@ -60,8 +60,11 @@ def _default_of(f: dataclasses.Field[Any]) -> Any:
 
 def digest(value: Any) -> str:
     """sha256 (hex) of a JSON value, written with sorted keys and without spaces."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(_ENCODER.encode(value).encode()).hexdigest()
+
+
+# Made once: json.dumps makes one for every call.
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def derive_seed(seed: int, *axes: str | int) -> int:

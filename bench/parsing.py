@@ -8,7 +8,7 @@ import typing
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from bench.errors import ConfigError
 
@@ -27,7 +27,7 @@ def parse(cls: type[Parsed], data: Mapping[str, Any], where: str) -> Parsed:
 
     check_known(cls, data, where)
     try:
-        parsed: Parsed = _adapter(cls).validate_python(data)
+        parsed: Parsed = _adapter(cast(Any, cls)).validate_python(data)
         return parsed
     except ValidationError as error:
         first = error.errors()[0]
@@ -39,7 +39,7 @@ def parse(cls: type[Parsed], data: Mapping[str, Any], where: str) -> Parsed:
 
 
 @cache
-def _adapter(cls: type[Any]) -> TypeAdapter[Any]:
+def _adapter(cls: Any) -> TypeAdapter[Any]:
     """Made once for each class, because making it takes milliseconds."""
     from pydantic import TypeAdapter
 
@@ -50,7 +50,7 @@ def check_known(cls: type[Any], data: Mapping[str, Any], where: str) -> None:
     """Raise ConfigError for a key that `cls`, or a dataclass among its fields, does not have."""
     import difflib
 
-    hints = _hints(cls)
+    hints = _hints(cast(Any, cls))
     fields = {f.name for f in dataclasses.fields(cls)}
     for name, value in data.items():
         if name not in fields:
@@ -67,7 +67,7 @@ def check_known(cls: type[Any], data: Mapping[str, Any], where: str) -> None:
 
 
 @cache
-def _hints(cls: type[Any]) -> dict[str, Any]:
+def _hints(cls: Any) -> dict[str, Any]:
     return typing.get_type_hints(cls)
 
 

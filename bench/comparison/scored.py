@@ -15,7 +15,7 @@ from bench.interfaces.metric import Metric
 from bench.parsing import parse
 from bench.registry import Registry
 from bench.results import store
-from bench.results.predictions_file import unreadable
+from bench.results.predictions_file import PREDICTIONS, unreadable
 from bench.results.record import Counts, Record
 from bench.results.score import Scores, try_score
 from bench.results.score_cache import ScoreCache, identities
@@ -120,8 +120,8 @@ def _scores(
     known: Mapping[str, str],
 ) -> Scores:
     """Scores of the test part. Raises StoreError for predictions that are missing or damaged."""
-    file = path / store.PREDICTIONS
-    stated = (record.artefacts or {}).get(store.PREDICTIONS)
+    file = path / PREDICTIONS
+    stated = (record.artefacts or {}).get(PREDICTIONS)
     try:
         sha256 = cache.sha256(file)
     except OSError as error:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +19,7 @@ from bench.data.splits.split import PartCount
 from bench.errors import StoreError
 from bench.identity import to_json
 from bench.interfaces.model import Normalization
-from bench.results.spec_json import read_unit
+from bench.results.spec_json import Seen, read_unit
 from bench.study.spec import UnitSpec
 
 VERSION = 2
@@ -278,8 +279,9 @@ def _plain(value: Any) -> Any:
 # --- from JSON ---------------------------------------------------------------------------------------
 
 
-def record_from_json(content: Mapping[str, Any], path: Path) -> Record:
-    """Read a record stored in the folder `path`: strict about identity, tolerant about the rest.
+def record_from_json(content: Mapping[str, Any], path: Path, seen: Seen | None = None) -> Record:
+    """Read a record stored in the folder `path`: strict about identity, tolerant about the rest. Values that
+    are equal to ones `seen` in records before are the same objects.
 
     Raises NewerRecord for a newer schema, and KeyError, TypeError or ValueError for what is not a record.
     """
@@ -292,22 +294,26 @@ def record_from_json(content: Mapping[str, Any], path: Path) -> Record:
     if status not in ("done", "failed"):
         raise ValueError(f"status {status!r}")
     members, weights = content.get("members"), content.get("weights")
+    seen = Seen() if seen is None else seen
     return Record(
-        spec=read_unit(content["kind"], content["spec"], content["key"]),
+        spec=read_unit(content["kind"], content["spec"], content["key"], seen),
         status=status,
         path=path,
-        asked=_read(Asked, content.get("asked")) or Asked(),
-        data=_data_from_json(content.get("data")),
+        asked=seen.once("asked", content.get("asked"), partial(_read, Asked)) or Asked(),
+        data=_shared_data(content.get("data"), seen),
         members=None if members is None else tuple(members),
         normalization=_normalization(content.get("normalization")),
         history=_history(content.get("history")),
         timings=_read(Timings, content.get("timings")),
         accumulate=content.get("accumulate"),
-        engine=content.get("engine"),
-        provenance=_read(Provenance, content.get("provenance")) or Provenance(),
+        engine=seen.once("engine", content.get("engine"), _as_it_is),
+        provenance=seen.once(
+            ("provenance", content["kind"]), content.get("provenance"), partial(_read, Provenance)
+        )
+        or Provenance(),
         notes=tuple(content.get("notes") or ()),
         weights=weights,
-        cost=_cost(content.get("cost")),
+        cost=seen.once("cost", content.get("cost"), _cost),
         reason=str(content.get("reason") or ""),
         traceback=str(content.get("traceback") or ""),
         version=version,
@@ -327,6 +333,15 @@ def _read(cls: type[Any], data: Mapping[str, Any] | None) -> Any:
     if not data:
         return None
     return cls(**{name: data[name] for name in cls.__dataclass_fields__ if name in data})
+
+
+def _as_it_is(data: Any) -> Any:
+    return data
+
+
+def _shared_data(data: Mapping[str, Any] | None, seen: Seen) -> DataSummary | None:
+    summary: DataSummary | None = seen.once(("data", (data or {}).get("split")), data, _data_from_json)
+    return summary
 
 
 def _data_from_json(data: Mapping[str, Any] | None) -> DataSummary | None:

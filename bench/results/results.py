@@ -15,6 +15,7 @@ from bench.errors import StoreError
 from bench.identity import Ref, to_json
 from bench.registry import installed
 from bench.results import store
+from bench.results.predictions_file import PREDICTIONS as STORED
 from bench.results.record import Record
 from bench.results.score import try_score
 from bench.study.spec import EnsembleSpec, PretrainSpec, RunSpec
@@ -112,7 +113,7 @@ class Results:
 
         frames = [_frame([], PREDICTIONS)]
         for record in self._predicted:
-            stated = (record.artefacts or {}).get(store.PREDICTIONS)
+            stated = (record.artefacts or {}).get(STORED)
             try:
                 table = store.read_table(_folder(record), stated.sha256 if stated else "")
             except StoreError as error:

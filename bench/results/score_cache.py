@@ -56,6 +56,7 @@ class ScoreCache:
     def __init__(self, results: Path) -> None:
         self.results = results
         self.path = results / FILE
+        self._prefix = f"{results}{os.sep}"
         self._files: dict[str, tuple[str, str]] = {}
         self._scores: dict[tuple[str, str], Known] = {}
         self._new_files: dict[str, tuple[str, str]] = {}
@@ -65,7 +66,7 @@ class ScoreCache:
 
     def sha256(self, file: Path) -> str:
         """Checksum of a file, remembered while its size and times stay. Raises OSError."""
-        name = os.path.relpath(file, self.results)
+        name = str(file).removeprefix(self._prefix)
         stamp = _stamp(file)
         known = self._files.get(name)
         if known and known[0] == stamp:

@@ -36,6 +36,7 @@ from bench.results.record import (
     record_from_json,
     record_to_json,
 )
+from bench.results.spec_json import Seen
 from bench.study.spec import UnitSpec
 
 log = logging.getLogger("bench")
@@ -68,12 +69,13 @@ def done(results: Path, units: Iterable[UnitSpec]) -> set[str]:
     """The keys of those units that are done, with one listing of each folder."""
     listed: dict[Path, set[str]] = {}
     keys = set()
+    seen = Seen()
     for unit in units:
         path = path_of(results, unit)
         folder = path.parent
         if folder not in listed:
             listed[folder] = set(os.listdir(folder)) if folder.is_dir() else set()
-        if path.name in listed[folder] and _is_whole(path):
+        if path.name in listed[folder] and _is_whole(path, seen):
             keys.add(unit.key)
     return keys
 
@@ -119,9 +121,9 @@ def was_set_aside(results: Path, spec: UnitSpec) -> bool:
     return (place.parent / f"{place.name}-1").exists()
 
 
-def _is_whole(path: Path) -> bool:
+def _is_whole(path: Path, seen: Seen | None = None) -> bool:
     try:
-        record = read_folder(path)
+        record = read_folder(path, seen)
     except NewerRecord:  # not ours to judge, and certainly not to replace
         return True
     except StoreError:
@@ -217,9 +219,10 @@ def scan(results: Path) -> tuple[list[Record], list[str]]:
     """
     records: dict[str, Record] = {}
     warnings: list[str] = []
+    seen = Seen()
     for path in directories(results):
         try:
-            record = read_folder(path)
+            record = read_folder(path, seen)
         except StoreError as error:
             warnings.append(f"{error} (left out)")
             continue
@@ -234,17 +237,27 @@ def scan(results: Path) -> tuple[list[Record], list[str]]:
 def directories(results: Path) -> Iterator[Path]:
     """The folder of every unit that is done or failed, in a fixed order."""
     for place in _PLACES:
-        for path in sorted((results / place).glob("*/*")):
-            if path.is_dir() and not path.name.startswith("."):
-                yield path
+        for folder in _folders(results / place):
+            yield from _folders(folder)
 
 
-def read_folder(path: Path) -> Record:
+def _folders(folder: Path) -> list[Path]:
+    """The folders in `folder` by name, without hidden ones."""
+    try:
+        with os.scandir(folder) as entries:
+            names = sorted(e.name for e in entries if not e.name.startswith(".") and e.is_dir())
+    except OSError:
+        return []
+    return [folder / name for name in names]
+
+
+def read_folder(path: Path, seen: Seen | None = None) -> Record:
     """The record of the unit in this folder. Raises StoreError if it cannot be read or is another unit's."""
     file = path / RECORD
     try:
-        content = json.loads(file.read_bytes())
-        record = record_from_json(content, path)
+        with open(file, "rb") as stored:
+            content = json.loads(stored.read())
+        record = record_from_json(content, path, seen)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise unreadable(file, error) from error
     if content.get("key") != record.key or path.name.rpartition(".")[2] != record.key:
