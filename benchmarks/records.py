@@ -184,7 +184,11 @@ def write_unit(results: Path, unit: Any, sample: dict[str, Any], plan: Plan, num
         known = record["artefacts"][name]
         rows = {p: int(n) for p in known.get("rows", ()) for n in [sum(q == p for q in split.parts)]}
         record["artefacts"] = {name: stated | ({"rows": rows} if rows else {})}
-    (folder / "record.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    seal = record.pop("sha256", None)
+    body = json.dumps(record, indent=1).removesuffix("\n}")
+    if seal:
+        body += f',\n "sha256": "{hashlib.sha256(body.encode()).hexdigest()}"'
+    (folder / "record.json").write_text(f"{body}\n}}\n", encoding="utf-8")
 
 
 def as_json(value: Any) -> Any:

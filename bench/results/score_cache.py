@@ -83,7 +83,7 @@ class ScoreCache:
     def keep(self, sha256: str, identities: Mapping[str, str], values: Mapping[str, float]) -> None:
         """Remember scores of metrics that have an identity."""
         for name in values.keys() & identities.keys():
-            known = Known(identities[name], values[name])
+            known = Known(identities[name], float(values[name]))
             self._scores[sha256, name] = self._new_scores[sha256, name] = known
 
     def save(self, worthwhile: float = WORTHWHILE) -> None:

@@ -5,14 +5,16 @@
     results/failures/<data set>/<label>.<key>/  record.json with reason and traceback
     results/.damaged/<place>/<data set>/...     what was none of these any more, moved out of the way
 
-A directory is whole or absent (`bench.files`), and nothing is edited afterwards: the record names size and
-checksum of each file beside it. A directory that is not whole any more does not count as done. The first of
-two writers wins: both computed the same thing. Reading is tolerant about outcomes, strict about identity.
+A directory is whole or absent (`bench.files`), and nothing is edited afterwards: the record ends with its own
+checksum, and names size and checksum of each file beside it. A directory that is not whole any more does not
+count as done. The first of two writers wins: both computed the same thing. Reading is tolerant about outcomes,
+strict about identity.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import logging
 import os
@@ -43,6 +45,7 @@ log = logging.getLogger("bench")
 
 DAMAGED = ".damaged"
 _PLACES = ("pretrain", "runs", "failures")
+_SEAL = ',\n "sha256": "'
 _LABEL_LENGTH = 150  # a file name may have 255 bytes; an ensemble of many members would exceed them
 
 
@@ -188,7 +191,16 @@ def write_failure(results: Path, record: Record) -> Path:
 
 
 def _to_text(record: Record) -> str:
-    return json.dumps(record_to_json(record), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    """JSON whose last line is the checksum of all lines before."""
+    text = json.dumps(record_to_json(record), indent=1, ensure_ascii=False, allow_nan=False)
+    body = text.removesuffix("\n}")
+    return f'{body}{_SEAL}{hashlib.sha256(body.encode()).hexdigest()}"\n}}\n'
+
+
+def _sealed(content: bytes) -> bool:
+    """Whether the checksum at the end of a record is that of what stands before it."""
+    body, _, seal = content.rpartition(_SEAL.encode())
+    return hashlib.sha256(body).hexdigest().encode() == seal[:64]
 
 
 # --- reading -----------------------------------------------------------------------------------------
@@ -256,7 +268,8 @@ def read_folder(path: Path, seen: Seen | None = None) -> Record:
     file = path / RECORD
     try:
         with open(file, "rb") as stored:
-            content = json.loads(stored.read())
+            text = stored.read()
+        content = json.loads(text)
         record = record_from_json(content, path, seen)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise unreadable(file, error) from error
@@ -264,6 +277,8 @@ def read_folder(path: Path, seen: Seen | None = None) -> Record:
         raise StoreError(
             f"{file}: its spec has key {record.key}, not the one it is stored under; {remedy(path)}"
         )
+    if record.version > 1 and not _sealed(text):
+        raise StoreError(f"{file}: was edited since it was written (its sha256 differs); {remedy(path)}")
     if record.artefacts and (damage := missized(path, record.artefacts)):
         record = dataclasses.replace(record, damage=damage)
     return record
