@@ -7,8 +7,8 @@
 
 A directory is whole or absent (`bench.files`), and nothing is edited afterwards: the record ends with its own
 checksum, and names size and checksum of each file beside it. A directory that is not whole any more does not
-count as done. The first of two writers wins: both computed the same thing. Reading is tolerant about outcomes,
-strict about identity.
+count as done. The first of two writers wins: both computed the same thing. Reading is tolerant about what
+came out, strict about identity.
 """
 
 from __future__ import annotations

@@ -116,7 +116,7 @@ def test_an_older_folder_is_read_and_checked_without_checksums() -> None:
 
 @pytest.mark.parametrize("version", [1, 2])
 def test_samples_of_every_version_are_read(version: int) -> None:
-    """`results_v2` is what `spies.watch` stored of "spied" and "scratch" on 2026-11-26, and a made-up failure."""
+    """`results_v2` is what `spies.watch` stored of "spied" and "scratch" in November 2026, and a failure."""
     folder = OLD / f"results_v{version}"
     records, warnings = store.scan(folder)
     assert warnings == []
