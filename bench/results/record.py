@@ -352,7 +352,8 @@ def _data_from_json(data: Mapping[str, Any] | None) -> DataSummary | None:
         for part, by in (data.get("counts") or {}).items()
     }
     audit = verdict_from_json(data["audit"]) if data.get("audit") else None
-    summary: DataSummary = _read(DataSummary, {**data, "counts": counts, "audit": audit})
+    texts = {name: str(data.get(name) or "") for name in ("title", "content", "version", "split")}
+    summary: DataSummary = _read(DataSummary, {**data, **texts, "counts": counts, "audit": audit})
     return summary
 
 

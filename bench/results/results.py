@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.errors import StoreError
+from bench.errors import StoreError, describe
 from bench.identity import Ref, to_json
 from bench.registry import installed
 from bench.results import store
@@ -94,14 +94,14 @@ class Results:
         failure or damage;
         seconds and steps of the training; macs and params of the network for one image; device; path.
         """
-        return _frame((_about(record) for record in self.records), RUNS)
+        return _frame(_each(self.records, _about), RUNS)
 
     @cached_property
     def rounds(self) -> pd.DataFrame:
         """One row per finished run or ensemble: what `runs` says of it up to split, and one column per
         metric, computed on the test part (nan where a metric is not defined or cannot be computed, or the
         predictions cannot be read; the log says why)."""
-        rows = ({**_identity(record), **self._scores(record)} for record in self._predicted)
+        rows = _each(self._predicted, lambda record: {**_identity(record), **self._scores(record)})
         return _frame(rows, {**IDENTITY, **{metric.name: "float64" for metric in self.metrics}})
 
     @cached_property
@@ -128,7 +128,8 @@ class Results:
     def history(self) -> pd.DataFrame:
         """One row per trained epoch: key, kind, epoch (from 1), loss (mean over the epoch), and
         validation_accuracy (nan unless the weights were chosen by it)."""
-        return _frame((row for record in self.records for row in _epochs(record)), HISTORY)
+        rows = _each(self.records, lambda record: list(_epochs(record)))
+        return _frame((row for epochs in rows for row in epochs), HISTORY)
 
     @property
     def _predicted(self) -> list[Record]:
@@ -171,11 +172,33 @@ def load_results(folder: str | Path = "results", metrics: Names = ()) -> Results
 # --- rows --------------------------------------------------------------------------------------------
 
 
+def _each(records: Iterable[Record], make: Callable[[Record], Any]) -> Iterator[Any]:
+    """What `make` gives for each record. One that holds what no version of bench wrote is left out, with a
+    warning in the log."""
+    for record in records:
+        try:
+            yield make(record)
+        except Exception as error:  # records of version 1 have no checksum, so they may hold anything
+            log.warning("%s: its record cannot be shown (%s) (left out)", record.path, describe(error))
+
+
 def _frame(rows: Iterable[Mapping[str, Any]], types: Types) -> pd.DataFrame:
-    """Rows as a frame with these columns, whether or not there are rows."""
+    """Rows as a frame with these columns, whether or not there are rows; a row with values of another kind is
+    left out, with a warning in the log."""
     import pandas as pd
 
-    return pd.DataFrame(list(rows), columns=list(types)).astype(dict(types))
+    rows = list(rows)
+    try:
+        return pd.DataFrame(rows, columns=list(types)).astype(dict(types))
+    except (TypeError, ValueError):
+        fitting = []
+        for row in rows:
+            try:
+                pd.DataFrame([row], columns=list(types)).astype(dict(types))
+                fitting.append(row)
+            except (TypeError, ValueError) as error:
+                log.warning("%s: cannot be shown (%s) (left out)", row.get("key"), describe(error))
+        return pd.DataFrame(fitting, columns=list(types)).astype(dict(types))
 
 
 def _folder(record: Record) -> Path:
