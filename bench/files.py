@@ -7,6 +7,7 @@ then renamed. A killed writer leaves only the temporary name, which nobody reads
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
@@ -153,6 +154,15 @@ def read_json(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return value if isinstance(value, dict) else None
+
+
+def sha256_of(path: Path) -> str:
+    """Hex digest of a file's bytes. Raises OSError."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def sync_tree(directory: Path) -> None:

@@ -21,6 +21,7 @@ from bench.cli.plan import plan
 from bench.cli.run import run
 from bench.cli.show import show
 from bench.cli.table import table
+from bench.cli.verify import verify
 from bench.errors import BenchError, ConfigError, blame, describe
 
 VARIABLE = "_BENCH_COMPLETE"
@@ -38,6 +39,7 @@ app = typer.Typer(
 app.command("run")(with_verbose(run))
 app.command("plan")(with_verbose(plan))
 app.command("table")(with_verbose(table))
+app.command("verify")(with_verbose(verify))
 app.command("list")(with_verbose(list_components))
 app.command("show")(with_verbose(show))
 app.command("cost")(with_verbose(cost))

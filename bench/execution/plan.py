@@ -50,8 +50,8 @@ class Plan:
     @property
     def to_do(self) -> tuple[UnitSpec, ...]:
         """The units that are not done."""
-        results = self.session.environment.results
-        return tuple(unit for unit in self.units if not store.exists(results, unit))
+        done = store.done(self.session.environment.results, self.units)
+        return tuple(unit for unit in self.units if unit.key not in done)
 
     @property
     def frame(self) -> pd.DataFrame:
@@ -66,19 +66,17 @@ class Plan:
         types: dict[str, Any] = {"kind": str, "dataset": str, "unit": str, "round": "Int64"}
         types |= {"state": str, "reason": str, "key": str}
         rows: list[tuple[str | int | None, ...]] = []
+        done = store.done(self.session.environment.results, self.units)
         for unit in self.units:
-            state, reason = self._state(unit)
+            state, reason = ("done", "") if unit.key in done else self._state(unit)
             rows.append((unit.kind, unit.dataset.name, unit.label, unit.round, state, reason, unit.key))
         rows += [("run", name, "", None, "failed", reason, "") for name, reason in self.unlisted]
         rows += [("run", "", cell.label, None, "n/a", cell.reason, "") for cell in self.not_possible]
         return pd.DataFrame(rows, columns=list(types)).astype(types)
 
     def _state(self, unit: UnitSpec) -> tuple[str, str]:
-        """State and reason of one unit."""
-        results = self.session.environment.results
-        if store.exists(results, unit):
-            return "done", ""
-        failure = store.read_failure(results, unit)
+        """State and reason of one unit that is not done."""
+        failure = store.read_failure(self.session.environment.results, unit)
         return ("failed", failure.reason) if failure else ("to do", "")
 
     def __repr__(self) -> str:

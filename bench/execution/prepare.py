@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bench.errors import ConfigError, StoreError, checked
+from bench.errors import ConfigError, StoreError, checked, describe
 from bench.identity import derive_seed
 from bench.interfaces.executor import Report, silent
 from bench.interfaces.model import Context, Encoder, Model, within
@@ -219,6 +219,7 @@ def pretraining_images(split: Split, data: str) -> NDArray[np.int64]:
 
 def load_initial_weights(spec: RunSpec, setup: Setup, session: Session) -> str:
     """Give the network the weights its strategy names; returns where they came from."""
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     registry = session.registry
@@ -230,7 +231,12 @@ def load_initial_weights(spec: RunSpec, setup: Setup, session: Session) -> str:
         owner = registry.strategies.entry(spec.strategy.name).plugin
         return checked(origin, str, f"strategy {spec.strategy.name!r}: initialize", owner)
     folder = store.path_of(session.environment.results, spec.start)
-    encoder = load_file(str(folder / ENCODER), device=str(setup.device))
+    try:
+        encoder = load_file(str(folder / ENCODER), device=str(setup.device))
+    except (OSError, SafetensorError) as error:
+        raise StoreError(
+            f"{folder / ENCODER}: cannot be read ({describe(error)}); delete {folder} and repeat the command"
+        ) from error
     outcome = setup.net.load_state_dict(encoder, strict=False)
     classifier = setup.model.classifier(setup.net)
     lost = [n for n in outcome.missing_keys if not within(n, classifier)] + outcome.unexpected_keys

@@ -11,12 +11,12 @@ import logging
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import redirect_stdout
 from functools import partial
 from typing import TYPE_CHECKING
 
-from bench.errors import BenchError, TrainingError, blame, describe, encodable
+from bench.errors import BenchError, PluginError, TrainingError, blame, describe, encodable
 from bench.execution.claim import claim, forget, holder
 from bench.execution.prepare import (
     ENCODER,
@@ -32,6 +32,7 @@ from bench.interfaces.model import within
 from bench.interfaces.predictions import Predictions
 from bench.registry import DISTRIBUTION
 from bench.results import store
+from bench.results.distribution import fault
 from bench.results.record import Asked, DataSummary, Provenance, Record, Timings, TrainingHistory
 from bench.study.spec import EnsembleSpec, PretrainSpec, RunSpec, UnitSpec
 
@@ -55,7 +56,7 @@ def execute(spec: UnitSpec, session: Session, report: Report) -> Outcome:
     results = environment.results
     if store.exists(results, spec):
         return Outcome(unit=spec, status="done")
-    missing = [need for need in spec.needs if not store.exists(results, need)]
+    missing = [need for need in spec.needs if not _usable(need, session, report)]
     for need in missing:
         if other := holder(environment.scratch, need.key):
             return Outcome(unit=spec, status="held", reason=f"{other} works on {need.label}")
@@ -113,6 +114,18 @@ def write_failure(spec: UnitSpec, session: Session, reason: str, where: str) -> 
     store.write_failure(session.environment.results, failure)
 
 
+def _usable(need: UnitSpec, session: Session, report: Report) -> bool:
+    """Whether a unit that another one needs is done and is what was stored; a damaged one is made again."""
+    results = session.environment.results
+    encoder = store.path_of(results, need) / ENCODER
+    if store.sound(results, need) and (need.kind != "pretrain" or encoder.is_file()):
+        return True
+    moved = store.set_aside(results, need) is not None or store.was_set_aside(results, need)
+    if not moved or store.read_failure(results, need) is not None:
+        return False
+    return execute(need, session, report).status == "done"
+
+
 def pretrain(spec: PretrainSpec, session: Session, report: Report, accumulate: int = 1) -> None:
     """Self-supervised pretraining on the images that `spec.pretrain.data` names; stores the encoder."""
     from safetensors.torch import save_file
@@ -143,6 +156,7 @@ def finetune(spec: RunSpec, session: Session, report: Report, accumulate: int = 
     training = training_of(spec, setup, session)
     history, job = _optimize(spec, training, setup, session, report, accumulate)
     predictions = {part: _predict(setup, session, setup.split.indices(part), job) for part in ("val", "test")}
+    _require_distributions(predictions, f"model {spec.model.name!r}", session.registry.models, spec.model)
     record = dataclasses.replace(
         _record(spec, setup, session, history, accumulate),
         weights=origin,
@@ -156,21 +170,37 @@ def combine(spec: EnsembleSpec, session: Session) -> None:
     """Fit the ensemble on the members' validation predictions and apply it to both parts."""
     results = session.environment.results
     ensembles = session.registry.ensembles
-    folders = [store.path_of(results, member) for member in spec.members]
-    members = {part: [store.read_predictions(f, part) for f in folders] for part in ("val", "test")}
+    records = [(store.path_of(results, member), store.read(results, member)) for member in spec.members]
+    members = {
+        part: [store.read_predictions(folder, part, record) for folder, record in records]
+        for part in ("val", "test")
+    }
     rule = ensembles.get(spec.ensemble.name).fit(members["val"], ensembles.params(spec.ensemble))
     predictions = {
         part: dataclasses.replace(each[0], probabilities=rule([p.probabilities for p in each]))
         for part, each in members.items()
     }
+    _require_distributions(predictions, f"ensemble {spec.ensemble.name!r}", ensembles, spec.ensemble)
     record = Record(
         spec=spec,
         asked=_asked(session),
-        data=store.read(results, spec.members[0]).data,
+        data=records[0][1].data,
         members=tuple(member.key for member in spec.members),
         provenance=_provenance(spec, session),
     )
     store.write(results, record, predictions=predictions)
+
+
+def _require_distributions(
+    predictions: Mapping[str, Predictions], what: str, components: Components, ref: Ref
+) -> None:
+    """Raise PluginError, naming the component and its plugin, for predictions that are no distributions."""
+    for part, each in predictions.items():
+        if problem := fault(each.probabilities, len(each.ids), len(each.classes)):
+            raise PluginError(
+                f"{what} of plugin {components.entry(ref.name).plugin} gives {problem}, in the {part} part; "
+                "nothing is stored of it; repair it, or leave it out"
+            )
 
 
 # --- the stages --------------------------------------------------------------------------------------
