@@ -1,4 +1,4 @@
-"""The distribution is called medbench: what else may be installed under the name `bench`, and what is said."""
+"""The distribution is called medbench: what else may bear the name `bench`, and what is said about it."""
 
 from __future__ import annotations
 
