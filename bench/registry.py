@@ -35,8 +35,8 @@ from bench.parsing import parse
 
 log = logging.getLogger("bench")
 
-DISTRIBUTION = "bench"
-"""The name under which bench itself is installed."""
+DISTRIBUTION = "medbench"
+"""The name under which bench itself is installed: `bench` on the package index is somebody else's project."""
 
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]*")
@@ -247,7 +247,10 @@ def collect(points: Iterable[EntryPoint]) -> Registry:
 
 
 def _plugins(points: Iterable[EntryPoint]) -> list[tuple[Plugin, EntryPoint]]:
-    """Sorted by name, those of bench's own distribution first: their metrics are the first columns."""
+    """Sorted by name, those of bench's own distribution first: their metrics are the first columns.
+
+    Two distributions can offer one plugin, where one of them is an earlier installation under another name.
+    """
     # Metadata holds the whole README, so a distribution's is parsed once, not for each of its entry points.
     versions: dict[Distribution, tuple[str, str]] = {}
     plugins = []
@@ -259,7 +262,11 @@ def _plugins(points: Iterable[EntryPoint]) -> list[tuple[Plugin, EntryPoint]]:
                 versions[dist] = metadata["Name"], metadata["Version"]
             name, version = versions[dist]
         plugins.append((Plugin(point.name, name, version, point.module.partition(".")[0]), point))
-    return sorted(plugins, key=lambda pair: (pair[0].distribution != DISTRIBUTION, pair[0].name))
+    ordered = sorted(plugins, key=lambda pair: (pair[0].distribution != DISTRIBUTION, pair[0].name))
+    once: dict[tuple[str, str], tuple[Plugin, EntryPoint]] = {}
+    for plugin, point in ordered:
+        once.setdefault((point.name, point.value), (plugin, point))
+    return list(once.values())
 
 
 def _problem(plugin: Plugin, what: str, error: BaseException) -> str:

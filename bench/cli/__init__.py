@@ -15,6 +15,7 @@ from bench import interruption
 from bench.cli.clean import clean
 from bench.cli.cost import cost
 from bench.cli.data import app as data
+from bench.cli.installation import former_installation
 from bench.cli.list import list_components
 from bench.cli.options import VerboseOption, with_verbose
 from bench.cli.plan import plan
@@ -116,6 +117,8 @@ def main() -> None:
     # the machine, spinning made a training step seven times slower (docs/architecture.md).
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
+        if warning := former_installation():
+            print(f"warning: {warning}", file=sys.stderr)
         app()
     except BenchError as error:
         _say(error, str(error))
