@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from bench.errors import ConfigError
+from bench.execution.checks import check_study
 from bench.execution.session import Session
+from bench.execution.threads import keep_threads
 from bench.identity import Ref
 from bench.interfaces.executor import Execute, Executor, Outcome, Report, silent
 from bench.results import store
@@ -103,8 +105,10 @@ def make_plan(
     `manifests` are split manifests made elsewhere, or folders of them. With `strict`, a split that leaks is
     refused. Raises BenchError.
     """
+    check_study(study, session)
     splits = freeze_splits(study, session, report, manifests=manifests, strict=strict)
     units, not_possible = expand(study, session.registry, lambda ref, round_: splits[ref, round_].hash)
+    keep_threads(units, session)
     return Plan(study, splits, tuple(units), tuple(not_possible), session)
 
 
