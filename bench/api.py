@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from bench.study.spec import PretrainSpec, RunSpec
     from bench.study.study import Names, Study
 
+MOST = 4096  # threads, or units at once; no machine has more cores
+
 
 def local_environment(
     data: str | Path | None = None,
@@ -58,19 +60,38 @@ def local_environment(
     from bench.engine.device import check_device, default_device
     from bench.execution.provenance import usable_cores
 
-    if jobs < 1 or threads < 0:
+    if not (1 <= jobs <= MOST and 0 <= threads <= MOST):
         raise ConfigError(
-            f"jobs = {jobs}, threads = {threads}: jobs must be 1 or more, threads 1 or more (0: a fair share)"
+            f"jobs = {jobs}, threads = {threads}: jobs must be 1 to {MOST}, threads too (0: a fair share)"
         )
+    folder = Path(results or os.environ.get("BENCH_RESULTS") or "results")
+    check_folder(folder, "--results")
     return Environment(
         data=default_data_root() if data is None else Path(data),
-        results=Path(results or os.environ.get("BENCH_RESULTS") or "results"),
+        results=folder,
         device=str(check_device(device)) if device else default_device(),
         threads=threads or max(1, usable_cores() // jobs),
+        threads_given=threads > 0,
         jobs=jobs,
         compile=compile,
         timeout=timeout,
     )
+
+
+def check_folder(path: Path, option: str) -> None:
+    """Raise ConfigError if what lies at `path`, or above it, is no folder that can be read. It may be missing."""
+    from bench.parsing import brief
+
+    said = f"{option} {brief(str(path))}"
+    try:
+        above = next((p for p in (path, *path.parents) if p.exists()), path)
+    except (OSError, ValueError) as error:  # a name too long, a NUL, a folder that must not be looked into
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"{said}: cannot be a folder ({reason}); name another") from None
+    if above.exists() and not above.is_dir():
+        raise ConfigError(f"{said}: {above} is a file; name a folder")
+    if above == path and above.exists() and not os.access(path, os.R_OK | os.X_OK):
+        raise ConfigError(f"{said}: cannot be read (permission denied); change its mode, or name another")
 
 
 def default_data_root() -> Path:

@@ -43,6 +43,8 @@ class UnknownName(ConfigError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str], hint: str = "") -> None:
         known = sorted(set(known))
+        if len(name) > 100:  # nobody's name: comparing it would take long, and showing it fill the screen
+            name = f"{name[:97]}..."
         similar = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
         if similar:
             remedy = f"did you mean {' or '.join(similar)}?"

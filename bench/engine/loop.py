@@ -205,5 +205,7 @@ def _checkpoint_state(
         "epoch": epoch,
         "losses": list(history.losses),
         "scores": list(history.scores),
+        "device": next(module.parameters()).device.type,
+        "threads": torch.get_num_threads(),
     }
     return state | ({"best": best} if best is not None else {})

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import ConfigError, PluginError
+from bench.execution.checks import check_study
 from bench.execution.session import Session
+from bench.execution.threads import keep_threads
 from bench.identity import Ref
 from bench.interfaces.executor import Executor, Report, silent
 from bench.results import store
@@ -105,6 +107,7 @@ def make_plan(
     `manifests` are split manifests made elsewhere, or folders of them. With `strict`, a split that leaks is
     refused. Where a plugin fails to list a data set, the others go on. Raises BenchError.
     """
+    check_study(study, session)
     unlisted: dict[Ref, PluginError] = {}
     splits = freeze_splits(study, session, report, manifests=manifests, strict=strict, unlisted=unlisted)
     listed = tuple(ref for ref in study.datasets if ref not in unlisted)
@@ -113,6 +116,7 @@ def make_plan(
     units, not_possible = expand(
         replace(study, datasets=listed), session.registry, lambda ref, round_: splits[ref, round_].hash
     )
+    keep_threads(units, session)
     failed = tuple(NotPossible(ref.name, str(error)) for ref, error in unlisted.items())
     return Plan(study, splits, tuple(units), tuple(not_possible), session, failed)
 

@@ -39,7 +39,11 @@ class Unit(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Environment:
-    """Where units run. Nothing here can change predictions, apart from rounding.
+    """Where units run.
+
+    Nothing here is part of a key, and most of it cannot alter predictions. The device and the number of
+    threads do: they add numbers up in another order, and training makes a last bit grow into percents of a
+    probability within a few epochs. Records hold both, and tables say where their rows differ in them.
 
     Attributes:
         data: root under which data sets are looked for.
@@ -47,6 +51,8 @@ class Environment:
         device: "cpu", "cuda" or "cuda:N".
         devices: those dealt to units at once, where there are several; `device` is the first.
         threads: CPU threads of one unit.
+        threads_given: whether that number was asked for; if not, a study that has begun keeps the number that
+            its units were computed with.
         asked: the protocol and rounds that the study was started with, for records.
         compile: whether to torch.compile what is trained.
         jobs: units at work at once, where the executor can.
@@ -60,6 +66,7 @@ class Environment:
     device: str = "cpu"
     devices: tuple[str, ...] = ()
     threads: int = 1
+    threads_given: bool = True
     asked: Mapping[str, str | int] = field(default_factory=dict)
     compile: bool = False
     jobs: int = 1
