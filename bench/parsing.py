@@ -6,12 +6,8 @@ import dataclasses
 import math
 import types
 import typing
-<<<<<<< HEAD
-from collections.abc import Mapping
-from functools import cache
-=======
 from collections.abc import Mapping, Sequence
->>>>>>> cli
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -116,11 +112,11 @@ def check_known(cls: type[Any], data: Mapping[str, Any], where: str) -> None:
                 check_known(inner, value, f"{where}.{name}")
 
 
-<<<<<<< HEAD
 @cache
 def _hints(cls: Any) -> dict[str, Any]:
     return typing.get_type_hints(cls)
-=======
+
+
 def _check_kinds(hint: Any, value: Any, where: str) -> None:
     """Raise ConfigError for true or false where a number is meant, and for anything else where true or false
     is: Python, and so pydantic, takes True for 1, and "no" for False."""
@@ -170,7 +166,6 @@ def _items(hint: Any) -> list[Any]:
     if origin in (typing.Union, types.UnionType):
         return [item for arg in inner for item in _items(arg)]
     return [inner[0]] if origin in (tuple, list) and inner else []
->>>>>>> cli
 
 
 def _dataclasses_in(hint: Any) -> list[type[Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -12,6 +13,9 @@ from bench.registry import Registry, installed
 if TYPE_CHECKING:
     from bench.interfaces.metric import Metric
     from bench.interfaces.predictions import Predictions
+
+
+log = logging.getLogger("bench")
 
 
 class Scores(NamedTuple):
@@ -36,6 +40,7 @@ def try_score(
         try:
             values[metric.name] = _one(predictions, metric, registry)
         except BenchError as error:
+            log.debug("metric %s", metric.name, exc_info=error)
             problems[metric.name] = str(error)
     return Scores(values, problems)
 
