@@ -75,7 +75,7 @@ def local_environment(
 
 
 def check_folder(path: Path, option: str) -> None:
-    """Raise ConfigError if what lies at `path`, or above it, is no folder that can be read. It may be missing."""
+    """Raise ConfigError if what lies at `path`, or above it, is no readable folder. It may be missing."""
     from bench.parsing import brief
 
     said = f"{option} {brief(str(path))}"

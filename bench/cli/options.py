@@ -142,15 +142,15 @@ class StudyOptions:
     def study(self, registry: Registry) -> Study:
         """The study that file and options describe together. Raises ConfigError or UnknownName."""
         from bench.study.config import StudyConfig, read_study
-        from bench.study.study import make_study, split_names
+        from bench.study.study import make_study
 
         config = read_study(self.study_file) if self.study_file else StudyConfig()
         names = {
-            "datasets": split_names(self.dataset),
-            "models": split_names(self.models),
-            "baselines": split_names(self.baselines),
-            "strategies": split_names(self.strategies),
-            "ensembles": split_names(self.ensembles),
+            "datasets": given_names("--dataset", self.dataset),
+            "models": given_names("--models", self.models),
+            "baselines": given_names("--baselines", self.baselines),
+            "strategies": given_names("--strategies", self.strategies),
+            "ensembles": given_names("--ensembles", self.ensembles),
             "base": self.protocol,
         }
         given: dict[str, Any] = {name: value for name, value in names.items() if value}
@@ -250,6 +250,26 @@ def assignments(texts: Names, rounds: int | None = None) -> list[Assignment]:
 
     more = [f"protocol.rounds={rounds}"] if rounds is not None else []
     return [parse_assignment(text) for text in (*(texts or ()), *more)]
+
+
+def given_names(option: str, texts: Names) -> tuple[str, ...]:
+    """The names that an option gives; none if it was not given. Raises ConfigError if it was, without a name."""
+    from bench.errors import ConfigError
+    from bench.study.study import split_names
+
+    names = split_names(texts)
+    if texts and not names:
+        raise ConfigError(f"{option} {texts[0]!r}: names nothing; give names, or leave the option out")
+    return names
+
+
+def results_named() -> bool:
+    """Whether --results or BENCH_RESULTS named the folder of results."""
+    import click
+    from click.core import ParameterSource
+
+    source = click.get_current_context().get_parameter_source("results")
+    return source in (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
 
 
 def dataset_of(name: str, texts: Names, registry: Registry) -> Ref:

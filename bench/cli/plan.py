@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench.cli.options import EnvironmentOptions, StudyOptions, with_options
-from bench.cli.screen import installed_components, make_console, warn
+from bench.cli.screen import installed_components, make_console, units, warn
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -50,17 +50,19 @@ def _print_plan(planned: Plan, estimator: Estimator, failed: Mapping[str, str], 
     to_do = {unit.key for unit in planned.to_do}
     grid = Grid("kind", "unit", "state", "expected", "note")
     grid.columns[1].overflow = "fold"
-    total = 0.0
+    total, unknown = 0.0, 0
     for unit in planned.units:
         state, seconds, note = _state(unit, estimator, failed) if unit.key in to_do else ("done", None, "")
         total += seconds or 0.0
+        lasts = unit.key in to_do and unit.kind != "ensemble"  # an ensemble takes no time to speak of
+        unknown += lasts and seconds is None
         name = f"{unit.dataset.name}  {unit.label}"
-        grid.add_row(*map(Text, (unit.kind, name, state, _duration(seconds), note)))
+        grid.add_row(*map(Text, (unit.kind, name, state, _duration(seconds) or "unknown" * lasts, note)))
     for cell in planned.not_possible:
         grid.add_row(*map(Text, ("run", cell.label, "n/a", "", cell.reason)))
     console.print(grid)
     hardware = f"{environment.device}, {environment.threads} threads"
-    console.print(f"To do: about {_duration(total) or '0 s'} on this machine ({hardware}).")
+    console.print(f"To do: {_total(total, unknown)} on this machine ({hardware}).")
 
 
 def _state(unit: UnitSpec, estimator: Estimator, failed: Mapping[str, str]) -> tuple[str, float | None, str]:
@@ -76,6 +78,15 @@ def _state(unit: UnitSpec, estimator: Estimator, failed: Mapping[str, str]) -> t
     if expected is None:
         return state, None, note
     return state, expected.seconds, note or f"from {expected.basis}"
+
+
+def _total(seconds: float, unknown: int) -> str:
+    """The sum, and how much it leaves out."""
+    if not unknown:
+        return f"about {_duration(seconds)}"
+    if not seconds:
+        return f"{units(unknown)} of unknown duration"
+    return f"at least {_duration(seconds)}, and {units(unknown)} of unknown duration"
 
 
 def _duration(seconds: float | None) -> str:

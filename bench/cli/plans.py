@@ -15,11 +15,12 @@ if TYPE_CHECKING:
 
 
 def show_plan(study: Study, environment: Environment, options: StudyOptions, console: Console) -> Plan:
-    """Plan a study, showing progress, its splits, and the cells that cannot exist."""
+    """Plan a study, showing progress on stderr, and on `console` its splits and the cells that cannot exist."""
     from bench import api
     from bench.cli.progress import display
+    from bench.cli.screen import make_console
 
-    with display(console, 0) as shown:
+    with display(make_console(stderr=True), 0) as shown:
         plan = api.plan(
             study, environment, shown.report, manifests=options.split or (), strict=options.strict
         )

@@ -13,8 +13,6 @@ from bench.cli.screen import installed_components, make_console, units, warn
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from rich.console import Console
-
     from bench.execution.plan import Plan
     from bench.interfaces.executor import Outcome
 
@@ -50,7 +48,7 @@ def run(
     asked = study.study(registry)
     worker = choose_executor(registry, executor, jobs)
     environment = where.environment(jobs=jobs, compile=compile_)
-    console = make_console()
+    console = make_console(stderr=True)  # standard output has the tables alone
     outcomes: list[Outcome] = []
     try:
         with study_log(asked, environment.results) as log:
@@ -74,10 +72,10 @@ def run(
             err=True,
         )
         raise typer.Exit(INTERRUPTED) from None
-    _conclude(plan, outcomes, log.path, console)
+    _conclude(plan, outcomes, log.path)
 
 
-def _conclude(plan: Plan, outcomes: list[Outcome], log: Path, console: Console) -> None:
+def _conclude(plan: Plan, outcomes: list[Outcome], log: Path) -> None:
     """The tables of this study; exit code 1 if a unit failed."""
     from bench.comparison.reporters import render
     from bench.comparison.tables import tables_of
@@ -91,7 +89,7 @@ def _conclude(plan: Plan, outcomes: list[Outcome], log: Path, console: Console) 
     warn([*warnings, *compared.warnings])
     reporter = session.registry.reporters.first(lambda reporter: reporter.default)
     if compared.tables and reporter:
-        console.file.write(render(reporter, compared.tables, session.registry))
+        typer.echo(render(reporter, compared.tables, session.registry), nl=False)
     failed = [outcome for outcome in outcomes if outcome.status != "done"]
     if failed:
         typer.echo(

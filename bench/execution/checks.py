@@ -35,6 +35,6 @@ def _check_single_images(study: Study, session: Session) -> None:
             continue
         if any(isinstance(module, _BatchNorm) for module in net.modules()):
             raise ConfigError(
-                f"protocol.{single[0]}.batch = 1: {ref.name} has batch norm, which cannot be trained on single "
-                "images; choose 2 or more"
+                f"protocol.{single[0]}.batch = 1: {ref.name} has batch norm, which cannot be trained on "
+                "single images; choose 2 or more"
             )

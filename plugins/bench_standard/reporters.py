@@ -29,7 +29,7 @@ def _markdown(table: Table) -> str:
 
 
 def _markdown_escape(text: str) -> str:
-    return re.sub(r"([\\|*_<>\[\]])", r"\\\1", " ".join(text.split()))
+    return re.sub(r"([\\|*_<>\[\]`~])", r"\\\1", " ".join(text.split()))
 
 
 def as_latex(tables: Sequence[Table]) -> str:
@@ -109,19 +109,24 @@ def as_csv(tables: Sequence[Table]) -> str:
     heads = ["dataset", "protocol", "kind", "model", "method", "rounds_done", "rounds_asked"]
     measures = [f"{name}_{part}" for name in names for part in ("mean", "sd")]
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*heads, "gmacs", "mparams", *measures, "note", "footer"])
+    writer.writerow([*heads, "gmacs", "mparams", *map(defused, measures), "note", "footer"])
     for table in tables:
         for row in table.rows:
             numbers = [row.gmacs, row.mparams]
             for name in names:
                 value = row.values.get(name)
                 numbers += [value.mean, value.spread] if value else [None, None]
-            first = [table.title, table.protocol, row.kind, row.model, row.method]
+            first = [defused(text) for text in (table.title, table.protocol, row.kind, row.model, row.method)]
             shown = ["" if n is None or math.isnan(n) else repr(n) for n in numbers]
-            writer.writerow(
-                [*first, row.rounds_done, row.rounds_asked, *shown, row.note, " | ".join(table.footer)]
-            )
+            remarks = [defused(row.note), defused(" | ".join(table.footer))]
+            writer.writerow([*first, row.rounds_done, row.rounds_asked, *shown, *remarks])
     return text.getvalue()
+
+
+def defused(text: str) -> str:
+    """A text that a spreadsheet does not take for a formula: an apostrophe before what begins like one
+    (OWASP, CSV injection). Numbers are not passed through here, so that -1.5 stays one."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 
 def as_json(tables: Sequence[Table]) -> str:
@@ -150,11 +155,27 @@ REPORTERS = (
         about="for the terminal, as wide as it is; the best value of a column stands out",
         render=as_screen,
         default=True,
+        suffixes=(".txt",),
     ),
-    Reporter(name="markdown", about="pipe tables, the best value of a column bold", render=as_markdown),
-    Reporter(name="latex", about="booktabs tables, the best value of a column bold", render=as_latex),
     Reporter(
-        name="csv", about="one flat table of all rows, means and deviations in full precision", render=as_csv
+        name="markdown",
+        about="pipe tables, the best value of a column bold",
+        render=as_markdown,
+        suffixes=(".md", ".markdown"),
     ),
-    Reporter(name="json", about="all that a table holds, in full precision", render=as_json),
+    Reporter(
+        name="latex",
+        about="booktabs tables, the best value of a column bold",
+        render=as_latex,
+        suffixes=(".tex",),
+    ),
+    Reporter(
+        name="csv",
+        about="one flat table of all rows, means and deviations in full precision",
+        render=as_csv,
+        suffixes=(".csv",),
+    ),
+    Reporter(
+        name="json", about="all that a table holds, in full precision", render=as_json, suffixes=(".json",)
+    ),
 )
