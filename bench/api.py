@@ -43,14 +43,17 @@ def local_environment(
     threads: int = 0,
     jobs: int = 1,
     compile: bool = False,
+    timeout: float = 0.0,
 ) -> Environment:
     """Where units run on this machine, with the command line's defaults for what is not given.
 
     Data sets are looked for in `data`, else $BENCH_DATA, else the platform's folder for a user's data;
     results are kept in `results`, else $BENCH_RESULTS, else ./results. The device is a GPU if there is one;
-    the cores that this process may use are shared among `jobs` units at once. As on the command line,
-    $OMP_WAIT_POLICY becomes PASSIVE unless it is set, which has an effect if torch is not loaded yet. Raises
-    ConfigError for a device that is not there, and for a number of jobs or threads that cannot be.
+    the cores that this process may use are shared among `jobs` units at once. A unit is given up after
+    `timeout` seconds (0: when it is silent for half an hour and twice as long as all it has done before). As
+    on the command line, $OMP_WAIT_POLICY becomes PASSIVE unless it is set, which has an effect if torch is
+    not loaded yet. Raises ConfigError for a device that is not there, and for a number of jobs or threads
+    that cannot be.
     """
     # Threads that wait for each other sleep instead of spinning: docs/architecture.md has what that is worth.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -71,6 +74,7 @@ def local_environment(
         threads_given=threads > 0,
         jobs=jobs,
         compile=compile,
+        timeout=timeout,
     )
 
 
@@ -124,22 +128,30 @@ def run(
     report: Report = silent,
     *,
     executor: str | Executor = "",
+    in_process: bool = False,
+    max_failures: int = 0,
 ) -> list[Outcome]:
     """Do what is left of a plan; returns one outcome per unit that was to do.
 
     `env` is where units run (where they were planned unless given); `report` hears of progress
     (`bench.print_progress` prints it); `executor` is how units are worked through, by name or as a value
-    (the default one that works on `env.jobs` units at once unless given). Raises UnknownName or ConfigError;
-    what a unit suffers is its outcome. An interruption passes through: the same call goes on from there.
+    (the default one that works on `env.jobs` units at once unless given); with `in_process`, units run in
+    this process, as a debugger needs it. After `max_failures` failed units (0: no limit) no other is begun.
+    Raises UnknownName or ConfigError; what a unit suffers is its outcome. An interruption passes through: the
+    same call goes on from there.
     """
-    from bench.execution.plan import choose_executor, work
+    from bench.execution.plan import choose_executor
     from bench.execution.session import Session
+    from bench.execution.work import work
+    from bench.registry import installed
 
     if env is not None:
         plan = replace(plan, session=Session(replace(env, asked=plan.study.asked), plan.session.registry))
+    session = plan.session
     if isinstance(executor, str):
-        executor = choose_executor(plan.session.registry, executor, plan.session.environment.jobs)
-    return list(work(plan, executor, report))
+        in_process = in_process or session.registry is not installed()  # another process would not have it
+        executor = choose_executor(session.registry, executor, session.environment.jobs, in_process)
+    return list(work(plan, executor, report, max_failures=max_failures))
 
 
 def prepare_training(unit: PretrainSpec | RunSpec, session: Session) -> tuple[Setup, Training]:

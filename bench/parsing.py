@@ -7,11 +7,15 @@ import math
 import types
 import typing
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from bench.errors import ConfigError
 from bench.text import is_printable
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 Parsed = TypeVar("Parsed")
 
@@ -25,13 +29,14 @@ def parse(cls: type[Parsed], data: Mapping[str, Any], where: str) -> Parsed:
 
     Raises ConfigError, one line that names the key, the value and what is allowed.
     """
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
     check_plain(data, where)
     check_known(cls, data, where)
     _check_kinds(cls, data, where)
     try:
-        return TypeAdapter(cls).validate_python(data)
+        parsed: Parsed = _adapter(cast(Any, cls)).validate_python(data)
+        return parsed
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join([where, *(str(part) for part in first["loc"])])
@@ -79,12 +84,20 @@ def brief(text: str) -> str:
     return text if len(text) <= SHOWN else f"{text[: SHOWN - 3]}..."
 
 
+@cache
+def _adapter(cls: Any) -> TypeAdapter[Any]:
+    """Made once for each class, because making it takes milliseconds."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(cls)
+
+
 def check_known(cls: type[Any], data: Mapping[str, Any], where: str) -> None:
     """Raise ConfigError for a key that `cls`, or a dataclass among its fields, does not have."""
     import difflib
 
+    hints = _hints(cast(Any, cls))
     fields = {f.name for f in dataclasses.fields(cls)}
-    hints = typing.get_type_hints(cls)
     for name, value in data.items():
         if name not in fields:
             similar = difflib.get_close_matches(str(name)[:SHOWN], fields, n=1)
@@ -97,6 +110,11 @@ def check_known(cls: type[Any], data: Mapping[str, Any], where: str) -> None:
         for inner in _dataclasses_in(hints[name]):
             if isinstance(value, Mapping):
                 check_known(inner, value, f"{where}.{name}")
+
+
+@cache
+def _hints(cls: Any) -> dict[str, Any]:
+    return typing.get_type_hints(cls)
 
 
 def _check_kinds(hint: Any, value: Any, where: str) -> None:

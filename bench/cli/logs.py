@@ -14,6 +14,7 @@ import logging
 import os
 import shlex
 import sys
+import textwrap
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -68,14 +69,14 @@ def _without_source(record: logging.LogRecord) -> str:
 
 
 class _Formatter(logging.Formatter):
-    """Lines that names and messages of other code cannot forge: a message is one line, its traceback follows."""
+    """Lines that names and messages of other code cannot forge: a message is one line, then its traceback."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         record.message = one_line(record.message)
         return super().formatMessage(record)
 
     def formatException(self, exc_info: Any) -> str:
-        return printable(super().formatException(exc_info))
+        return textwrap.indent(printable(super().formatException(exc_info)), "  ")
 
 
 class StudyLog:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import os
+import shlex
+import sys
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -214,7 +217,8 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def with_verbose(command: Callable[..., None]) -> Callable[..., None]:
-    """A command that takes --verbose too, which many type after it and `bench` itself takes before it."""
+    """A command that takes --verbose too, which many type after it and `bench` itself takes before it, and
+    that says how it goes on when it is interrupted."""
     hints = typing.get_type_hints(command, include_extras=True)
 
     @functools.wraps(command)
@@ -223,7 +227,11 @@ def with_verbose(command: Callable[..., None]) -> Callable[..., None]:
             from bench.cli.logs import set_up_logging
 
             set_up_logging(verbose)
-        command(**values)
+        try:
+            command(**values)
+        except KeyboardInterrupt:
+            typer.echo(f"interrupted; to go on: {shlex.join(['bench', *sys.argv[1:]])}", err=True)
+            raise typer.Exit(INTERRUPTED) from None
 
     parameters = [
         parameter.replace(annotation=hints[name], kind=inspect.Parameter.KEYWORD_ONLY)
@@ -253,7 +261,7 @@ def assignments(texts: Names, rounds: int | None = None) -> list[Assignment]:
 
 
 def given_names(option: str, texts: Names) -> tuple[str, ...]:
-    """The names that an option gives; none if it was not given. Raises ConfigError if it was, without a name."""
+    """The names that an option gives; none if it was not given. Raises ConfigError if it was given none."""
     from bench.errors import ConfigError
     from bench.study.study import split_names
 
@@ -265,11 +273,8 @@ def given_names(option: str, texts: Names) -> tuple[str, ...]:
 
 def results_named() -> bool:
     """Whether --results or BENCH_RESULTS named the folder of results."""
-    import click
-    from click.core import ParameterSource
-
-    source = click.get_current_context().get_parameter_source("results")
-    return source in (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
+    given = any(word.partition("=")[0] == "--results" for word in sys.argv[1:])
+    return given or bool(os.environ.get("BENCH_RESULTS"))
 
 
 def dataset_of(name: str, texts: Names, registry: Registry) -> Ref:

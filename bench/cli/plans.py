@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import typer
+
+from bench.text import one_line
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -15,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def show_plan(study: Study, environment: Environment, options: StudyOptions, console: Console) -> Plan:
-    """Plan a study, showing progress on stderr, and on `console` its splits and the cells that cannot exist."""
+    """Plan a study, showing progress on stderr, and on `console` its splits and cells that cannot exist."""
     from bench import api
     from bench.cli.progress import display
     from bench.cli.screen import make_console
@@ -24,7 +28,9 @@ def show_plan(study: Study, environment: Environment, options: StudyOptions, con
         plan = api.plan(
             study, environment, shown.report, manifests=options.split or (), strict=options.strict
         )
-    for dataset in study.datasets:
+    for name, reason in plan.unlisted:
+        typer.echo(one_line(f"FAILED  {name}: {reason}"), err=True)
+    for dataset in dict.fromkeys(ref for ref, _ in plan.splits):
         print_counts(dataset, plan.splits, console)
     for cell in plan.not_possible:
         console.print(f"n/a  {cell.label}: {cell.reason}", markup=False)

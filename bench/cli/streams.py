@@ -1,4 +1,4 @@
-"""Standard output and error as they may be: closed, or of an encoding that lacks what tables are drawn with."""
+"""Standard output and error as they may be: closed, or of an encoding without what tables are drawn with."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import sys
 _PLAIN = {
     "±": "+-",
     "…": "...",
-    "×": "x",
+    "\N{MULTIPLICATION SIGN}": "x",
     "≥": ">=",
     "≤": "<=",
-    "−": "-",
-    "–": "-",
+    "\N{MINUS SIGN}": "-",
+    "\N{EN DASH}": "-",
     "—": "-",
     "→": "->",
     "│": "|",

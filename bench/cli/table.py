@@ -68,8 +68,8 @@ def table(
     warn([*warnings, *compared.warnings])
     if not compared.tables:
         typer.echo(
-            f"no finished runs in {one_line(str(results))}; make some (`bench run --help`), or name their folder by "
-            "--results",
+            f"no finished runs in {one_line(str(results))}; make some (`bench run --help`), "
+            "or name their folder by --results",
             err=True,
         )
         return
@@ -81,7 +81,7 @@ def table(
 
 
 def _reporter(registry: Registry, name: str, output: Path | None) -> Reporter:
-    """The reporter that --format names, or the suffix of --output. Raises ConfigError where they contradict."""
+    """The reporter of --format, or of the suffix of --output. Raises ConfigError where they contradict."""
     from bench.comparison.reporters import choose_reporter
     from bench.errors import ConfigError
 
@@ -92,7 +92,8 @@ def _reporter(registry: Registry, name: str, output: Path | None) -> Reporter:
     chosen = choose_reporter(registry, name)
     if by_suffix and by_suffix.name != chosen.name and suffix not in chosen.suffixes:
         raise ConfigError(
-            f"--output {output}: {suffix} is for {by_suffix.name}, not for --format {chosen.name}; change one of them"
+            f"--output {output}: {suffix} is for {by_suffix.name}, not for --format {chosen.name}; "
+            "change one of them"
         )
     return chosen
 

@@ -474,7 +474,8 @@ def _become(main: Callable[[], object], mutation: Mutation, folder: Path, stderr
 
 def _read(reading: int, limit: float) -> tuple[str, bool]:
     """All that the child writes, and whether it ended in time."""
-    parts, until = [], time.monotonic() + limit
+    parts: list[bytes] = []
+    until = time.monotonic() + limit
     while (left := until - time.monotonic()) > 0:
         if not select.select([reading], [], [], left)[0]:
             break

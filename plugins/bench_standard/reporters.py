@@ -29,7 +29,7 @@ def _markdown(table: Table) -> str:
 
 
 def _markdown_escape(text: str) -> str:
-    return re.sub(r"([\\|*_<>\[\]`~])", r"\\\1", " ".join(text.split()))
+    return re.sub(r"([\\`|*_<>\[\]])", r"\\\1", " ".join(text.split()))
 
 
 def as_latex(tables: Sequence[Table]) -> str:
@@ -109,23 +109,22 @@ def as_csv(tables: Sequence[Table]) -> str:
     heads = ["dataset", "protocol", "kind", "model", "method", "rounds_done", "rounds_asked"]
     measures = [f"{name}_{part}" for name in names for part in ("mean", "sd")]
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*heads, "gmacs", "mparams", *map(defused, measures), "note", "footer"])
+    writer.writerow([*heads, "gmacs", "mparams", *measures, "note", "footer"])
     for table in tables:
         for row in table.rows:
             numbers = [row.gmacs, row.mparams]
             for name in names:
                 value = row.values.get(name)
                 numbers += [value.mean, value.spread] if value else [None, None]
-            first = [defused(text) for text in (table.title, table.protocol, row.kind, row.model, row.method)]
+            first = map(_csv_text, (table.title, table.protocol, row.kind, row.model, row.method))
             shown = ["" if n is None or math.isnan(n) else repr(n) for n in numbers]
-            remarks = [defused(row.note), defused(" | ".join(table.footer))]
-            writer.writerow([*first, row.rounds_done, row.rounds_asked, *shown, *remarks])
+            last = map(_csv_text, (row.note, " | ".join(table.footer)))
+            writer.writerow([*first, row.rounds_done, row.rounds_asked, *shown, *last])
     return text.getvalue()
 
 
-def defused(text: str) -> str:
-    """A text that a spreadsheet does not take for a formula: an apostrophe before what begins like one
-    (OWASP, CSV injection). Numbers are not passed through here, so that -1.5 stays one."""
+def _csv_text(text: str) -> str:
+    """A text that no spreadsheet takes for a formula (OWASP, "CSV Injection")."""
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 
@@ -155,7 +154,6 @@ REPORTERS = (
         about="for the terminal, as wide as it is; the best value of a column stands out",
         render=as_screen,
         default=True,
-        suffixes=(".txt",),
     ),
     Reporter(
         name="markdown",
