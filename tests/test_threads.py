@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 from samples import predictions, record_of, run_spec
-from spies import Notes, registry_with
 
 from bench import Environment, Session
 from bench.engine import checkpoint
@@ -23,7 +22,7 @@ def session_of(folder: Path, threads: int = 4, given: bool = False, device: str 
     environment = Environment(
         data=folder, results=folder, device=device, threads=threads, threads_given=given
     )
-    return Session(environment, registry_with(Notes()))
+    return Session(environment)
 
 
 def computed(folder: Path, round_: int, **hardware: object) -> None:

@@ -166,16 +166,11 @@ def _print(costs: Sequence[ModelCost], request: CostRequest, hardware: Mapping[s
         console, "GMACs: multiply-adds of one image by fvcore; operators that it does not count are named."
     )
     if request.size == SIZE:
-        how = f"by the convention of published tables at {SIZE} pixels (ptflops, which misses most attention)"
-        _remark(
-            console, f"As published: {how}." if has_ptflops() else f"As published: {how}: {HOW_TO_INSTALL}"
-        )
-    elif has_ptflops():
-        _remark(
-            console,
-            f"By ptflops: at {request.size} pixels, by the convention of published tables (which misses most "
-            f"attention); those are at {SIZE} pixels, so neither compares with the other.",
-        )
+        how = f"As published: by the convention of published tables at {SIZE} pixels"
+    else:
+        how = f"By ptflops: the convention of published tables, which are at {SIZE} pixels and not at these"
+    how += " (ptflops misses most attention)"
+    _remark(console, f"{how}." if has_ptflops() else f"{how}: {HOW_TO_INSTALL}")
     if request.batches:
         where = hardware.get("gpu") or f"{hardware['cpu']}, {hardware['threads']} threads"
         _title(console, f"Speed on {where}, {hardware['precision']}")

@@ -1,7 +1,7 @@
 """Nonsense in study files, `--set` and options is one line and exit code 2, before any work.
 
-`python -m benchmarks.attacks.configuration` runs all thousand mutations; here every so many-th, and those that
-were once accepted, raised or hung, by name.
+All thousand mutations: `python -m benchmarks.attacks.configuration`. Here are every so many-th of them, and by
+name those that were once accepted, raised or hung.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def test_infinite_numbers_are_refused(key: str, value: float) -> None:
     assert refused(**{key: value}) == f"{key} = {value}: must be a finite number"
 
 
-@pytest.mark.parametrize("value", [10**400, -(10**400), 10**5000, 2**63])
+@pytest.mark.parametrize("value", [10**400, -(10**400), 10**5000, 2**63], ids=["400", "-400", "5000", "63"])
 def test_numbers_beyond_64_bits_are_refused(value: int) -> None:
     assert refused(protocol__seed=value).endswith("must be a number of at most 64 bits")
 
