@@ -83,11 +83,11 @@ def obstacle(traces: Sequence[Trace]) -> str:
 # --- tracing -----------------------------------------------------------------------------------------
 
 
-class _Tracer(TorchDispatchMode):
+class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]  # not in PyTorch's stubs
     """Notes each operator on its way to the device, those of `backward` and of the optimiser included."""
 
     def __init__(self, batch: Sequence[Tensor]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.operations: list[Operation] = []
         self.obstacles: list[str] = []
         self.storages: dict[int, StorageWeakRef] = {}
@@ -121,19 +121,23 @@ class _Tracer(TorchDispatchMode):
         storage = _storage(value)
         origin, identity = self.known.get(storage, ("outside", (storage, _address(value))))
         if origin == "outside":
-            self.storages.setdefault(storage, StorageWeakRef(value.untyped_storage()))
+            self.storages.setdefault(storage, _weak(value))
         return Memory(
-            origin, identity, value.storage_offset(), tuple(value.shape), value.stride(), value.dtype
+            origin, identity, int(value.storage_offset()), tuple(value.shape), value.stride(), value.dtype
         )
 
     def _remember(self, value: Tensor, origin: tuple[str, int]) -> None:
-        self.storages[_storage(value)] = StorageWeakRef(value.untyped_storage())
+        self.storages[_storage(value)] = _weak(value)
         self.known[_storage(value)] = origin
 
 
 def _storage(value: Tensor) -> int:
     identity: int = value.untyped_storage()._cdata
     return identity
+
+
+def _weak(value: Tensor) -> StorageWeakRef:
+    return StorageWeakRef(value.untyped_storage())  # type: ignore[no-untyped-call]
 
 
 def _address(value: Tensor) -> int:
