@@ -41,6 +41,7 @@ from .interfaces.progress_text import print_progress
 from .interfaces.reporter import Reporter, Table, Tables
 from .interfaces.rows import Column, Estimate, Row
 from .interfaces.strategy import Strategy
+from .interruption import SIGNALS, interrupt
 from .results.results import Results
 from .study.spec import EnsembleSpec, PretrainSpec, RunSpec
 from .study.study import Study
@@ -48,6 +49,7 @@ from .study.study import Study
 __version__: str
 
 __all__ = [
+    "SIGNALS",
     "Archive",
     "BenchError",
     "Column",
@@ -103,6 +105,7 @@ __all__ = [
     "any_order",
     "cells",
     "hookimpl",
+    "interrupt",
     "load_results",
     "local_environment",
     "measure_model",

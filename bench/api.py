@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from bench.study.spec import PretrainSpec, RunSpec
     from bench.study.study import Names, Study
 
+MOST = 4096  # threads, or units at once; no machine has more cores
+
 
 def local_environment(
     data: str | Path | None = None,
@@ -41,32 +43,55 @@ def local_environment(
     threads: int = 0,
     jobs: int = 1,
     compile: bool = False,
+    timeout: float = 0.0,
 ) -> Environment:
     """Where units run on this machine, with the command line's defaults for what is not given.
 
     Data sets are looked for in `data`, else $BENCH_DATA, else the platform's folder for a user's data;
     results are kept in `results`, else $BENCH_RESULTS, else ./results. The device is a GPU if there is one;
-    the cores that this process may use are shared among `jobs` units at once. As on the command line,
-    $OMP_WAIT_POLICY becomes PASSIVE unless it is set, which has an effect if torch is not loaded yet. Raises
-    ConfigError for a device that is not there, and for a number of jobs or threads that cannot be.
+    the cores that this process may use are shared among `jobs` units at once. A unit is given up after
+    `timeout` seconds (0: when it is silent for half an hour and twice as long as all it has done before). As
+    on the command line, $OMP_WAIT_POLICY becomes PASSIVE unless it is set, which has an effect if torch is
+    not loaded yet. Raises ConfigError for a device that is not there, and for a number of jobs or threads
+    that cannot be.
     """
     # Threads that wait for each other sleep instead of spinning: docs/architecture.md has what that is worth.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from bench.engine.device import check_device, default_device
     from bench.execution.provenance import usable_cores
 
-    if jobs < 1 or threads < 0:
+    if not (1 <= jobs <= MOST and 0 <= threads <= MOST):
         raise ConfigError(
-            f"jobs = {jobs}, threads = {threads}: jobs must be 1 or more, threads 1 or more (0: a fair share)"
+            f"jobs = {jobs}, threads = {threads}: jobs must be 1 to {MOST}, threads too (0: a fair share)"
         )
+    folder = Path(results or os.environ.get("BENCH_RESULTS") or "results")
+    check_folder(folder, "--results")
     return Environment(
         data=default_data_root() if data is None else Path(data),
-        results=Path(results or os.environ.get("BENCH_RESULTS") or "results"),
+        results=folder,
         device=str(check_device(device)) if device else default_device(),
         threads=threads or max(1, usable_cores() // jobs),
+        threads_given=threads > 0,
         jobs=jobs,
         compile=compile,
+        timeout=timeout,
     )
+
+
+def check_folder(path: Path, option: str) -> None:
+    """Raise ConfigError if what lies at `path`, or above it, is no folder that can be read; none may be."""
+    from bench.parsing import brief
+
+    said = f"{option} {brief(str(path))}"
+    try:
+        above = next((p for p in (path, *path.parents) if p.exists()), path)
+    except (OSError, ValueError) as error:  # a name too long, a NUL, a folder that must not be looked into
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"{said}: cannot be a folder ({reason}); name another") from None
+    if above.exists() and not above.is_dir():
+        raise ConfigError(f"{said}: {above} is a file; name a folder")
+    if above == path and above.exists() and not os.access(path, os.R_OK | os.X_OK):
+        raise ConfigError(f"{said}: cannot be read (permission denied); change its mode, or name another")
 
 
 def default_data_root() -> Path:
@@ -103,22 +128,30 @@ def run(
     report: Report = silent,
     *,
     executor: str | Executor = "",
+    in_process: bool = False,
+    max_failures: int = 0,
 ) -> list[Outcome]:
     """Do what is left of a plan; returns one outcome per unit that was to do.
 
     `env` is where units run (where they were planned unless given); `report` hears of progress
     (`bench.print_progress` prints it); `executor` is how units are worked through, by name or as a value
-    (the default one that works on `env.jobs` units at once unless given). Raises UnknownName or ConfigError;
-    what a unit suffers is its outcome. An interruption passes through: the same call goes on from there.
+    (the default one that works on `env.jobs` units at once unless given); with `in_process`, units run in
+    this process, as a debugger needs it. After `max_failures` failed units (0: no limit) no other is begun.
+    Raises UnknownName or ConfigError; what a unit suffers is its outcome. An interruption passes through: the
+    same call goes on from there.
     """
-    from bench.execution.plan import choose_executor, work
+    from bench.execution.plan import choose_executor
     from bench.execution.session import Session
+    from bench.execution.work import work
+    from bench.registry import installed
 
     if env is not None:
         plan = replace(plan, session=Session(replace(env, asked=plan.study.asked), plan.session.registry))
+    session = plan.session
     if isinstance(executor, str):
-        executor = choose_executor(plan.session.registry, executor, plan.session.environment.jobs)
-    return list(work(plan, executor, report))
+        in_process = in_process or session.registry is not installed()  # another process would not have it
+        executor = choose_executor(session.registry, executor, session.environment.jobs, in_process)
+    return list(work(plan, executor, report, max_failures=max_failures))
 
 
 def prepare_training(unit: PretrainSpec | RunSpec, session: Session) -> tuple[Setup, Training]:

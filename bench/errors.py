@@ -19,9 +19,11 @@ This module imports nothing of `bench`.
 from __future__ import annotations
 
 import difflib
+import re
 import traceback
 from collections.abc import Container, Iterable
-from typing import Protocol
+from pathlib import Path
+from typing import Protocol, TypeVar
 
 
 class BenchError(Exception):
@@ -41,6 +43,8 @@ class UnknownName(ConfigError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str], hint: str = "") -> None:
         known = sorted(set(known))
+        if len(name) > 100:  # nobody's name: comparing it would take long, and showing it fill the screen
+            name = f"{name[:97]}..."
         similar = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
         if similar:
             remedy = f"did you mean {' or '.join(similar)}?"
@@ -97,15 +101,40 @@ class _Plugin(Protocol):
         """The top-level package that is imported."""
 
 
-def failure_of(what: str, error: Exception, plugins: Iterable[_Plugin], remedy: str) -> PluginError:
-    """The one line that stands for what a plugin's function raised, to be raised from it."""
-    place = blame(error, plugins) or _last_place(error)
+def failure_of(
+    what: str, error: BaseException, plugins: Iterable[_Plugin], remedy: str, owner: _Plugin | None = None
+) -> PluginError:
+    """The one line that stands for what a plugin's function raised, or what its value led to, to be raised
+    from it. `owner` is the plugin whose function it was."""
+    place = blame(error, plugins) or (f"plugin {owner}, " if owner else "") + _last_place(error)
     return PluginError(f"{what}: {describe(error)} ({place}); {remedy}")
 
 
+T = TypeVar("T")
+
+
+def checked(value: object, kind: type[T], what: str, owner: _Plugin) -> T:
+    """What a plugin's function returned. Raises PluginError naming the plugin if it is not of this kind."""
+    if isinstance(value, kind):
+        return value
+    raise PluginError(
+        f"{what} gave {type(value).__name__} instead of {kind.__module__.partition('.')[0]}.{kind.__name__}; "
+        f"repair the plugin {owner}"
+    )
+
+
 def describe(error: BaseException) -> str:
-    """An error as a line: its type and its message."""
-    return " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")
+    """An error as a line: its type and its message, whatever a plugin's exception makes of that."""
+    try:
+        message = str(error)
+    except Exception:
+        message = "(its message cannot be shown)"
+    return encodable(" ".join(f"{type(error).__name__}: {message}".split()).removesuffix(":"))
+
+
+def encodable(text: str) -> str:
+    """`text` with what no file can hold, halves of surrogate pairs, as \\udc80."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def blame(error: BaseException, plugins: Iterable[_Plugin]) -> str:
@@ -116,6 +145,18 @@ def blame(error: BaseException, plugins: Iterable[_Plugin]) -> str:
     by_package = {plugin.package: plugin for plugin in plugins}
     package, place = place_in(error, by_package)
     return f"plugin {by_package[package]}, {place}" if place else ""
+
+
+def blame_text(text: str, plugins: Iterable[_Plugin]) -> str:
+    """`blame` for what `faulthandler` wrote: a traceback whose first line is the innermost."""
+    by_package = {plugin.package: plugin for plugin in plugins}
+    for file, line, function in re.findall(r'File "([^"]+)", line (\d+) in (\S+)', text):
+        if function == "execute":  # what called the unit is no part of it
+            break
+        parts = Path(file).with_suffix("").parts
+        if package := next((part for part in reversed(parts) if part in by_package), ""):
+            return f"plugin {by_package[package]}, {file}:{line}"
+    return ""
 
 
 def place_in(error: BaseException, packages: Container[str]) -> tuple[str, str]:

@@ -1,13 +1,17 @@
 """Files and folders that are complete or absent, also after a crash or a power cut.
 
 What must never be half-written is written here: under a temporary name in the same folder, synced to disk,
-then renamed. A killed writer leaves only the temporary name, which nobody reads.
+then renamed. A killed writer leaves only the temporary name, which nobody reads. It says whose it is
+(.writing-HOST-PID-...), so that the next run can remove it (`remove_leftovers`).
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import platform
+import re
 import shutil
 import time
 import uuid
@@ -18,8 +22,52 @@ from typing import IO, Any
 
 from bench.errors import StoreError
 
-UNFINISHED = ".writing-"
-"""The beginning of a temporary folder's name."""
+_UNFINISHED = re.compile(r"\.writing-(?P<host>.*)-(?P<pid>\d+)-[0-9a-f]{32}")
+_AT_WORK = 60.0  # seconds for which a temporary file is left alone, whoever wrote it
+_GONE = 24 * 3600.0  # seconds after which the writer on another machine is taken to be gone
+
+
+def temporary_beside(path: Path) -> Path:
+    """A new name in the folder of `path`, for what will be renamed to it."""
+    return path.with_name(f".writing-{host_name()}-{os.getpid()}-{uuid.uuid4().hex}")
+
+
+def host_name() -> str:
+    """The name of this machine, as file names carry it."""
+    return re.sub(r"[^A-Za-z0-9.]+", "_", platform.node())[:60] or "_"
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files and folders in `folder` whose writers are gone."""
+    if not folder.is_dir():
+        return
+    with os.scandir(folder) as entries:
+        unfinished = [(e.path, m) for e in entries if (m := _UNFINISHED.fullmatch(e.name))]
+    for name, written in unfinished:
+        path = Path(name)
+        try:
+            age = time.time() - path.stat().st_mtime
+        except OSError:  # its writer has just renamed it
+            continue
+        here = written["host"] == host_name()
+        if age > _GONE or (here and age > _AT_WORK and not is_running(int(written["pid"]))):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+
+def is_running(pid: int) -> bool:
+    """Whether this machine has a process of this number."""
+    if os.name == "nt":  # there os.kill would end it
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # somebody else's
+        return True
+    return True
 
 
 @contextmanager
@@ -29,7 +77,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     A reader sees either the old content or the new. Raises OSError.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    temporary = temporary_beside(path)
     try:
         with synced(temporary) as file:
             yield file
@@ -52,10 +100,10 @@ def synced(path: Path) -> Iterator[IO[bytes]]:
 def new_directory(target: Path, marker: str) -> Iterator[Path]:
     """Give a folder to fill, which becomes `target` when the block ends without an error.
 
-    Of two writers the first one wins: if `target` contains the file `marker` by then, it stays. Folders that
-    killed writers left are removed. Raises OSError.
+    Of two writers the first one wins: if `target` contains the file `marker` by then, it stays. Raises
+    OSError.
     """
-    temporary = target.parent / f"{UNFINISHED}{uuid.uuid4().hex}"
+    temporary = temporary_beside(target)
     temporary.mkdir(parents=True)
     try:
         yield temporary
@@ -72,17 +120,6 @@ def new_directory(target: Path, marker: str) -> Iterator[Path]:
         sync_directory(target.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    _remove_unfinished(target.parent)
-
-
-def _remove_unfinished(folder: Path) -> None:
-    """Remove the folders of killed writers. Younger than an hour, they may belong to a running one."""
-    for unfinished in folder.glob(f"{UNFINISHED}*"):
-        try:
-            if time.time() - unfinished.stat().st_mtime > 3600:
-                shutil.rmtree(unfinished, ignore_errors=True)
-        except FileNotFoundError:  # its writer has just renamed it
-            continue
 
 
 def write_text(path: Path, text: str) -> None:
@@ -117,6 +154,15 @@ def read_json(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return value if isinstance(value, dict) else None
+
+
+def sha256_of(path: Path) -> str:
+    """Hex digest of a file's bytes. Raises OSError."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def sync_tree(directory: Path) -> None:

@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 
@@ -28,17 +29,27 @@ class Ref:
 
 def to_json(value: Any) -> Any:
     """A spec as plain JSON values, without the fields that are at their default."""
+    if isinstance(value, (str, int, float)) or value is None:
+        return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {
-            f.name: to_json(getattr(value, f.name))
-            for f in dataclasses.fields(value)
-            if f.metadata.get("identity", True) and getattr(value, f.name) != _default_of(f)
+            name: to_json(given)
+            for name, default in _identity_fields(type(value))
+            if (given := getattr(value, name)) != default
         }
     if isinstance(value, Mapping):
         return {str(k): to_json(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
         return [to_json(v) for v in value]
     return value
+
+
+@cache
+def _identity_fields(cls: type[Any]) -> tuple[tuple[str, Any], ...]:
+    """The fields of a dataclass that are part of its identity, with their defaults."""
+    return tuple(
+        (f.name, _default_of(f)) for f in dataclasses.fields(cls) if f.metadata.get("identity", True)
+    )
 
 
 def _default_of(f: dataclasses.Field[Any]) -> Any:
@@ -49,8 +60,11 @@ def _default_of(f: dataclasses.Field[Any]) -> Any:
 
 def digest(value: Any) -> str:
     """sha256 (hex) of a JSON value, written with sorted keys and without spaces."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(_ENCODER.encode(value).encode()).hexdigest()
+
+
+# Made once: json.dumps makes one for every call.
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def derive_seed(seed: int, *axes: str | int) -> int:

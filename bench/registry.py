@@ -10,6 +10,7 @@ import dataclasses
 import difflib
 import logging
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -34,8 +35,11 @@ from bench.parsing import parse
 
 log = logging.getLogger("bench")
 
-DISTRIBUTION = "bench"
-"""The name under which bench itself is installed."""
+DISTRIBUTION = "medbench"
+"""The name under which bench itself is installed: `bench` on the package index is somebody else's project."""
+
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]*")
 
 
 class Kind(NamedTuple):
@@ -225,7 +229,7 @@ def collect(points: Iterable[EntryPoint]) -> Registry:
         try:
             module = point.load()
             manager.register(module, name=point.name)
-        except Exception as error:  # whatever a third-party module raises on import
+        except (Exception, SystemExit) as error:  # whatever a third-party module raises on import
             log.debug("plugin %s", plugin, exc_info=error)
             problems.append(_problem(plugin, "could not be loaded", error))
             continue
@@ -233,7 +237,7 @@ def collect(points: Iterable[EntryPoint]) -> Registry:
         for kind in KINDS:
             try:
                 components = _registered(manager, kind, point.name)
-            except Exception as error:  # whatever a third-party hook raises
+            except (Exception, SystemExit) as error:  # whatever a third-party hook raises
                 log.debug("plugin %s", plugin, exc_info=error)
                 problems.append(_problem(plugin, f"failed in {kind.hook}", error))
                 continue
@@ -243,7 +247,10 @@ def collect(points: Iterable[EntryPoint]) -> Registry:
 
 
 def _plugins(points: Iterable[EntryPoint]) -> list[tuple[Plugin, EntryPoint]]:
-    """Sorted by name, those of bench's own distribution first: their metrics are the first columns."""
+    """Sorted by name, those of bench's own distribution first: their metrics are the first columns.
+
+    Two distributions can offer one plugin, where one of them is an earlier installation under another name.
+    """
     # Metadata holds the whole README, so a distribution's is parsed once, not for each of its entry points.
     versions: dict[Distribution, tuple[str, str]] = {}
     plugins = []
@@ -255,10 +262,14 @@ def _plugins(points: Iterable[EntryPoint]) -> list[tuple[Plugin, EntryPoint]]:
                 versions[dist] = metadata["Name"], metadata["Version"]
             name, version = versions[dist]
         plugins.append((Plugin(point.name, name, version, point.module.partition(".")[0]), point))
-    return sorted(plugins, key=lambda pair: (pair[0].distribution != DISTRIBUTION, pair[0].name))
+    ordered = sorted(plugins, key=lambda pair: (pair[0].distribution != DISTRIBUTION, pair[0].name))
+    once: dict[tuple[str, str], tuple[Plugin, EntryPoint]] = {}
+    for plugin, point in ordered:
+        once.setdefault((point.name, point.value), (plugin, point))
+    return list(once.values())
 
 
-def _problem(plugin: Plugin, what: str, error: Exception) -> str:
+def _problem(plugin: Plugin, what: str, error: BaseException) -> str:
     """One line that names the plugin, the place in its code, the error and the remedy."""
     place = place_in(error, {plugin.package})[1]
     if isinstance(error, SyntaxError):  # found before any line of the file has run
@@ -279,6 +290,10 @@ def _registered(manager: pluggy.PluginManager, kind: Kind, plugin: str) -> list[
     for component in components:
         if not isinstance(component, kind.classes):
             raise TypeError(f"{kind.hook} returned {component!r}")
+        if not _NAME.fullmatch(component.name):  # it becomes part of paths and of option values
+            raise ValueError(
+                f"the name {component.name!r} is not letters, digits and . _ + - alone, or begins with a dot"
+            )
     return components
 
 

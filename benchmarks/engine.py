@@ -128,7 +128,7 @@ def plot(rows: Sequence[Figure], path: Path) -> None:
     try:
         import matplotlib
     except ImportError:
-        print("no plot: matplotlib is not installed; pip install 'bench[peers]'", file=sys.stderr)
+        print("no plot: matplotlib is not installed; pip install 'medbench[peers]'", file=sys.stderr)
         return
     matplotlib.use("agg")
     from matplotlib import pyplot

@@ -49,7 +49,7 @@ def write_png(task: Task, setting: Setting, folder: Path, short: int | None = No
 def torchvision(task: Task, folder: Path, workers: int) -> Callable[[], float]:
     """ImageFolder, transforms v2 on uint8, DataLoader: the loop of PyTorch's ImageNet example."""
     if find_spec("torchvision") is None:
-        raise Missing("torchvision is not installed; pip install 'bench[peers]'")
+        raise Missing("torchvision is not installed; pip install 'medbench[peers]'")
     from torch.utils.data import DataLoader
     from torchvision.datasets import ImageFolder
     from torchvision.transforms import v2
@@ -96,7 +96,7 @@ def lightly(task: Task, folder: Path, workers: int) -> Callable[[], float]:
     """lightly's dataset and MAETransform (bicubic) in its usual DataLoader. Its MAE and SimMIM take a vision
     transformer and no convolutional network, so the module is ours."""
     if find_spec("lightly") is None:
-        raise Missing("lightly is not installed; pip install 'bench[peers]'")
+        raise Missing("lightly is not installed; pip install 'medbench[peers]'")
     os.environ.setdefault("LIGHTLY_DID_VERSION_CHECK", "True")  # it asks its server otherwise
     from lightly.data import LightlyDataset
     from lightly.transforms.mae_transform import MAETransform

@@ -66,7 +66,8 @@ def facts_of(
         "date": f"{now:%Y-%m-%d}",
         **{name: str(value) for name, value in hardware.items()},
         "precision": precision,
-        **{name: packages.get(name, "none") for name in ("bench", "torch", "timm")},
+        "bench": packages.get("medbench") or packages.get("bench", "none"),  # the name in older records
+        **{name: packages.get(name, "none") for name in ("torch", "timm")},
         "commit": commit,
     }
 

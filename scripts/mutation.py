@@ -36,6 +36,7 @@ COPIED = (
     "tests",
     "results",
     "studies",
+    "medbench.py",
     "docs",
     "scripts",
     "pyproject.toml",

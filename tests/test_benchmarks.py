@@ -90,7 +90,7 @@ def test_what_is_private_is_noticed(source: str, names: set[str]) -> None:
 # --- what they write ---------------------------------------------------------------------------------
 
 HARDWARE = {"device": "cpu", "cpu": "AMD EPYC 7B13", "cores": 2, "threads": 2}
-PACKAGES = {"bench": "0.1.0", "torch": "2.14.1", "timm": "1.0.31"}
+PACKAGES = {"medbench": "0.1.0", "torch": "2.14.1", "timm": "1.0.31"}
 GIT = {"commit": "e94f12b3b6201111", "dirty": True}
 ROWS: list[dict[str, Any]] = [
     {
@@ -115,6 +115,9 @@ def test_what_it_ran_on_is_recorded(report: ModuleType) -> None:
     assert facts["commit"] == "e94f12b3b620+changes"
     assert (facts["torch"], facts["threads"], facts["precision"]) == ("2.14.1", "2", "fp32")
     assert report.facts_of(HARDWARE, PACKAGES, None, "fp32", NOW)["commit"] == "none"
+    former = {"bench": "0.0.9", "torch": "2.14.1"}  # what the distribution was called in older records
+    assert report.facts_of(HARDWARE, former, None, "fp32", NOW)["bench"] == "0.0.9"
+    assert facts["bench"] == "0.1.0"
 
 
 def test_this_machine_is_described(report: ModuleType, tmp_path: Path) -> None:

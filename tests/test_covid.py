@@ -225,5 +225,5 @@ def test_a_download_kept_elsewhere_is_named(tmp_path: Path, kagglehub: Kagglehub
 
 def test_without_kagglehub_its_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "kagglehub", None)
-    with pytest.raises(DataNotFound, match=r"pip install 'bench\[kaggle\]', or download it from"):
+    with pytest.raises(DataNotFound, match=r"pip install 'medbench\[kaggle\]', or download it from"):
         covid.download(tmp_path, NoParams())

@@ -76,4 +76,4 @@ def test_the_same_command_has_nothing_to_do_and_more_rounds_go_on(old: Path) -> 
     }
     new = [r for name, r in records(old, "runs").items() if ".r2." in name]
     assert len(new) == 3
-    assert {r["version"] for r in new} == {1}
+    assert {r["version"] for r in new} == {2}

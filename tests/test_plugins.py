@@ -71,7 +71,7 @@ def test_our_own_plugins_come_first_whatever_the_names(load) -> None:  # type: i
     """So that another's metric is not the first column of every table."""
     registry = load(aaa=GOOD)
     own = len(registry.metrics.all()) - 1
-    assert [entry.plugin.distribution == "bench" for entry in registry.metrics.entries.values()] == [
+    assert [entry.plugin.distribution == "medbench" for entry in registry.metrics.entries.values()] == [
         *[True] * own,
         False,
     ]

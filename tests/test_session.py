@@ -12,7 +12,17 @@ import pytest
 from PIL import Image
 from spies import Notes, registry_with, tagged
 
-from bench import ConfigError, Dataset, Environment, Index, NoParams, Progress, Sample, Session
+from bench import (
+    ConfigError,
+    Dataset,
+    Environment,
+    Index,
+    NoParams,
+    Progress,
+    Sample,
+    Session,
+    __version__,
+)
 from bench.execution import provenance
 from bench.execution.plan import choose_executor
 from bench.identity import Ref
@@ -115,6 +125,8 @@ def test_a_record_names_plugins_hardware_and_versions(session: Session) -> None:
     assert described.hardware["threads"] == 2
     assert described.device == "cpu"
     assert described.packages["torch"]
+    assert described.packages["medbench"] == __version__
+    assert "bench" not in described.packages  # somebody else's project, where it is installed
 
 
 def test_the_commit_of_the_source_tree_is_recorded_with_whether_it_was_changed(tmp_path: Path) -> None:

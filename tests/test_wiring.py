@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import json
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -173,10 +174,44 @@ def test_every_unit_starts_with_a_small_classifier(tmp_path: Path) -> None:
     assert not head.bias.any()
 
 
+def as_version_1(folder: Path) -> None:
+    """Make the record in `folder` one of before checksums."""
+    file = folder / "record.json"
+    content = json.loads(file.read_text())
+    del content["artefacts"]
+    file.write_text(json.dumps(content | {"version": 1}))
+
+
+def test_an_encoder_that_is_not_the_stored_one_is_not_used_but_made_again(tmp_path: Path) -> None:
+    watched = watch(tmp_path, "spied", run=False)
+    pretraining, finetuning = watched.plan.units
+    assert execute(pretraining, watched.session, silent).status == "done"
+    file = store.path_of(watched.results, pretraining) / ENCODER
+    stored = file.read_bytes()
+    weights = load_file(str(file))
+    save_file({**weights, "body.0.weight": weights["body.0.weight"] * 1.01}, str(file))
+    assert file.stat().st_size == len(stored), "the size must not tell"
+    assert execute(finetuning, watched.session, silent).status == "done"
+    assert file.read_bytes() == stored
+    (moved,) = (watched.results / ".damaged" / "pretrain" / "tagged").iterdir()
+    assert (moved / ENCODER).read_bytes() != stored
+
+
+def test_an_encoder_of_an_older_record_that_is_gone_is_made_again(tmp_path: Path) -> None:
+    watched = watch(tmp_path, "spied", run=False)
+    pretraining, finetuning = watched.plan.units
+    execute(pretraining, watched.session, silent)
+    folder = store.path_of(watched.results, pretraining)
+    as_version_1(folder)
+    (folder / ENCODER).unlink()
+    assert execute(finetuning, watched.session, silent).status == "done"
+
+
 def test_an_encoder_that_lacks_tensors_is_refused(tmp_path: Path) -> None:
     watched = watch(tmp_path, "spied", run=False)
     pretraining, finetuning = watched.plan.units
     assert execute(pretraining, watched.session, silent).status == "done"
+    as_version_1(store.path_of(watched.results, pretraining))
     file = store.path_of(watched.results, pretraining) / ENCODER
     encoder = load_file(str(file))
     assert not [name for name in encoder if name.startswith("head")], "the classifier is not kept"
@@ -191,6 +226,7 @@ def test_an_encoder_with_tensors_too_many_is_refused(tmp_path: Path) -> None:
     watched = watch(tmp_path, "spied", run=False)
     pretraining, finetuning = watched.plan.units
     execute(pretraining, watched.session, silent)
+    as_version_1(store.path_of(watched.results, pretraining))
     file = store.path_of(watched.results, pretraining) / ENCODER
     save_file({**load_file(str(file)), "body.9.weight": torch.zeros(1)}, str(file))
     assert "does not fit spy: body.9.weight" in execute(finetuning, watched.session, silent).reason

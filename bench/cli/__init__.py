@@ -6,22 +6,23 @@ Nothing heavy is imported before a command runs, so that help and completion ans
 from __future__ import annotations
 
 import os
-import signal
 import sys
-from types import FrameType
 from typing import Annotated
 
 import typer
 
+from bench import interruption
 from bench.cli.clean import clean
 from bench.cli.cost import cost
 from bench.cli.data import app as data
+from bench.cli.installation import former_installation
 from bench.cli.list import list_components
 from bench.cli.options import VerboseOption, with_verbose
 from bench.cli.plan import plan
 from bench.cli.run import run
 from bench.cli.show import show
 from bench.cli.table import table
+from bench.cli.verify import verify
 from bench.errors import BenchError, ConfigError, blame, describe
 
 VARIABLE = "_BENCH_COMPLETE"
@@ -39,6 +40,7 @@ app = typer.Typer(
 app.command("run")(with_verbose(run))
 app.command("plan")(with_verbose(plan))
 app.command("table")(with_verbose(table))
+app.command("verify")(with_verbose(verify))
 app.command("list")(with_verbose(list_components))
 app.command("show")(with_verbose(show))
 app.command("cost")(with_verbose(cost))
@@ -110,11 +112,13 @@ def main() -> None:
 
         print(answer(app, asking, sys.argv[1:]))
         return
-    signal.signal(signal.SIGTERM, _interrupt)
+    interruption.listen()
     # Before torch is loaded: threads that wait for each other sleep instead of spinning. With other work on
     # the machine, spinning made a training step seven times slower (docs/architecture.md).
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
+        if warning := former_installation():
+            print(f"warning: {warning}", file=sys.stderr)
         app()
     except BenchError as error:
         _say(error, str(error))
@@ -137,8 +141,3 @@ def _say(error: Exception, text: str) -> None:
 
     print(f"error: {text}", file=sys.stderr)
     log.debug("raised here", exc_info=error)
-
-
-def _interrupt(signum: int, frame: FrameType | None) -> None:
-    """A polite kill is handled like Ctrl-C."""
-    raise KeyboardInterrupt

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import shlex
+import sys
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -214,7 +216,8 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def with_verbose(command: Callable[..., None]) -> Callable[..., None]:
-    """A command that takes --verbose too, which many type after it and `bench` itself takes before it."""
+    """A command that takes --verbose too, which many type after it and `bench` itself takes before it, and
+    that says how it goes on when it is interrupted."""
     hints = typing.get_type_hints(command, include_extras=True)
 
     @functools.wraps(command)
@@ -223,7 +226,11 @@ def with_verbose(command: Callable[..., None]) -> Callable[..., None]:
             from bench.cli.logs import set_up_logging
 
             set_up_logging(verbose)
-        command(**values)
+        try:
+            command(**values)
+        except KeyboardInterrupt:
+            typer.echo(f"interrupted; to go on: {shlex.join(['bench', *sys.argv[1:]])}", err=True)
+            raise typer.Exit(INTERRUPTED) from None
 
     parameters = [
         parameter.replace(annotation=hints[name], kind=inspect.Parameter.KEYWORD_ONLY)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import typer
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -23,7 +25,9 @@ def show_plan(study: Study, environment: Environment, options: StudyOptions, con
         plan = api.plan(
             study, environment, shown.report, manifests=options.split or (), strict=options.strict
         )
-    for dataset in study.datasets:
+    for name, reason in plan.unlisted:
+        typer.echo(f"FAILED  {name}: {reason}", err=True)
+    for dataset in dict.fromkeys(ref for ref, _ in plan.splits):
         print_counts(dataset, plan.splits, console)
     for cell in plan.not_possible:
         console.print(f"n/a  {cell.label}: {cell.reason}", markup=False)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bench.cli import complete
-from bench.cli.options import INTERRUPTED, EnvironmentOptions, StudyOptions, with_options
+from bench.cli.options import EnvironmentOptions, StudyOptions, with_options
 from bench.cli.screen import installed_components, make_console, units, warn
 
 if TYPE_CHECKING:
@@ -33,6 +34,24 @@ def run(
     jobs: Annotated[
         int, typer.Option(min=1, help="Units at once, each in a process; on a GPU as memory allows.")
     ] = 1,
+    in_process: Annotated[
+        bool, typer.Option("--in-process", help="Work in this process, as a debugger needs it.")
+    ] = False,
+    timeout: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            help="Seconds after which a unit is given up "
+            "[default: when it is silent for half an hour and twice as long as all it has done].",
+            show_default=False,
+        ),
+    ] = 0.0,
+    max_failures: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Begin no further unit after so many failed [default: no limit].", show_default=False
+        ),
+    ] = 0,
     compile_: Annotated[
         bool, typer.Option("--compile", help="Use torch.compile: minutes to start, then perhaps faster.")
     ] = False,
@@ -44,12 +63,13 @@ def run(
     from bench.cli.logs import study_log
     from bench.cli.plans import show_plan
     from bench.cli.progress import display
-    from bench.execution.plan import choose_executor, work
+    from bench.execution.plan import choose_executor
+    from bench.execution.work import work
 
     registry = installed_components()
     asked = study.study(registry)
-    worker = choose_executor(registry, executor, jobs)
-    environment = where.environment(jobs=jobs, compile=compile_)
+    worker = choose_executor(registry, executor, jobs, in_process)
+    environment = where.environment(jobs=jobs, compile=compile_, timeout=timeout)
     console = make_console()
     outcomes: list[Outcome] = []
     try:
@@ -61,23 +81,22 @@ def run(
                 f"{units(len(plan.units))}: {len(plan.units) - len(to_do)} done, {len(to_do)} to do "
                 f"({environment.device}, {environment.threads} threads)"
             )
-            with display(console, len(to_do)) as shown:
-                for outcome in work(plan, worker, shown.report):
+            with (
+                display(console, len(to_do)) as shown,
+                closing(work(plan, worker, shown.report, max_failures=max_failures)) as ended,
+            ):
+                for outcome in ended:
                     outcomes.append(outcome)
                     log.ended(outcome)
                     shown.ended(outcome)
     except KeyboardInterrupt:
         done = sum(outcome.status == "done" for outcome in outcomes)
-        typer.echo(
-            f"interrupted; {units(done)} finished in this session, kept. "
-            "Run the same command again to go on from the last checkpoint.",
-            err=True,
-        )
-        raise typer.Exit(INTERRUPTED) from None
-    _conclude(plan, outcomes, log.path, console)
+        typer.echo(f"{units(done)} finished in this session, kept; checkpoints too", err=True)
+        raise
+    _conclude(plan, outcomes, len(to_do), log.path, console)
 
 
-def _conclude(plan: Plan, outcomes: list[Outcome], log: Path, console: Console) -> None:
+def _conclude(plan: Plan, outcomes: list[Outcome], to_do: int, log: Path, console: Console) -> None:
     """The tables of this study; exit code 1 if a unit failed."""
     from bench.comparison.reporters import render
     from bench.comparison.tables import tables_of
@@ -94,9 +113,12 @@ def _conclude(plan: Plan, outcomes: list[Outcome], log: Path, console: Console) 
         console.file.write(render(reporter, compared.tables, session.registry))
     failed = [outcome for outcome in outcomes if outcome.status != "done"]
     if failed:
+        left = to_do - len(outcomes)
+        unbegun = f", {left} were not begun (--max-failures)" if left else ""
         typer.echo(
-            f"{units(len(failed))} did not finish; run the same command again to retry them. "
+            f"{units(len(failed))} did not finish{unbegun}; run the same command again to retry them. "
             f"The log has what failed and where: {log}",
             err=True,
         )
+    if failed or plan.unlisted:
         raise typer.Exit(1)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -144,6 +144,7 @@ def _row(units: list[ScoredUnit], label: Label, columns: Sequence[Column], costs
         undefined = sum(math.isnan(value) for value in values[column.name])
         if undefined and done:
             notes.append(f"{column.title} is not defined in {undefined} of {len(done)} rounds")
+        notes += _unscored(column, done)
     spec = units[0].spec
     rounds = {unit.spec.round for unit in units}
     return Row(
@@ -157,6 +158,15 @@ def _row(units: list[ScoredUnit], label: Label, columns: Sequence[Column], costs
         values={name: _estimate(per_round) for name, per_round in values.items() if per_round},
         note="; ".join(notes),
     )
+
+
+def _unscored(column: Column, done: list[ScoredUnit]) -> list[str]:
+    """Why a metric has no score in some rounds, the same cause once."""
+    causes = Counter(unit.problems[column.name] for unit in done if column.name in unit.problems)
+    return [
+        f"{column.title} could not be computed in {times} of {len(done)} rounds: {cause}"
+        for cause, times in causes.items()
+    ]
 
 
 def _estimate(values: list[float]) -> Estimate:

@@ -26,13 +26,17 @@ def choose_reporter(registry: Registry, name: str = "") -> Reporter:
 def render(reporter: Reporter, tables: Sequence[Table], registry: Registry) -> str:
     """The text that a reporter makes of tables. Raises PluginError naming its plugin if it fails."""
     try:
-        return reporter.render(tables)
-    except BenchError:
+        text = reporter.render(tables)
+        if not isinstance(text, str):
+            raise TypeError(f"render gave {type(text).__name__} instead of str")
+        return text
+    except (BenchError, KeyboardInterrupt):
         raise
-    except Exception as error:  # whatever a third-party function raises
+    except BaseException as error:  # whatever a third-party function raises, sys.exit too
         raise failure_of(
             f"reporter {reporter.name!r} failed",
             error,
             registry.plugins,
             "repair it, or choose another with --format",
+            registry.reporters.entry(reporter.name).plugin,
         ) from error

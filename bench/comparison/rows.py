@@ -39,7 +39,8 @@ def labels(specs: Iterable[UnitSpec]) -> dict[str, Label]:
     settings that differ among rows of that name."""
     specs = list(specs)
     members = [m for spec in specs if isinstance(spec, EnsembleSpec) for m in spec.members]
-    runs = {row_id(s): s for s in [*specs, *members] if not isinstance(s, EnsembleSpec)}
+    once = {id(s): s for s in [*specs, *members]}.values()  # records read together share their members
+    runs = {row_id(s): s for s in once if not isinstance(s, EnsembleSpec)}
     named = _differing({i: (s.model.name, s.strategy.name, settings(s)) for i, s in runs.items()})
     ensembles = {row_id(s): s for s in specs if isinstance(s, EnsembleSpec)}
     plain = {i: _ensemble_label(s, named) for i, s in ensembles.items()}

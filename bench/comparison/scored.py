@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 from bench.data.audit.verdict import Verdict
@@ -12,8 +15,10 @@ from bench.interfaces.metric import Metric
 from bench.parsing import parse
 from bench.registry import Registry
 from bench.results import store
+from bench.results.predictions_file import PREDICTIONS, unreadable
 from bench.results.record import Counts, Record
-from bench.results.score import score
+from bench.results.score import Scores, try_score
+from bench.results.score_cache import ScoreCache, identities
 from bench.study.protocol import SplitSettings
 from bench.study.spec import UnitSpec
 
@@ -25,11 +30,13 @@ class ScoredUnit:
     Attributes:
         record: of a finished or failed unit.
         scores: by metric; empty where there are none.
+        problems: by metric, why a finished unit lacks its score.
         damage: why a finished unit has no scores.
     """
 
     record: Record
     scores: Mapping[str, float] = field(default_factory=dict)
+    problems: Mapping[str, str] = field(default_factory=dict)
     damage: str = ""
 
     @property
@@ -72,31 +79,70 @@ class ScoredUnit:
 
 
 def score_records(
-    records: Iterable[Record], metrics: Sequence[Metric], registry: Registry | None = None
+    records: Iterable[Record], metrics: Sequence[Metric], registry: Registry, results: Path
 ) -> tuple[list[ScoredUnit], list[str]]:
-    """The records with their scores, and warnings: damaged predictions make a unit a missing round.
+    """The records of the folder `results` with their scores, and warnings.
 
-    Raises PluginError for a metric that cannot be computed; its plugin is one of `registry`, the installed
-    ones unless given.
+    Damaged predictions make a unit a missing round; a metric that cannot be computed leaves its own cell
+    empty. Its plugin is one of `registry`. Scores that were computed before are taken from where they are
+    kept.
     """
+    cache = ScoreCache(results)
+    known = identities(metrics, registry)
     units: list[ScoredUnit] = []
-    warnings: list[str] = []
+    warnings: dict[str, None] = {}
     for record in records:
         if record.status != "done" or record.kind == "pretrain" or record.path is None:
             units.append(ScoredUnit(record=record))
             continue
+        if record.damage:  # of which `scan` has warned
+            units.append(ScoredUnit(record=record, damage=record.damage))
+            continue
         try:
-            predictions = store.read_predictions(record.path, "test")
-            units.append(ScoredUnit(record=record, scores=score(predictions, metrics, registry)))
+            scores = _scores(record, record.path, metrics, registry, cache, known)
         except StoreError as error:
-            warnings.append(str(error))
-            units.append(ScoredUnit(record=record, damage="its predictions cannot be read"))
-    return units, warnings
+            warnings[str(error)] = None
+            cause = getattr(error, "cause", "its predictions cannot be read")
+            units.append(ScoredUnit(record=record, damage=cause))
+            continue
+        warnings |= dict.fromkeys(scores.problems.values())
+        units.append(ScoredUnit(record=record, scores=scores.values, problems=scores.problems))
+    cache.save()
+    return units, list(warnings)
+
+
+def _scores(
+    record: Record,
+    path: Path,
+    metrics: Sequence[Metric],
+    registry: Registry,
+    cache: ScoreCache,
+    known: Mapping[str, str],
+) -> Scores:
+    """Scores of the test part. Raises StoreError for predictions that are missing or damaged."""
+    file = path / PREDICTIONS
+    stated = (record.artefacts or {}).get(PREDICTIONS)
+    try:
+        sha256 = cache.sha256(file)
+    except OSError as error:
+        raise unreadable(file, error) from error
+    kept = cache.get(sha256, known) if stated is None or stated.sha256 == sha256 else {}
+    lacking = [metric for metric in metrics if metric.name not in kept]
+    if not lacking:
+        return Scores(kept, {})
+    new = try_score(store.read_predictions(path, "test", record), lacking, registry)
+    cache.keep(sha256, known, new.values)
+    return Scores({**kept, **new.values}, new.problems)
 
 
 def split_text(settings: Mapping[str, Any]) -> str:
     """How splits were drawn, from what a record says of it (values at their default are left out)."""
-    drawn: SplitSettings = parse(SplitSettings, settings, "split")
+    return _split_text(json.dumps(settings, sort_keys=True))  # few differ in ten thousand records
+
+
+@cache
+def _split_text(settings: str) -> str:
+    drawn: SplitSettings = parse(SplitSettings, json.loads(settings), "split")
     how = f"{drawn.folds} folds" if drawn.method == "kfold" else f"{drawn.test:g} test"
     groups = {"audited": "", "given": ", groups as given", "none": ", image by image (no groups)"}
     conflicts = {

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from bench.comparison.build import build
 from bench.comparison.reported import load_reported
-from bench.comparison.scored import score_records
-from bench.errors import UnknownName
+from bench.comparison.scored import ScoredUnit, score_records
+from bench.errors import UnknownName, describe
 from bench.interfaces.reporter import Tables
 from bench.interfaces.rows import Column
 from bench.registry import Registry, installed
@@ -17,6 +18,9 @@ from bench.results.record import Record
 
 if TYPE_CHECKING:
     from bench.interfaces.metric import Metric
+
+
+log = logging.getLogger("bench")
 
 
 class Compared(NamedTuple):
@@ -38,19 +42,43 @@ def tables_of(
     """Tables of these records, stored in the folder `results`.
 
     `metrics` and `datasets` are names; none means the default metrics and all data sets. Raises UnknownName
-    for a metric that is not installed or a data set without results, PluginError for a metric that cannot be
-    computed.
+    for a metric that is not installed or a data set without results. What is wrong with one record, metric or
+    cell is said in its row and among the warnings, and leaves the rest as it is.
     """
     records = list(records)
     known = {record.spec.dataset.name for record in records}
     for name in datasets:
         if known and name not in known:
             raise UnknownName("dataset", name, known, f"(data sets with results in {results})")
-    chosen = choose_metrics(registry or installed(), metrics)
+    registry = registry or installed()
+    chosen = choose_metrics(registry, metrics)
     wanted = [record for record in records if not datasets or record.spec.dataset.name in datasets]
-    units, warnings = score_records(wanted, chosen, registry)
+    units, warnings = score_records(wanted, chosen, registry, results)
     columns = [Column(name=m.name, title=m.title, higher_is_better=m.higher_is_better) for m in chosen]
-    return Compared(build(units, columns, load_reported() if reported else ()), warnings)
+    published = load_reported() if reported else ()
+    try:
+        return Compared(build(units, columns, published), warnings)
+    except Exception as error:  # a record that holds what no version of bench wrote
+        sane, causes = _apart(units, columns)
+        if not causes:
+            raise
+        log.debug("a record cannot be shown", exc_info=error)
+        return Compared(build(sane, columns, published), [*warnings, *causes])
+
+
+def _apart(units: Sequence[ScoredUnit], columns: Sequence[Column]) -> tuple[list[ScoredUnit], list[str]]:
+    """The units that a table can be made of, and why not of the others."""
+    sane, causes = [], []
+    for unit in units:
+        try:
+            build([unit], columns)
+            sane.append(unit)
+        except Exception as error:
+            causes.append(
+                f"{unit.record.path}: its record holds what cannot be shown ({describe(error)}); "
+                "delete this folder and repeat the command that made it (left out)"
+            )
+    return sane, causes
 
 
 def choose_metrics(registry: Registry, names: Sequence[str]) -> list[Metric]:

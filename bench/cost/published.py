@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.cost.count import plain_copy, undisturbed
 from bench.errors import BenchError
+from bench.registry import DISTRIBUTION
 
 if TYPE_CHECKING:
     from torch import nn
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from bench.comparison.reported import ReportedRow
 
 SIZE = 224  # side of the images of published figures, pixels
-HOW_TO_INSTALL = 'pip install "bench[cost]"'
+HOW_TO_INSTALL = f'pip install "{DISTRIBUTION}[cost]"'
 
 
 @dataclass(frozen=True)

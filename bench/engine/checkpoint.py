@@ -13,7 +13,7 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import torch
 
@@ -114,6 +114,22 @@ def load(path: Path, device: torch.device) -> dict[str, Any] | None:
         path.unlink(missing_ok=True)
         return None
     return state
+
+
+class Begun(NamedTuple):
+    """What a training was begun with that rounding depends on."""
+
+    device: str  # "cpu", "cuda"
+    threads: int
+
+
+def begun_with(path: Path) -> Begun | None:
+    """What the checkpoint says it was begun with; None for one that is damaged, or does not say."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)  # reads the names alone
+        return Begun(str(state["device"]), int(state["threads"]))
+    except Exception:  # torch raises many types for a damaged file; the training says so when it loads it
+        return None
 
 
 def discard(path: Path) -> None:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import torch
@@ -17,12 +18,14 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from bench.engine import checkpoint
+from bench.engine.batches import Batch
 from bench.engine.input_pipeline import InputPipeline
 from bench.engine.job import Budget, History, Job
 from bench.engine.step import Step, make_step
 from bench.errors import TrainingError
 from bench.identity import derive_seed
 from bench.interfaces.executor import Progress
+from bench.interruption import deferred
 
 
 class Classifier(nn.Module):
@@ -51,24 +54,34 @@ def optimize(
 
     With `validate`, the weights of the epoch with the highest score are kept (of equal ones the first);
     without it, those of the last epoch. All random numbers of an epoch come from seeds derived from job.seed
-    and the epoch, so a resumed training gives the same bits as an uninterrupted one. Raises TrainingError if
-    the loss becomes infinite or nan.
+    and the epoch, so a resumed training gives the same bits as an uninterrupted one. An interruption
+    (`bench.interruption`) waits for the end of the step, writes a checkpoint and raises KeyboardInterrupt.
+    Raises TrainingError if the loss becomes infinite or nan.
     """
     started = time.perf_counter()
     step, state = _start_or_resume(module, inputs, budget, job)
     history = History(state["losses"], state["scores"], resumed_from=state["epoch"])
     steps = 0
     module.train()
-    with checkpoint.Writer(job.checkpoint) as writer:
+    with checkpoint.Writer(job.checkpoint) as writer, deferred() as interrupted:
         upcoming = inputs.epoch(derive_seed(job.seed, "batches", state["epoch"]))
         for epoch in range(state["epoch"], budget.epochs):
             torch.manual_seed(derive_seed(job.seed, "epoch", epoch))
             step.total.zero_()
             progress = _EpochProgress(job, budget, epoch, history)
+            if middle := state.pop("middle", None):
+                upcoming = progress.go_on(middle, upcoming, step)
+            before = progress.steps
             for batch in upcoming:
                 step(batch, learning_rate(epoch * budget.steps + progress.steps, budget))
                 progress.count_step(len(batch[0]), step.total)
-            steps += progress.steps
+                if interrupted():
+                    writer.write(
+                        _checkpoint_state(module, step.optimizer, epoch, history, state.get("best"))
+                        | {"middle": progress.middle(step)}
+                    )
+                    raise KeyboardInterrupt
+            steps += progress.steps - before
             if epoch + 1 < budget.epochs:  # drawn before the loss is read, which waits for a GPU
                 upcoming = inputs.epoch(derive_seed(job.seed, "batches", epoch + 1))
             history.losses.append(_checked_loss(float(step.total) / progress.images, epoch, budget, job))
@@ -125,6 +138,27 @@ class _EpochProgress:
         self.images = 0
         self.started = time.perf_counter()
 
+    def middle(self, step: Step) -> dict[str, Any]:
+        """What a checkpoint holds of an epoch that is not over."""
+        state = {
+            "steps": self.steps,
+            "images": self.images,
+            "total": step.total,
+            "random": torch.get_rng_state(),
+        }
+        if self.job.device.type == "cuda":
+            state["random_cuda"] = torch.cuda.get_rng_state(self.job.device)
+        return state
+
+    def go_on(self, middle: Mapping[str, Any], batches: Iterable[Batch], step: Step) -> Iterable[Batch]:
+        """Put back what `middle` gave, and pass over the batches that were done by then; gives the others."""
+        self.steps, self.images, self.resumed = middle["steps"], middle["images"], True
+        step.total.copy_(middle["total"])
+        torch.set_rng_state(middle["random"].cpu())
+        if "random_cuda" in middle and self.job.device.type == "cuda":
+            torch.cuda.set_rng_state(middle["random_cuda"].cpu(), self.job.device)
+        return islice(batches, self.steps, None)
+
     def count_step(self, images: int, loss_sum: Tensor) -> None:
         """Report one more step on so many images; `loss_sum` is over all images of the epoch so far."""
         self.steps += 1
@@ -171,5 +205,7 @@ def _checkpoint_state(
         "epoch": epoch,
         "losses": list(history.losses),
         "scores": list(history.scores),
+        "device": next(module.parameters()).device.type,
+        "threads": torch.get_num_threads(),
     }
     return state | ({"best": best} if best is not None else {})

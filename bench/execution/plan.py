@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from bench.errors import ConfigError
+from bench.errors import ConfigError, PluginError
+from bench.execution.checks import check_study
 from bench.execution.session import Session
+from bench.execution.threads import keep_threads
 from bench.identity import Ref
-from bench.interfaces.executor import Execute, Executor, Outcome, Report, silent
+from bench.interfaces.executor import Executor, Report, silent
 from bench.results import store
 from bench.study.expand import NotPossible, expand
 from bench.study.spec import UnitSpec
@@ -37,6 +39,7 @@ class Plan:
         units: the work, in dependency order.
         not_possible: cells that cannot exist, shown as n/a.
         session: of this process, in which the images are open.
+        unlisted: data sets whose plugin failed to list their images, with the reason; they have no units.
     """
 
     study: Study
@@ -44,16 +47,18 @@ class Plan:
     units: tuple[UnitSpec, ...]
     not_possible: tuple[NotPossible, ...]
     session: Session
+    unlisted: tuple[NotPossible, ...] = ()
 
     @property
     def to_do(self) -> tuple[UnitSpec, ...]:
         """The units that are not done."""
-        results = self.session.environment.results
-        return tuple(unit for unit in self.units if not store.exists(results, unit))
+        done = store.done(self.session.environment.results, self.units)
+        return tuple(unit for unit in self.units if unit.key not in done)
 
     @property
     def frame(self) -> pd.DataFrame:
-        """One row per unit, in the order of work, then one per cell that cannot exist.
+        """One row per unit, in the order of work, then one per data set that could not be listed and one per
+        cell that cannot exist.
 
         Columns: kind ("pretrain", "run", "ensemble"); dataset; unit (its label); round (from 0); state
         ("done", "to do", "failed", "n/a"); reason of "failed" and "n/a"; key. A failed unit is tried again.
@@ -63,18 +68,17 @@ class Plan:
         types: dict[str, Any] = {"kind": str, "dataset": str, "unit": str, "round": "Int64"}
         types |= {"state": str, "reason": str, "key": str}
         rows: list[tuple[str | int | None, ...]] = []
+        done = store.done(self.session.environment.results, self.units)
         for unit in self.units:
-            state, reason = self._state(unit)
+            state, reason = ("done", "") if unit.key in done else self._state(unit)
             rows.append((unit.kind, unit.dataset.name, unit.label, unit.round, state, reason, unit.key))
+        rows += [("run", name, "", None, "failed", reason, "") for name, reason in self.unlisted]
         rows += [("run", "", cell.label, None, "n/a", cell.reason, "") for cell in self.not_possible]
         return pd.DataFrame(rows, columns=list(types)).astype(types)
 
     def _state(self, unit: UnitSpec) -> tuple[str, str]:
-        """State and reason of one unit."""
-        results = self.session.environment.results
-        if store.exists(results, unit):
-            return "done", ""
-        failure = store.read_failure(results, unit)
+        """State and reason of one unit that is not done."""
+        failure = store.read_failure(self.session.environment.results, unit)
         return ("failed", failure.reason) if failure else ("to do", "")
 
     def __repr__(self) -> str:
@@ -101,11 +105,20 @@ def make_plan(
     """Decode and audit the images, freeze the splits, and expand the study into units.
 
     `manifests` are split manifests made elsewhere, or folders of them. With `strict`, a split that leaks is
-    refused. Raises BenchError.
+    refused. Where a plugin fails to list a data set, the others go on. Raises BenchError.
     """
-    splits = freeze_splits(study, session, report, manifests=manifests, strict=strict)
-    units, not_possible = expand(study, session.registry, lambda ref, round_: splits[ref, round_].hash)
-    return Plan(study, splits, tuple(units), tuple(not_possible), session)
+    check_study(study, session)
+    unlisted: dict[Ref, PluginError] = {}
+    splits = freeze_splits(study, session, report, manifests=manifests, strict=strict, unlisted=unlisted)
+    listed = tuple(ref for ref in study.datasets if ref not in unlisted)
+    if not listed:
+        raise next(iter(unlisted.values()))
+    units, not_possible = expand(
+        replace(study, datasets=listed), session.registry, lambda ref, round_: splits[ref, round_].hash
+    )
+    keep_threads(units, session)
+    failed = tuple(NotPossible(ref.name, str(error)) for ref, error in unlisted.items())
+    return Plan(study, splits, tuple(units), tuple(not_possible), session, failed)
 
 
 def freeze_splits(
@@ -115,11 +128,13 @@ def freeze_splits(
     *,
     manifests: Sequence[Path] = (),
     strict: bool = False,
+    unlisted: dict[Ref, PluginError] | None = None,
 ) -> Splits:
     """Decode and audit every data set of a study, once, and freeze the split of each round.
 
     Where there are `manifests` for a data set, they are its splits. With `strict`, a split that leaks is
-    refused. Raises BenchError.
+    refused. Data sets whose plugin fails to list them are put into `unlisted` where it is given. Raises
+    BenchError.
     """
     from bench.data.splits.manifest import adopt_manifest, freeze_split
     from bench.data.splits.split import require_sound
@@ -128,7 +143,13 @@ def freeze_splits(
     by_dataset = _by_dataset(_files(manifests), study)
     splits: dict[tuple[Ref, int], Split] = {}
     for ref in study.datasets:
-        images, audit = session.audited(ref, protocol.audit, study.short_sides, report)
+        try:
+            images, audit = session.audited(ref, protocol.audit, study.short_sides, report)
+        except PluginError as error:
+            if unlisted is None:
+                raise
+            unlisted[ref] = error
+            continue
         for round_ in range(protocol.rounds):
             if ref.name in by_dataset:
                 split = adopt_manifest(results, by_dataset[ref.name][round_], images, audit)
@@ -177,24 +198,20 @@ def _by_dataset(files: Sequence[Path], study: Study) -> dict[str, dict[int, Path
     return manifests
 
 
-def choose_executor(registry: Registry, name: str, jobs: int) -> Executor:
-    """The executor called `name`; without a name, the default one that works on as many units at once.
+def choose_executor(registry: Registry, name: str, jobs: int, in_process: bool = False) -> Executor:
+    """The executor called `name`; without a name, the default one that works on as many units at once, or
+    the first that works in this process.
 
-    Raises UnknownName, or ConfigError if no plugin has a default.
+    Raises UnknownName, or ConfigError if no plugin has such a one.
     """
     if name:
         return registry.executors.get(name)
-    default = registry.executors.first(lambda e: e.default and e.parallel == (jobs > 1))
-    if default is None:
-        kind = "executor for --jobs" if jobs > 1 else "executor"
+    if in_process:
+        chosen, kind = registry.executors.first(lambda e: e.in_process), "executor for --in-process"
+    else:
+        chosen = registry.executors.first(lambda e: e.default and (e.parallel or jobs == 1))
+        kind = "default executor for --jobs" if jobs > 1 else "default executor"
+    if chosen is None:
         known = ", ".join(registry.executors.names()) or "none"
-        raise ConfigError(f"no plugin has a default {kind}; name one with --executor (known: {known})")
-    return default
-
-
-def work(plan: Plan, executor: Executor, report: Report = silent) -> Iterator[Outcome]:
-    """Do what is left of a plan; yields one outcome per unit as they end."""
-    from bench.execution.run import execute
-
-    # Its units are those of `to_do`, which are the specs that `execute` knows.
-    yield from executor.map(cast(Execute, execute), plan.to_do, plan.session, report)
+        raise ConfigError(f"no plugin has a {kind}; name one with --executor (known: {known})")
+    return chosen

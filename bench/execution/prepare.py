@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bench.errors import ConfigError, StoreError
+from bench.errors import ConfigError, StoreError, checked, describe
 from bench.identity import derive_seed
 from bench.interfaces.executor import Report, silent
 from bench.interfaces.model import Context, Encoder, Model, within
@@ -74,6 +74,7 @@ def prepare(spec: PretrainSpec | RunSpec, session: Session, report: Report = sil
     Raises BenchError where the data, the split or the network cannot be had.
     """
     import torch
+    from torch import nn
 
     from bench.data.splits.manifest import load_split
 
@@ -86,7 +87,8 @@ def prepare(spec: PretrainSpec | RunSpec, session: Session, report: Report = sil
     context = Context(classes=images.classes, size=spec.size, normalization=model.normalization(params))
     # The same initial weights for every strategy of a round: only what the strategy does sets rows apart.
     torch.manual_seed(derive_seed(spec.seed, spec.dataset.name, spec.round, "weights"))
-    net = model.build(params, context)
+    owner = registry.models.entry(spec.model.name).plugin
+    net = checked(model.build(params, context), nn.Module, f"model {model.name!r}: build", owner)
     torch.manual_seed(derive_seed(spec.seed, spec.dataset.name, spec.round, "classifier"))
     reset_classifier(net, model.classifier(net))
     net = net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -125,6 +127,8 @@ def training_of(spec: PretrainSpec | RunSpec, setup: Setup, session: Session) ->
 
 def pretraining(spec: PretrainSpec, setup: Setup, session: Session) -> Training:
     """The objective, the batches and the budget of a pretraining."""
+    from torch import nn
+
     from bench.engine import input_pipeline
     from bench.engine.batches import steps_per_epoch
     from bench.engine.job import Budget
@@ -132,7 +136,11 @@ def pretraining(spec: PretrainSpec, setup: Setup, session: Session) -> Training:
     assert setup.strategy.objective
     settings = spec.pretrain
     params = session.registry.strategies.params(spec.strategy)
-    module = setup.strategy.objective(as_encoder(setup), params, setup.context).to(setup.device)
+    owner = session.registry.strategies.entry(spec.strategy.name).plugin
+    objective = setup.strategy.objective(as_encoder(setup), params, setup.context)
+    module = checked(objective, nn.Module, f"strategy {spec.strategy.name!r}: objective", owner).to(
+        setup.device
+    )
     indices = pretraining_images(setup.split, settings.data)
     budget = Budget(
         epochs=settings.epochs,
@@ -211,6 +219,7 @@ def pretraining_images(split: Split, data: str) -> NDArray[np.int64]:
 
 def load_initial_weights(spec: RunSpec, setup: Setup, session: Session) -> str:
     """Give the network the weights its strategy names; returns where they came from."""
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     registry = session.registry
@@ -218,9 +227,16 @@ def load_initial_weights(spec: RunSpec, setup: Setup, session: Session) -> str:
         assert setup.strategy.initialize
         params = registry.strategies.params(spec.strategy)
         model_params = registry.models.params(spec.model)
-        return setup.strategy.initialize(setup.net, setup.model, model_params, params)
+        origin = setup.strategy.initialize(setup.net, setup.model, model_params, params)
+        owner = registry.strategies.entry(spec.strategy.name).plugin
+        return checked(origin, str, f"strategy {spec.strategy.name!r}: initialize", owner)
     folder = store.path_of(session.environment.results, spec.start)
-    encoder = load_file(str(folder / ENCODER), device=str(setup.device))
+    try:
+        encoder = load_file(str(folder / ENCODER), device=str(setup.device))
+    except (OSError, SafetensorError) as error:
+        raise StoreError(
+            f"{folder / ENCODER}: cannot be read ({describe(error)}); delete {folder} and repeat the command"
+        ) from error
     outcome = setup.net.load_state_dict(encoder, strict=False)
     classifier = setup.model.classifier(setup.net)
     lost = [n for n in outcome.missing_keys if not within(n, classifier)] + outcome.unexpected_keys

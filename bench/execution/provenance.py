@@ -10,11 +10,14 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from bench import __version__
+from bench.registry import DISTRIBUTION
+
 if TYPE_CHECKING:
     from bench.registry import Plugin
     from bench.results.record import Provenance
 
-PACKAGES = ("bench", "torch", "torchvision", "timm", "fvcore", "numpy", "pillow", "scikit-learn")
+PACKAGES = ("torch", "torchvision", "timm", "fvcore", "numpy", "pillow", "scikit-learn")
 
 
 class Software(NamedTuple):
@@ -56,7 +59,7 @@ def usable_cores() -> int:
 
 def software() -> Software:
     """The source tree, the packages, the interpreter and the system at work."""
-    packages = {}
+    packages = {DISTRIBUTION: __version__}  # of the code at work, however it is installed
     for name in PACKAGES:
         try:
             packages[name] = version(name)

@@ -8,13 +8,16 @@ from __future__ import annotations
 import dataclasses
 import gc
 import logging
+import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import redirect_stdout
 from functools import partial
 from typing import TYPE_CHECKING
 
-from bench.errors import BenchError, TrainingError, blame, describe
+from bench.errors import BenchError, PluginError, TrainingError, blame, describe, encodable
+from bench.execution.claim import claim, forget, holder
 from bench.execution.prepare import (
     ENCODER,
     Setup,
@@ -27,7 +30,9 @@ from bench.identity import Ref, derive_seed, to_json
 from bench.interfaces.executor import Outcome, Report
 from bench.interfaces.model import within
 from bench.interfaces.predictions import Predictions
+from bench.registry import DISTRIBUTION
 from bench.results import store
+from bench.results.distribution import fault
 from bench.results.record import Asked, DataSummary, Provenance, Record, Timings, TrainingHistory
 from bench.study.spec import EnsembleSpec, PretrainSpec, RunSpec, UnitSpec
 
@@ -45,35 +50,47 @@ log = logging.getLogger("bench")
 
 
 def execute(spec: UnitSpec, session: Session, report: Report) -> Outcome:
-    """Do one unit and store its record. What a unit can suffer becomes a failure record and an outcome;
-    only an interruption passes through."""
-    import torch
-
-    results = session.environment.results
+    """Do one unit and store its record, unless another process is at it. What a unit can suffer becomes a
+    failure record and an outcome; only an interruption passes through."""
+    environment = session.environment
+    results = environment.results
     if store.exists(results, spec):
         return Outcome(unit=spec, status="done")
-    missing = sorted({need.label for need in spec.needs if not store.exists(results, need)})
+    missing = [need for need in spec.needs if not _usable(need, session, report)]
+    for need in missing:
+        if other := holder(environment.scratch, need.key):
+            return Outcome(unit=spec, status="held", reason=f"{other} works on {need.label}")
     if missing:
-        reason = f"needs {', '.join(missing)}, which failed"
-        return Outcome(unit=spec, status="blocked", reason=reason)
+        names = ", ".join(sorted({need.label for need in missing}))
+        return Outcome(unit=spec, status="blocked", reason=f"needs {names}, which failed")
+    with claim(environment.scratch, spec.key) as other:
+        if other is not None:
+            return Outcome(unit=spec, status="held", reason=f"{other} works on it")
+        if store.exists(results, spec):  # since it was looked up
+            return Outcome(unit=spec, status="done")
+        with redirect_stdout(sys.stderr):  # stdout is for tables, whatever a plugin prints
+            outcome = _outcome(spec, session, report)
+        if outcome.status == "done":
+            forget(environment.scratch, spec.key)
+        return outcome
+
+
+def _outcome(spec: UnitSpec, session: Session, report: Report) -> Outcome:
+    """Do one unit that this process has claimed."""
+    import torch
+
     started = time.perf_counter()
     try:
         if isinstance(spec, EnsembleSpec):
             combine(spec, session)
         else:
             _train_within_memory(spec, session, report)
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a plugin may call sys.exit, or have exceptions of its own
         log.debug("%s %s failed", spec.kind, spec.label, exc_info=error)
-        reason = _reason(error, session)
-        failure = Record(
-            spec=spec,
-            status="failed",
-            asked=_asked(session),
-            provenance=_provenance(spec, session),
-            reason=reason,
-            traceback=traceback.format_exc(),
-        )
-        store.write_failure(results, failure)
+        reason = reason_of(error, spec, session)
+        write_failure(spec, session, reason, traceback.format_exc())
         return Outcome(
             unit=spec,
             status="failed",
@@ -82,6 +99,31 @@ def execute(spec: UnitSpec, session: Session, report: Report) -> Outcome:
             out_of_memory=isinstance(error, torch.OutOfMemoryError),
         )
     return Outcome(unit=spec, status="done", seconds=time.perf_counter() - started)
+
+
+def write_failure(spec: UnitSpec, session: Session, reason: str, where: str) -> None:
+    """Store why a unit failed, and the traceback `where` it did. Raises StoreError."""
+    failure = Record(
+        spec=spec,
+        status="failed",
+        asked=_asked(session),
+        provenance=_provenance(spec, session),
+        reason=encodable(reason),
+        traceback=encodable(where),
+    )
+    store.write_failure(session.environment.results, failure)
+
+
+def _usable(need: UnitSpec, session: Session, report: Report) -> bool:
+    """Whether a unit that another one needs is done and is what was stored; a damaged one is made again."""
+    results = session.environment.results
+    encoder = store.path_of(results, need) / ENCODER
+    if store.sound(results, need) and (need.kind != "pretrain" or encoder.is_file()):
+        return True
+    moved = store.set_aside(results, need) is not None or store.was_set_aside(results, need)
+    if not moved or store.read_failure(results, need) is not None:
+        return False
+    return execute(need, session, report).status == "done"
 
 
 def pretrain(spec: PretrainSpec, session: Session, report: Report, accumulate: int = 1) -> None:
@@ -114,6 +156,7 @@ def finetune(spec: RunSpec, session: Session, report: Report, accumulate: int = 
     training = training_of(spec, setup, session)
     history, job = _optimize(spec, training, setup, session, report, accumulate)
     predictions = {part: _predict(setup, session, setup.split.indices(part), job) for part in ("val", "test")}
+    _require_distributions(predictions, f"model {spec.model.name!r}", session.registry.models, spec.model)
     record = dataclasses.replace(
         _record(spec, setup, session, history, accumulate),
         weights=origin,
@@ -127,21 +170,37 @@ def combine(spec: EnsembleSpec, session: Session) -> None:
     """Fit the ensemble on the members' validation predictions and apply it to both parts."""
     results = session.environment.results
     ensembles = session.registry.ensembles
-    folders = [store.path_of(results, member) for member in spec.members]
-    members = {part: [store.read_predictions(f, part) for f in folders] for part in ("val", "test")}
+    records = [(store.path_of(results, member), store.read(results, member)) for member in spec.members]
+    members = {
+        part: [store.read_predictions(folder, part, record) for folder, record in records]
+        for part in ("val", "test")
+    }
     rule = ensembles.get(spec.ensemble.name).fit(members["val"], ensembles.params(spec.ensemble))
     predictions = {
         part: dataclasses.replace(each[0], probabilities=rule([p.probabilities for p in each]))
         for part, each in members.items()
     }
+    _require_distributions(predictions, f"ensemble {spec.ensemble.name!r}", ensembles, spec.ensemble)
     record = Record(
         spec=spec,
         asked=_asked(session),
-        data=store.read(results, spec.members[0]).data,
+        data=records[0][1].data,
         members=tuple(member.key for member in spec.members),
         provenance=_provenance(spec, session),
     )
     store.write(results, record, predictions=predictions)
+
+
+def _require_distributions(
+    predictions: Mapping[str, Predictions], what: str, components: Components, ref: Ref
+) -> None:
+    """Raise PluginError, naming the component and its plugin, for predictions that are no distributions."""
+    for part, each in predictions.items():
+        if problem := fault(each.probabilities, len(each.ids), len(each.classes)):
+            raise PluginError(
+                f"{what} of plugin {components.entry(ref.name).plugin} gives {problem}, in the {part} part; "
+                "nothing is stored of it; repair it, or leave it out"
+            )
 
 
 # --- the stages --------------------------------------------------------------------------------------
@@ -300,9 +359,15 @@ def _plugins(spec: UnitSpec, session: Session) -> Iterator[Plugin]:
             continue
 
 
-def _reason(error: Exception, session: Session) -> str:
+def reason_of(error: BaseException, spec: UnitSpec, session: Session) -> str:
     """Why a unit failed, in a line; what is not a BenchError names the plugin and the place in its code."""
     if isinstance(error, BenchError):
-        return str(error)
-    place = blame(error, session.registry.plugins)
+        return encodable(str(error))
+    place = blame(error, session.registry.plugins) or suspects(spec, session)
     return f"{describe(error)} ({place})" if place else describe(error)
+
+
+def suspects(spec: UnitSpec, session: Session) -> str:
+    """The third parties' plugins that a unit uses, where nothing says which of them it was; else empty."""
+    others = [str(plugin) for plugin in _plugins(spec, session) if plugin.distribution != DISTRIBUTION]
+    return f"it uses plugin {' and '.join(dict.fromkeys(others))}" if others else ""

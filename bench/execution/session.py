@@ -65,17 +65,18 @@ class Session:
     def _index(self, dataset: Ref) -> Index:
         from bench.data.images.index import read_index
 
-        component, params = self.registry.datasets.get(dataset.name), self.registry.datasets.params(dataset)
+        entry, params = self.registry.datasets.entry(dataset.name), self.registry.datasets.params(dataset)
         try:
-            return read_index(component, params, self.environment.data)
-        except BenchError:
+            return read_index(entry.component, params, self.environment.data)
+        except (BenchError, KeyboardInterrupt):
             raise
-        except Exception as error:  # whatever a third-party function raises
+        except BaseException as error:  # whatever a third-party function raises, sys.exit too
             raise failure_of(
                 f"dataset {dataset.name!r}: its images could not be listed",
                 error,
                 self.registry.plugins,
                 "repair the plugin, or what it reads",
+                entry.plugin,
             ) from error
 
     def audited(

@@ -39,27 +39,39 @@ class Unit(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Environment:
-    """Where units run. Nothing here can change predictions, apart from rounding.
+    """Where units run.
+
+    Nothing here is part of a key, and most of it cannot alter predictions. The device and the number of
+    threads do: they add numbers up in another order, and training makes a last bit grow into percents of a
+    probability within a few epochs. Records hold both, and tables say where their rows differ in them.
 
     Attributes:
         data: root under which data sets are looked for.
         results: where results are kept.
         device: "cpu", "cuda" or "cuda:N".
+        devices: those dealt to units at once, where there are several; `device` is the first.
         threads: CPU threads of one unit.
+        threads_given: whether that number was asked for; if not, a study that has begun keeps the number that
+            its units were computed with.
         asked: the protocol and rounds that the study was started with, for records.
         compile: whether to torch.compile what is trained.
         jobs: units at work at once, where the executor can.
         shared: whether other units are at work on this device now.
+        timeout: seconds after which a unit is given up, where the executor can; 0 for no limit but on
+            silence.
     """
 
     data: Path
     results: Path
     device: str = "cpu"
+    devices: tuple[str, ...] = ()
     threads: int = 1
+    threads_given: bool = True
     asked: Mapping[str, str | int] = field(default_factory=dict)
     compile: bool = False
     jobs: int = 1
     shared: bool = False
+    timeout: float = 0.0
 
     @property
     def scratch(self) -> Path:
@@ -110,18 +122,24 @@ class Outcome:
 
     Attributes:
         unit: the unit.
-        status: "blocked" if something it needs has failed.
+        status: "blocked" if something it needs has failed; "held" if another process works on it, or on
+            something it needs.
         reason: why it is not done; empty if it is.
         seconds: wall time.
         out_of_memory: whether memory ran out while other units shared the device, so that another try with
             fewer of them may succeed.
+        device_lost: whether the device answers this process no more, so that it should end; another try in a
+            new one may succeed.
+        traceback: where the unit's process was when it ended before the unit did.
     """
 
     unit: Unit
-    status: Literal["done", "failed", "blocked"]
+    status: Literal["done", "failed", "blocked", "held"]
     reason: str = ""
     seconds: float = 0.0
     out_of_memory: bool = False
+    device_lost: bool = False
+    traceback: str = ""
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
         """One line in a notebook; the text of the dataclass would fill the screen."""
@@ -144,8 +162,10 @@ class Executor(Component[P]):
         default: whether it is used where a command names none.
         parallel: whether it works on `environment.jobs` units at once; the default executor of a command
             with --jobs is the default one that is parallel.
+        in_process: whether units run in the calling process; --in-process chooses the first such executor.
     """
 
     map: Callable[[Execute, Sequence[Unit], Session, Report], Iterator[Outcome]]
     default: bool = False
     parallel: bool = False
+    in_process: bool = False

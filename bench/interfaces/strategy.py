@@ -27,12 +27,15 @@ class Strategy(Component[P]):
         freeze: `freeze(params, model, model_params)` returns the parameters with the checksum, or what else
             identifies a file from outside, filled in. It is called before the key is computed; a strategy
             that loads files needs it.
+        check: `check(params, size)` raises ConfigError where these parameters do not go with images of that
+            side (pixels), so that a study is refused before any work.
     """
 
     needs: frozenset[str] = frozenset()
     initialize: Callable[[nn.Module, Model, Any, P], str] | None = None
     objective: Callable[[Encoder, P, Context], nn.Module] | None = None
     freeze: Callable[[P, Model, Any], P] | None = None
+    check: Callable[[P, int], None] | None = None
 
     def __post_init__(self) -> None:
         if (self.initialize is None) == (self.objective is None):

@@ -1,7 +1,8 @@
 """What is stored about one unit, as one typed value; written and read here alone.
 
-The JSON of a record is schema version 1. Its names are not always those of the code (a verdict's
-`leaking_groups` is "torn_groups" there): they stay, because records are never rewritten.
+The JSON of a record is schema version 2; version 1, which names no artefacts, is read for ever. Its names
+are not always those of the code (a verdict's `leaking_groups` is "torn_groups" there): they stay, because
+records are never rewritten.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,13 +19,34 @@ from bench.data.splits.split import PartCount
 from bench.errors import StoreError
 from bench.identity import to_json
 from bench.interfaces.model import Normalization
-from bench.study.spec import UnitSpec, unit_from_json
+from bench.results.spec_json import Seen, read_unit
+from bench.study.spec import UnitSpec
 
-VERSION = 1
+VERSION = 2
 RECORD = "record.json"
+
+
+class NewerRecord(StoreError):
+    """A record of a schema that this version does not know."""
+
 
 Counts = Mapping[str, Mapping[str, PartCount]]
 """part -> class -> (images, groups)"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Artefact:
+    """A file beside a record, as it was when the unit was stored.
+
+    Attributes:
+        sha256: of its bytes, hex.
+        bytes: its size.
+        rows: images of each part, where it holds predictions.
+    """
+
+    sha256: str
+    bytes: int
+    rows: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,6 +181,9 @@ class Record:
         cost: of the network.
         reason: why the unit failed.
         traceback: of the failure.
+        version: of the schema it is stored in.
+        artefacts: the files beside it by name; None where it is not stored yet, failed, or is of version 1.
+        damage: what is wrong with these files, found when the record was read; "" if nothing.
     """
 
     spec: UnitSpec
@@ -177,6 +203,9 @@ class Record:
     cost: Cost | None = None
     reason: str = ""
     traceback: str = ""
+    version: int = VERSION
+    artefacts: Mapping[str, Artefact] | None = None
+    damage: str = ""
 
     @property
     def kind(self) -> str:
@@ -191,9 +220,9 @@ class Record:
 
 
 def record_to_json(record: Record) -> dict[str, Any]:
-    """A record as plain JSON values, in the order of schema version 1."""
+    """A record as plain JSON values, in the order of its schema."""
     content: dict[str, Any] = {
-        "version": VERSION,
+        "version": record.version,
         "kind": record.kind,
         "key": record.key,
         "spec": to_json(record.spec),
@@ -213,7 +242,14 @@ def record_to_json(record: Record) -> dict[str, Any]:
     for name in ("weights", "cost"):
         if getattr(record, name) is not None:
             content[name] = _plain(getattr(record, name))
+    if record.artefacts is not None:
+        content["artefacts"] = {name: _artefact_to_json(a) for name, a in record.artefacts.items()}
     return content
+
+
+def _artefact_to_json(artefact: Artefact) -> dict[str, Any]:
+    stated: dict[str, Any] = {"sha256": artefact.sha256, "bytes": artefact.bytes}
+    return {**stated, "rows": dict(artefact.rows)} if artefact.rows else stated
 
 
 def _data_to_json(data: DataSummary) -> dict[str, Any]:
@@ -243,39 +279,53 @@ def _plain(value: Any) -> Any:
 # --- from JSON ---------------------------------------------------------------------------------------
 
 
-def record_from_json(content: Mapping[str, Any], path: Path) -> Record:
-    """Read a record stored in the folder `path`: strict about identity, tolerant about the rest.
+def record_from_json(content: Mapping[str, Any], path: Path, seen: Seen | None = None) -> Record:
+    """Read a record stored in the folder `path`: strict about identity, tolerant about the rest. Values that
+    are equal to ones `seen` in records before are the same objects.
 
-    Raises StoreError for a newer schema, and KeyError, TypeError or ValueError for what is not a record.
+    Raises NewerRecord for a newer schema, and KeyError, TypeError or ValueError for what is not a record.
     """
     version = content["version"]
     if version > VERSION:
-        raise StoreError(
+        raise NewerRecord(
             f"{path / RECORD}: version {version} of the record is newer than this bench; update it"
         )
     status = content["status"]
     if status not in ("done", "failed"):
         raise ValueError(f"status {status!r}")
     members, weights = content.get("members"), content.get("weights")
+    seen = Seen() if seen is None else seen
     return Record(
-        spec=unit_from_json(content["kind"], content["spec"]),
+        spec=read_unit(content["kind"], content["spec"], content["key"], seen),
         status=status,
         path=path,
-        asked=_read(Asked, content.get("asked")) or Asked(),
-        data=_data_from_json(content.get("data")),
+        asked=seen.once("asked", content.get("asked"), partial(_read, Asked)) or Asked(),
+        data=_shared_data(content.get("data"), seen),
         members=None if members is None else tuple(members),
         normalization=_normalization(content.get("normalization")),
         history=_history(content.get("history")),
         timings=_read(Timings, content.get("timings")),
         accumulate=content.get("accumulate"),
-        engine=content.get("engine"),
-        provenance=_read(Provenance, content.get("provenance")) or Provenance(),
+        engine=seen.once("engine", content.get("engine"), _as_it_is),
+        provenance=seen.once(
+            ("provenance", content["kind"]), content.get("provenance"), partial(_read, Provenance)
+        )
+        or Provenance(),
         notes=tuple(content.get("notes") or ()),
         weights=weights,
-        cost=_cost(content.get("cost")),
+        cost=seen.once("cost", content.get("cost"), _cost),
         reason=str(content.get("reason") or ""),
         traceback=str(content.get("traceback") or ""),
+        version=version,
+        artefacts=_artefacts(content["artefacts"]) if version > 1 and status == "done" else None,
     )
+
+
+def _artefacts(data: Mapping[str, Any]) -> dict[str, Artefact]:
+    return {
+        name: Artefact(sha256=about["sha256"], bytes=about["bytes"], rows=about.get("rows") or {})
+        for name, about in data.items()
+    }
 
 
 def _read(cls: type[Any], data: Mapping[str, Any] | None) -> Any:
@@ -283,6 +333,15 @@ def _read(cls: type[Any], data: Mapping[str, Any] | None) -> Any:
     if not data:
         return None
     return cls(**{name: data[name] for name in cls.__dataclass_fields__ if name in data})
+
+
+def _as_it_is(data: Any) -> Any:
+    return data
+
+
+def _shared_data(data: Mapping[str, Any] | None, seen: Seen) -> DataSummary | None:
+    summary: DataSummary | None = seen.once(("data", (data or {}).get("split")), data, _data_from_json)
+    return summary
 
 
 def _data_from_json(data: Mapping[str, Any] | None) -> DataSummary | None:
@@ -293,7 +352,8 @@ def _data_from_json(data: Mapping[str, Any] | None) -> DataSummary | None:
         for part, by in (data.get("counts") or {}).items()
     }
     audit = verdict_from_json(data["audit"]) if data.get("audit") else None
-    summary: DataSummary = _read(DataSummary, {**data, "counts": counts, "audit": audit})
+    texts = {name: str(data.get(name) or "") for name in ("title", "content", "version", "split")}
+    summary: DataSummary = _read(DataSummary, {**data, **texts, "counts": counts, "audit": audit})
     return summary
 
 

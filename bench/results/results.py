@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.errors import StoreError
+from bench.errors import StoreError, describe
 from bench.identity import Ref, to_json
 from bench.registry import installed
 from bench.results import store
+from bench.results.predictions_file import PREDICTIONS as STORED
 from bench.results.record import Record
-from bench.results.score import score
+from bench.results.score import try_score
 from bench.study.spec import EnsembleSpec, PretrainSpec, RunSpec
 from bench.study.study import Names, split_names
 
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from bench.interfaces.metric import Metric
+
+log = logging.getLogger("bench")
 
 Types = Mapping[str, Any]
 """Column -> dtype. Text is `str`, which is pandas' own text type from version 3 on and object before."""
@@ -86,29 +90,36 @@ class Results:
         Columns: key; kind ("pretrain", "run", "ensemble"); dataset; images (what tables call the images:
         the start of their content hash); model; method; settings (the values that differ from the defaults,
         say "strategy.patch=32, finetune.epochs=6"); round (from 0); split (hash of the split manifest);
-        protocol (name; "+" where values were changed); status ("done", "failed"); reason of a failure;
+        protocol (name; "+" where values were changed); status ("done", "failed", "damaged"); reason of a
+        failure or damage;
         seconds and steps of the training; macs and params of the network for one image; device; path.
         """
-        return _frame((_about(record) for record in self.records), RUNS)
+        return _frame(_each(self.records, _about), RUNS)
 
     @cached_property
     def rounds(self) -> pd.DataFrame:
         """One row per finished run or ensemble: what `runs` says of it up to split, and one column per
-        metric, computed on the test part (nan where a metric is not defined or the predictions cannot be
-        read). Raises PluginError for a metric that cannot be computed."""
-        rows = ({**_identity(record), **self._scores(record)} for record in self._predicted)
+        metric, computed on the test part (nan where a metric is not defined or cannot be computed, or the
+        predictions cannot be read; the log says why)."""
+        rows = _each(self._predicted, lambda record: {**_identity(record), **self._scores(record)})
         return _frame(rows, {**IDENTITY, **{metric.name: "float64" for metric in self.metrics}})
 
     @cached_property
     def predictions(self) -> pd.DataFrame:
         """One row per unit and image of the validation and test parts: key, part ("val", "test"), id, group,
         label (the true class), and a column "p:<class>" per class (nan where the unit's data set does not
-        have that class). Raises StoreError for predictions that cannot be read."""
+        have that class). Predictions that cannot be read are left out, and the log says why."""
         import pandas as pd
 
         frames = [_frame([], PREDICTIONS)]
         for record in self._predicted:
-            frame = store.read_table(_folder(record)).to_pandas().rename(columns={"split": "part"})
+            stated = (record.artefacts or {}).get(STORED)
+            try:
+                table = store.read_table(_folder(record), stated.sha256 if stated else "")
+            except StoreError as error:
+                log.warning("%s (left out)", error)
+                continue
+            frame = table.to_pandas().rename(columns={"split": "part"})
             frame.insert(0, "key", record.key)
             frames.append(frame)
         return pd.concat(frames[1:] or frames, ignore_index=True)
@@ -117,17 +128,24 @@ class Results:
     def history(self) -> pd.DataFrame:
         """One row per trained epoch: key, kind, epoch (from 1), loss (mean over the epoch), and
         validation_accuracy (nan unless the weights were chosen by it)."""
-        return _frame((row for record in self.records for row in _epochs(record)), HISTORY)
+        rows = _each(self.records, lambda record: list(_epochs(record)))
+        return _frame((row for epochs in rows for row in epochs), HISTORY)
 
     @property
     def _predicted(self) -> list[Record]:
         return [r for r in self.records if r.status == "done" and r.kind != "pretrain"]
 
     def _scores(self, record: Record) -> dict[str, float]:
+        undefined = {metric.name: math.nan for metric in self.metrics}
         try:
-            return score(store.read_predictions(_folder(record), "test"), self.metrics)
-        except StoreError:
-            return {metric.name: math.nan for metric in self.metrics}
+            predictions = store.read_predictions(_folder(record), "test", record)
+        except StoreError as error:
+            log.warning("%s", error)
+            return undefined
+        scores = try_score(predictions, self.metrics)
+        for problem in scores.problems.values():
+            log.warning("%s", problem)
+        return undefined | dict(scores.values)
 
     def __repr__(self) -> str:
         return f"<Results in {self.folder}: {len(self.records)} records>"
@@ -154,11 +172,33 @@ def load_results(folder: str | Path = "results", metrics: Names = ()) -> Results
 # --- rows --------------------------------------------------------------------------------------------
 
 
+def _each(records: Iterable[Record], make: Callable[[Record], Any]) -> Iterator[Any]:
+    """What `make` gives for each record. One that holds what no version of bench wrote is left out, with a
+    warning in the log."""
+    for record in records:
+        try:
+            yield make(record)
+        except Exception as error:  # records of version 1 have no checksum, so they may hold anything
+            log.warning("%s: its record cannot be shown (%s) (left out)", record.path, describe(error))
+
+
 def _frame(rows: Iterable[Mapping[str, Any]], types: Types) -> pd.DataFrame:
-    """Rows as a frame with these columns, whether or not there are rows."""
+    """Rows as a frame with these columns, whether or not there are rows; a row with values of another kind is
+    left out, with a warning in the log."""
     import pandas as pd
 
-    return pd.DataFrame(list(rows), columns=list(types)).astype(dict(types))
+    rows = list(rows)
+    try:
+        return pd.DataFrame(rows, columns=list(types)).astype(dict(types))
+    except (TypeError, ValueError):
+        fitting = []
+        for row in rows:
+            try:
+                pd.DataFrame([row], columns=list(types)).astype(dict(types))
+                fitting.append(row)
+            except (TypeError, ValueError) as error:
+                log.warning("%s: cannot be shown (%s) (left out)", row.get("key"), describe(error))
+        return pd.DataFrame(fitting, columns=list(types)).astype(dict(types))
 
 
 def _folder(record: Record) -> Path:
@@ -171,8 +211,8 @@ def _about(record: Record) -> dict[str, Any]:
     return {
         **_identity(record),
         "protocol": record.asked.protocol,
-        "status": record.status,
-        "reason": record.reason,
+        "status": "damaged" if record.damage else record.status,
+        "reason": record.damage or record.reason,
         "seconds": timings.seconds if timings else None,
         "steps": timings.steps if timings else None,
         "macs": cost.macs if cost else None,

@@ -3,31 +3,49 @@
     results/runs/<data set>/<label>.<key>/      record.json, predictions.parquet
     results/pretrain/<data set>/<label>.<key>/  record.json, encoder files
     results/failures/<data set>/<label>.<key>/  record.json with reason and traceback
+    results/.damaged/<place>/<data set>/...     what was none of these any more, moved out of the way
 
-A directory is whole or absent (`bench.files`), and nothing is edited afterwards. The first of two writers
-wins: both computed the same thing. Reading is tolerant about outcomes, strict about identity.
+A directory is whole or absent (`bench.files`), and nothing is edited afterwards: the record ends with its own
+checksum, and names size and checksum of each file beside it. A directory that is not whole any more does not
+count as done. The first of two writers wins: both computed the same thing. Reading is tolerant about what
+came out, strict about identity.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import json
+import logging
+import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
 
 from bench.errors import StoreError
 from bench.files import cannot_write, new_directory, write_text
 from bench.interfaces.predictions import Predictions
-from bench.results.record import RECORD, Record, record_from_json, record_to_json
+from bench.results.artefacts import changed, describe, missized
+from bench.results.predictions_file import PREDICTIONS, remedy, unreadable, write_predictions
+from bench.results.predictions_file import read_predictions as read_predictions
+from bench.results.predictions_file import read_table as read_table
+from bench.results.record import (
+    RECORD,
+    VERSION,
+    NewerRecord,
+    Record,
+    record_from_json,
+    record_to_json,
+)
+from bench.results.spec_json import Seen
 from bench.study.spec import UnitSpec
 
-if TYPE_CHECKING:
-    import pyarrow as pa
+log = logging.getLogger("bench")
 
-PREDICTIONS = "predictions.parquet"
+DAMAGED = ".damaged"
 _PLACES = ("pretrain", "runs", "failures")
+_SEAL = ',\n "sha256": "'
 _LABEL_LENGTH = 150  # a file name may have 255 bytes; an ensemble of many members would exceed them
 
 
@@ -45,8 +63,77 @@ def failure_path(results: Path, spec: UnitSpec) -> Path:
 
 
 def exists(results: Path, spec: UnitSpec) -> bool:
-    """Whether the unit is done."""
-    return (path_of(results, spec) / RECORD).is_file()
+    """Whether the unit is done: its record can be read, the files it names have their sizes, and its
+    predictions their checksum. An encoder's checksum is looked at when it is used (`sound`)."""
+    return _is_whole(path_of(results, spec))
+
+
+def done(results: Path, units: Iterable[UnitSpec]) -> set[str]:
+    """The keys of those units that are done, with one listing of each folder."""
+    listed: dict[Path, set[str]] = {}
+    keys = set()
+    seen = Seen()
+    for unit in units:
+        path = path_of(results, unit)
+        folder = path.parent
+        if folder not in listed:
+            listed[folder] = set(os.listdir(folder)) if folder.is_dir() else set()
+        if path.name in listed[folder] and _is_whole(path, seen):
+            keys.add(unit.key)
+    return keys
+
+
+def sound(results: Path, spec: UnitSpec) -> bool:
+    """Whether the unit is done and every file it names has its checksum. Reads them all."""
+    path = path_of(results, spec)
+    if not _is_whole(path):
+        return False
+    try:
+        artefacts = read_folder(path).artefacts or {}
+    except StoreError:  # of a newer version
+        return True
+    return not any(changed(path, artefacts, name) for name in artefacts if name != PREDICTIONS)
+
+
+def set_aside(results: Path, spec: UnitSpec) -> Path | None:
+    """Move what lies in the place of a unit that is not done to results/.damaged, and say so. Returns where
+    it is now; None if nothing is in the way. Raises StoreError where the disk refuses."""
+    path = path_of(results, spec)
+    if not path.exists():
+        return None
+    place = results / DAMAGED / path.relative_to(results)
+    for number in range(1, 10_000):
+        target = place.with_name(f"{place.name}-{number}")
+        if target.exists():
+            continue
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            path.rename(target)
+        except FileNotFoundError:  # another process has just moved it
+            return None
+        except OSError as error:
+            raise cannot_write(target, error) from error
+        log.warning("%s is damaged; it was moved to %s and is made again", path, target)
+        return target
+    raise StoreError(f"{place.parent}: holds 10,000 damaged copies of one unit; empty it")
+
+
+def was_set_aside(results: Path, spec: UnitSpec) -> bool:
+    """Whether a damaged copy of this unit was moved away at some time."""
+    place = results / DAMAGED / path_of(results, spec).relative_to(results)
+    return (place.parent / f"{place.name}-1").exists()
+
+
+def _is_whole(path: Path, seen: Seen | None = None) -> bool:
+    try:
+        record = read_folder(path, seen)
+    except NewerRecord:  # not ours to judge, and certainly not to replace
+        return True
+    except StoreError:
+        return False
+    if record.status != "done" or record.damage:
+        return False
+    return not changed(path, record.artefacts or {}, PREDICTIONS)
 
 
 def _leaf(spec: UnitSpec) -> Path:
@@ -71,17 +158,22 @@ def write(
     """Store a finished unit, all of it or nothing, and forget its failure. Returns its directory.
 
     `predictions` maps parts of the split to what the unit says about them; `files(directory)` writes
-    whatever else belongs to the unit. If the unit is already there, it is left as it is. Raises
-    StoreError where the disk refuses.
+    whatever else belongs to the unit. If the unit is already there, it is left as it is; what is there and
+    not whole is moved away. Raises StoreError for predictions that are no distributions, and where the disk
+    refuses.
     """
     target = path_of(results, record.spec)
     try:
         with new_directory(target, RECORD) as directory:
+            rows = {}
             if predictions is not None:
-                _write_predictions(directory / PREDICTIONS, predictions)
+                rows[PREDICTIONS] = write_predictions(directory / PREDICTIONS, predictions)
             if files is not None:
                 files(directory)
-            write_text(directory / RECORD, _to_text(record))
+            stored = dataclasses.replace(record, artefacts=describe(directory, rows), version=VERSION)
+            write_text(directory / RECORD, _to_text(stored))
+            if target.exists() and not _is_whole(target):
+                set_aside(results, record.spec)
     except OSError as error:
         raise cannot_write(target, error) from error
     shutil.rmtree(failure_path(results, record.spec), ignore_errors=True)
@@ -99,40 +191,16 @@ def write_failure(results: Path, record: Record) -> Path:
 
 
 def _to_text(record: Record) -> str:
-    return json.dumps(record_to_json(record), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    """JSON whose last line is the checksum of all lines before."""
+    text = json.dumps(record_to_json(record), indent=1, ensure_ascii=False, allow_nan=False)
+    body = text.removesuffix("\n}")
+    return f'{body}{_SEAL}{hashlib.sha256(body.encode()).hexdigest()}"\n}}\n'
 
 
-def _write_predictions(path: Path, parts: Mapping[str, Predictions]) -> None:
-    """One row per image: split, id, group, label (class name), then "p:<class>" for every class."""
-    import numpy as np
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    classes = _common_classes(parts)
-    columns: dict[str, list[str]] = {"split": [], "id": [], "group": [], "label": []}
-    for part, predictions in parts.items():
-        columns["split"] += [part] * len(predictions.ids)
-        columns["id"] += predictions.ids
-        columns["group"] += predictions.groups
-        columns["label"] += [classes[i] for i in predictions.labels]
-    stacked = np.concatenate([np.asarray(p.probabilities, dtype=np.float64) for p in parts.values()])
-    if stacked.shape != (len(columns["id"]), len(classes)):
-        raise StoreError(
-            f"{len(columns['id'])} images of {len(classes)} classes have probabilities of shape "
-            f"{stacked.shape}; they must be (images, classes)"
-        )
-    arrays = [pa.array(values, pa.string()) for values in columns.values()]
-    arrays += [pa.array(stacked[:, i], pa.float64()) for i in range(len(classes))]
-    table = pa.table(arrays, names=[*columns, *(f"p:{c}" for c in classes)])
-    table = table.replace_schema_metadata({"classes": json.dumps(classes)})
-    pq.write_table(table, path, use_dictionary=list(columns))
-
-
-def _common_classes(parts: Mapping[str, Predictions]) -> tuple[str, ...]:
-    known = {p.classes for p in parts.values()}
-    if len(known) != 1:
-        raise StoreError(f"the parts of one unit must share their classes; these differ: {sorted(known)}")
-    return known.pop()
+def _sealed(content: bytes) -> bool:
+    """Whether the checksum at the end of a record is that of what stands before it."""
+    body, _, seal = content.rpartition(_SEAL.encode())
+    return hashlib.sha256(body).hexdigest().encode() == seal[:64]
 
 
 # --- reading -----------------------------------------------------------------------------------------
@@ -143,14 +211,14 @@ def read(results: Path, spec: UnitSpec) -> Record:
     path = path_of(results, spec)
     if not (path / RECORD).is_file():
         raise StoreError(f"{path / RECORD}: no such record; {spec.label} is not done")
-    return _read(path)
+    return read_folder(path)
 
 
 def read_failure(results: Path, spec: UnitSpec) -> Record | None:
     """The record of a unit's latest failure; None if there is none, or none that can be read."""
     path = failure_path(results, spec)
     try:
-        return _read(path) if (path / RECORD).is_file() else None
+        return read_folder(path) if (path / RECORD).is_file() else None
     except StoreError:
         return None
 
@@ -158,87 +226,59 @@ def read_failure(results: Path, spec: UnitSpec) -> Record | None:
 def scan(results: Path) -> tuple[list[Record], list[str]]:
     """All records under `results`, in a fixed order, and a warning for each that had to be left out.
 
-    A failure of a unit that is done by now is passed over.
+    A failure of a unit that is done by now is passed over. A unit whose files are missing or of another size
+    is there, with its `damage`, and a warning too.
     """
     records: dict[str, Record] = {}
     warnings: list[str] = []
-    for path in _directories(results):
+    seen = Seen()
+    for path in directories(results):
         try:
-            record = _read(path)
+            record = read_folder(path, seen)
         except StoreError as error:
             warnings.append(f"{error} (left out)")
             continue
+        if record.damage:
+            warnings.append(f"{path}: {record.damage}; {remedy(path)}")
         known = records.setdefault(record.key, record)
         if known is not record and known.status == record.status:
             warnings.append(f"{path}: a second copy of {known.path}; delete one (left out)")
     return list(records.values()), warnings
 
 
-def _directories(results: Path) -> Iterator[Path]:
+def directories(results: Path) -> Iterator[Path]:
+    """The folder of every unit that is done or failed, in a fixed order."""
     for place in _PLACES:
-        for path in sorted((results / place).glob("*/*")):
-            if path.is_dir() and not path.name.startswith("."):
-                yield path
+        for folder in _folders(results / place):
+            yield from _folders(folder)
 
 
-def _read(path: Path) -> Record:
+def _folders(folder: Path) -> list[Path]:
+    """The folders in `folder` by name, without hidden ones."""
+    try:
+        with os.scandir(folder) as entries:
+            names = sorted(e.name for e in entries if not e.name.startswith(".") and e.is_dir())
+    except OSError:
+        return []
+    return [folder / name for name in names]
+
+
+def read_folder(path: Path, seen: Seen | None = None) -> Record:
+    """The record of the unit in this folder. Raises StoreError if it cannot be read or is another unit's."""
     file = path / RECORD
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-        record = record_from_json(content, path)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise _unreadable(file, error) from error
+        with open(file, "rb") as stored:
+            text = stored.read()
+        content = json.loads(text)
+        record = record_from_json(content, path, seen)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise unreadable(file, error) from error
     if content.get("key") != record.key or path.name.rpartition(".")[2] != record.key:
         raise StoreError(
-            f"{file}: its spec has key {record.key}, not the one it is stored under; {_remedy(path)}"
+            f"{file}: its spec has key {record.key}, not the one it is stored under; {remedy(path)}"
         )
+    if record.version > 1 and not _sealed(text):
+        raise StoreError(f"{file}: was edited since it was written (its sha256 differs); {remedy(path)}")
+    if record.artefacts and (damage := missized(path, record.artefacts)):
+        record = dataclasses.replace(record, damage=damage)
     return record
-
-
-def _unreadable(file: Path, error: Exception) -> StoreError:
-    reason = " ".join(f"{type(error).__name__}: {error}".split())
-    return StoreError(f"{file}: cannot be read ({reason[:160]}); {_remedy(file.parent)}")
-
-
-def _remedy(path: Path) -> str:
-    return f"delete {path} and repeat the command that made it"
-
-
-def read_table(path: Path) -> pa.Table:
-    """All stored predictions of the unit in directory `path`, as they are on disk. Raises StoreError."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    file = path / PREDICTIONS
-    try:
-        with pq.ParquetFile(file) as parquet:
-            return parquet.read()
-    except (OSError, pa.ArrowException) as error:
-        raise _unreadable(file, error) from error
-
-
-def read_predictions(path: Path, part: str) -> Predictions:
-    """The predictions for one part of the split ("val", "test") of the unit stored in directory `path`.
-
-    Raises StoreError if they are missing or damaged.
-    """
-    import numpy as np
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    file = path / PREDICTIONS
-    table = read_table(path)
-    try:
-        classes = tuple(json.loads(table.schema.metadata[b"classes"]))
-        table = table.filter(pc.equal(table["split"], part))
-        index = {name: i for i, name in enumerate(classes)}
-        labels = np.array([index[name] for name in table["label"].to_pylist()], dtype=np.int64)
-        probabilities = [table[f"p:{name}"].to_numpy() for name in classes]
-        ids, groups = (tuple(cast("list[str]", table[c].to_pylist())) for c in ("id", "group"))
-    except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
-        raise _unreadable(file, error) from error
-    if not ids:
-        raise StoreError(f"{file}: holds no predictions for the part {part!r}")
-    return Predictions(
-        classes=classes, ids=ids, groups=groups, labels=labels, probabilities=np.stack(probabilities, axis=1)
-    )

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench.errors import ConfigError, UnknownName
-from bench.parsing import parse, read_toml
+from bench.parsing import DEEPEST, brief, check_plain, parse, read_toml, shown
 
 DEFAULT_PROTOCOL = "paper"
 NO_ENSEMBLES = ("none",)
@@ -103,21 +103,27 @@ class Assignment(NamedTuple):
 
 def parse_assignment(text: str) -> Assignment:
     """From `strategy.egmae.patch=32`, as `--set` takes it. Raises ConfigError."""
+    check_plain(text, "--set")
     path, equals, value = text.partition("=")
-    if not equals:
-        raise _malformed(f"--set {text}")
-    return Assignment(path.strip(), _value(value.strip()), f"--set {text}")
+    said = f"--set {brief(text)}"
+    if not equals or not value.strip():
+        raise _malformed(said)
+    return Assignment(path.strip(), _value(value.strip(), said), said)
 
 
 def assignments_of(values: Mapping[str, Any]) -> list[Assignment]:
     """From `{"strategy.egmae.patch": 32}`, as the Python API takes them."""
-    return [Assignment(path, value, f"{path} = {value!r}") for path, value in values.items()]
+    return [Assignment(path, value, f"{path} = {shown(value)}") for path, value in values.items()]
 
 
 def assign(config: StudyConfig, assignments: Sequence[Assignment], kinds: Sequence[str]) -> StudyConfig:
     """`config` with these values; `kinds` of component ("strategy") have parameters. Raises ConfigError."""
     tables: dict[str, Any] = {name: copy.deepcopy(getattr(config, name)) for name in ("protocol", *kinds)}
+    given: dict[str, Assignment] = {}
     for assignment in assignments:
+        other = given.setdefault(assignment.path, assignment)
+        if other.value != assignment.value:
+            raise ConfigError(f"{other.text} and {assignment.text}: two values for one key; give one of them")
         _assign(assignment, tables, kinds)
     return replace(config, **tables)
 
@@ -134,7 +140,9 @@ def _assign(assignment: Assignment, tables: dict[str, Any], kinds: Sequence[str]
         target, rest = tables[keys[0]].setdefault(".".join(keys[1:-1]), {}), keys[-1:]
     else:
         starts = ", ".join(["protocol.KEY", *(f"{kind}.NAME.KEY" for kind in kinds)])
-        raise ConfigError(f"{assignment.text}: {assignment.path!r} must start with one of {starts}")
+        raise ConfigError(f"{assignment.text}: {shown(assignment.path)} must start with one of {starts}")
+    if len(rest) > DEEPEST:
+        raise ConfigError(f"{assignment.text}: nested more than {DEEPEST} deep; write it flat")
     for key in rest[:-1]:
         inner = target.setdefault(key, {})
         if not isinstance(inner, dict):
@@ -147,11 +155,15 @@ def _malformed(text: str) -> ConfigError:
     return ConfigError(f"{text}: must be like protocol.finetune.epochs=30 or strategy.egmae.patch=32")
 
 
-def _value(text: str) -> Any:
-    """A TOML value; whatever is not one is a string."""
+def _value(text: str, said: str) -> Any:
+    """A TOML value; whatever is not one is a string. Raises ConfigError for what Python cannot read."""
     import tomllib
 
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text
+    except RecursionError:
+        raise ConfigError(f"{said}: nested too deep") from None
+    except ValueError:
+        raise ConfigError(f"{said}: a number of thousands of digits; at most 64 bits are possible") from None

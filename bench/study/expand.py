@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from bench.errors import ConfigError, SizeError
 from bench.identity import Ref
 from bench.interfaces.component import LocalWeights
+from bench.interfaces.strategy import Strategy
 from bench.registry import Registry, make_ref
 from bench.study.protocol import Protocol
 from bench.study.spec import EnsembleSpec, PretrainSpec, RunSpec, UnitSpec
@@ -53,6 +54,12 @@ def expand(study: Study, registry: Registry, split_of: Callable[[Ref, int], str]
     return Expansion(units, not_possible)
 
 
+def check_cells(study: Study, registry: Registry) -> None:
+    """Raise ConfigError as `expand` would, before there are splits."""
+    for model in study.models:
+        _cells(study, registry, model)
+
+
 class _Cell(NamedTuple):
     strategy: Ref
     pretrains: bool
@@ -76,10 +83,21 @@ def _cells(study: Study, registry: Registry, model: Ref) -> tuple[list[_Cell], l
             impossible.append(NotPossible(f"{model.name}.{ref.name}", reason))
             continue
         params = registry.strategies.params(ref)
+        if strategy.check:
+            _check_strategy(strategy, params, study.protocol.size)
         if strategy.freeze:
             params = strategy.freeze(params, network, model_params)
         possible.append(_Cell(make_ref(strategy, params), strategy.objective is not None))
     return possible, impossible
+
+
+def _check_strategy(strategy: Strategy, params: Any, size: int) -> None:
+    """Raise ConfigError, naming the strategy, if its parameters do not go with this image size."""
+    assert strategy.check
+    try:
+        strategy.check(params, size)
+    except ConfigError as error:
+        raise ConfigError(f"strategy.{strategy.name}: {error}") from None
 
 
 def _check_weights(study: Study, registry: Registry, model: str, model_params: Any) -> None:

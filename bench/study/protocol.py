@@ -7,10 +7,12 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Interval
 
-Count = Annotated[int, Ge(1)]
+Epochs = Annotated[int, Interval(ge=1, le=1_000_000)]
+Images = Annotated[int, Interval(ge=1, le=65_536)]
+Side = Annotated[int, Interval(ge=8, le=8192)]
 Fraction = Annotated[float, Interval(gt=0, lt=1)]
-Rate = Annotated[float, Interval(gt=0)]
-Decay = Annotated[float, Ge(0)]
+Rate = Annotated[float, Interval(gt=0, le=100)]
+Decay = Annotated[float, Interval(ge=0, le=100)]
 Betas = tuple[Annotated[float, Interval(ge=0, lt=1)], Annotated[float, Interval(ge=0, lt=1)]]
 Scale = tuple[Annotated[float, Interval(gt=0, le=1)], Annotated[float, Interval(gt=0, le=1)]]
 
@@ -76,9 +78,9 @@ class Pretraining:
         data: which parts of the split it sees, without labels; "all" is transductive.
     """
 
-    epochs: Count = 1000
-    batch: Count = 16
-    resize: Count = 256
+    epochs: Epochs = 1000
+    batch: Images = 16
+    resize: Side = 256
     scale: Scale = (0.2, 1.0)
     flip: Annotated[float, Interval(ge=0, le=1)] = 0.5
     learning_rate: Rate = 1.5e-4
@@ -110,9 +112,9 @@ class Finetuning:
         selection: weights to judge: of the last epoch, or of the one with the best validation accuracy.
     """
 
-    epochs: Count = 15
-    batch: Count = 16
-    resize: Count = 236
+    epochs: Epochs = 15
+    batch: Images = 16
+    resize: Side = 236
     flip: Annotated[float, Interval(ge=0, le=1)] = 0.5
     learning_rate: Rate = 1e-4
     betas: Betas = (0.9, 0.999)
@@ -138,8 +140,8 @@ class Protocol:
         finetune: budget of fine-tuning.
     """
 
-    size: Annotated[int, Ge(8)] = 224
-    rounds: Count = 5
+    size: Side = 224
+    rounds: Annotated[int, Interval(ge=1, le=1000)] = 5
     seed: Annotated[int, Ge(0)] = 0
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     model: str = ""

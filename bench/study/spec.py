@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Annotated, Any, ClassVar
+from functools import cache, cached_property
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from annotated_types import Len
 
 from bench.identity import Ref, digest, to_json
 from bench.study.protocol import Finetuning, Pretraining
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 
 @dataclass(frozen=True)
@@ -161,6 +164,12 @@ def _key(unit: UnitSpec) -> str:
 
 def unit_from_json(kind: str, data: Mapping[str, Any]) -> UnitSpec:
     """Read a spec back from a record."""
+    return _adapter(kind).validate_python(data)
+
+
+@cache
+def _adapter(kind: str) -> TypeAdapter[UnitSpec]:
+    """Made once, because making it takes milliseconds."""
     from pydantic import TypeAdapter
 
-    return TypeAdapter(UNIT_KINDS[kind]).validate_python(data)
+    return TypeAdapter(UNIT_KINDS[kind])

@@ -135,7 +135,7 @@ def download(folder: Path, params: NoParams) -> None:
         import kagglehub
     except ImportError:
         raise DataNotFound(
-            f"covid: kagglehub is not installed: pip install 'bench[kaggle]', or {FETCH}"
+            f"covid: kagglehub is not installed: pip install 'medbench[kaggle]', or {FETCH}"
         ) from None
     target = str(folder / DOWNLOADED)
     try:

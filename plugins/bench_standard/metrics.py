@@ -1,6 +1,8 @@
 """Metrics of stored predictions: N images, K classes, the predicted class is the most probable one.
 
-scikit-learn is imported inside the functions, because `bench list` imports this module.
+Those that are in every table are computed with numpy alone: a table of thousands of runs takes a tenth of the
+time that scikit-learn's checks of their input need. scikit-learn is imported inside the functions, because
+`bench list` imports this module.
 
 When the test part lacks a class of the data set (or a class is never predicted), this is what counts:
 
@@ -32,46 +34,51 @@ def _predicted(predictions: Predictions) -> NDArray[np.int64]:
     return predicted
 
 
+def _confusion(predictions: Predictions) -> NDArray[np.int64]:
+    """(K, K) how many images of each class, by row, are predicted as which, by column."""
+    import numpy as np
+
+    classes = len(predictions.classes)
+    cells = predictions.labels * classes + _predicted(predictions)
+    counts: NDArray[np.int64] = np.bincount(cells, minlength=classes**2).reshape(classes, classes)
+    return counts
+
+
+def _macro(right: NDArray[np.int64], of: NDArray[np.int64], counted: NDArray[np.bool_]) -> float:
+    """Plain mean of right / of over the classes that are counted; 0/0 is 0."""
+    import numpy as np
+
+    return float((right / np.maximum(of, 1))[counted].mean())
+
+
 def accuracy(predictions: Predictions) -> float:
     """Share of images whose predicted class is right."""
-    from sklearn import metrics as sk
-
-    return float(sk.accuracy_score(predictions.labels, _predicted(predictions)))
+    return float((_predicted(predictions) == predictions.labels).mean())
 
 
 def balanced_accuracy(predictions: Predictions) -> float:
-    """Mean recall of the classes with test images (scikit-learn's, without its warning)."""
-    import numpy as np
-    from sklearn import metrics as sk
-
-    present = np.unique(predictions.labels)
-    predicted = _predicted(predictions)
-    recalls = sk.recall_score(predictions.labels, predicted, labels=present, average=None, zero_division=0)
-    return float(recalls.mean())
+    """Mean recall of the classes with test images."""
+    table = _confusion(predictions)
+    return _macro(table.diagonal(), table.sum(1), table.sum(1) > 0)
 
 
 def precision(predictions: Predictions) -> float:
     """Macro precision."""
-    from sklearn import metrics as sk
-
-    predicted = _predicted(predictions)
-    return float(sk.precision_score(predictions.labels, predicted, average="macro", zero_division=0))
+    table = _confusion(predictions)
+    return _macro(table.diagonal(), table.sum(0), table.sum(0) + table.sum(1) > 0)
 
 
 def recall(predictions: Predictions) -> float:
     """Macro recall."""
-    from sklearn import metrics as sk
-
-    predicted = _predicted(predictions)
-    return float(sk.recall_score(predictions.labels, predicted, average="macro", zero_division=0))
+    table = _confusion(predictions)
+    return _macro(table.diagonal(), table.sum(1), table.sum(0) + table.sum(1) > 0)
 
 
 def f1(predictions: Predictions) -> float:
     """Macro F1: the mean of the classes' F1."""
-    from sklearn import metrics as sk
-
-    predicted = _predicted(predictions)
-    return float(sk.f1_score(predictions.labels, predicted, average="macro", zero_division=0))
+    table = _confusion(predictions)
+    either = table.sum(0) + table.sum(1)
+    return _macro(2 * table.diagonal(), either, either > 0)
 
 
 def f1_pr(predictions: Predictions) -> float:
@@ -83,16 +90,28 @@ def f1_pr(predictions: Predictions) -> float:
 def auc(predictions: Predictions) -> float:
     """Mean one-vs-rest area under the ROC curve of the classes that have both positive and negative images.
 
-    nan if no class has both, that is if all test images are of one class.
+    nan if no class has both, that is if all test images are of one class. The area is the share of pairs of
+    a positive and a negative image in which the positive one has the higher probability, ties counting half
+    (Mann and Whitney 1947).
     """
     import numpy as np
-    from sklearn import metrics as sk
 
     present = np.unique(predictions.labels)
     if len(present) < 2:
         return float("nan")
-    areas = [sk.roc_auc_score(predictions.labels == c, predictions.probabilities[:, c]) for c in present]
+    areas = [_area(predictions.labels == c, predictions.probabilities[:, c]) for c in present]
     return float(np.mean(areas))
+
+
+def _area(positive: NDArray[np.bool_], scores: NDArray[np.float64]) -> float:
+    """Area under one ROC curve, from the sum of the positive images' ranks; equal scores share their rank."""
+    import numpy as np
+
+    _, place, times = np.unique(scores, return_inverse=True, return_counts=True)
+    ranks = np.cumsum(times) - (times - 1) / 2
+    some = int(positive.sum())
+    above = ranks[place[positive]].sum() - some * (some + 1) / 2
+    return float(above / (some * (len(scores) - some)))
 
 
 def mcc(predictions: Predictions) -> float:
@@ -143,6 +162,56 @@ def log_loss(predictions: Predictions) -> float:
     return float(sk.log_loss(predictions.labels, p, labels=np.arange(p.shape[1])))
 
 
+# --- scikit-learn's, with which `bench verify --recompute` compares ----------------------------------
+
+
+def _sk_accuracy(predictions: Predictions) -> float:
+    from sklearn import metrics as sk
+
+    return float(sk.accuracy_score(predictions.labels, _predicted(predictions)))
+
+
+def _sk_balanced_accuracy(predictions: Predictions) -> float:
+    import numpy as np
+    from sklearn import metrics as sk
+
+    present, predicted = np.unique(predictions.labels), _predicted(predictions)
+    recalls = sk.recall_score(predictions.labels, predicted, labels=present, average=None, zero_division=0)
+    return float(recalls.mean())
+
+
+def _sk_precision(predictions: Predictions) -> float:
+    from sklearn import metrics as sk
+
+    predicted = _predicted(predictions)
+    return float(sk.precision_score(predictions.labels, predicted, average="macro", zero_division=0))
+
+
+def _sk_recall(predictions: Predictions) -> float:
+    from sklearn import metrics as sk
+
+    predicted = _predicted(predictions)
+    return float(sk.recall_score(predictions.labels, predicted, average="macro", zero_division=0))
+
+
+def _sk_f1(predictions: Predictions) -> float:
+    from sklearn import metrics as sk
+
+    predicted = _predicted(predictions)
+    return float(sk.f1_score(predictions.labels, predicted, average="macro", zero_division=0))
+
+
+def _sk_auc(predictions: Predictions) -> float:
+    import numpy as np
+    from sklearn import metrics as sk
+
+    present = np.unique(predictions.labels)
+    if len(present) < 2:
+        return float("nan")
+    areas = [sk.roc_auc_score(predictions.labels == c, predictions.probabilities[:, c]) for c in present]
+    return float(np.mean(areas))
+
+
 _PER_CLASS = "of the classes with test images or predictions"
 
 METRICS = (
@@ -151,17 +220,23 @@ METRICS = (
         title="Accuracy",
         about="share of images whose most probable class is right",
         score=accuracy,
+        reference=_sk_accuracy,
     ),
     Metric(
         name="precision",
         title="Precision",
         about=f"macro precision: plain mean {_PER_CLASS}; 0/0 is 0",
         score=precision,
+        reference=_sk_precision,
     ),
     Metric(
-        name="recall", title="Recall", about=f"macro recall: plain mean {_PER_CLASS}; 0/0 is 0", score=recall
+        name="recall",
+        title="Recall",
+        about=f"macro recall: plain mean {_PER_CLASS}; 0/0 is 0",
+        score=recall,
+        reference=_sk_recall,
     ),
-    Metric(name="f1", title="F1", about=f"macro F1: mean of the F1 {_PER_CLASS}", score=f1),
+    Metric(name="f1", title="F1", about=f"macro F1: mean of the F1 {_PER_CLASS}", score=f1, reference=_sk_f1),
     Metric(
         name="f1_pr",
         title="F1 (PR)",
@@ -173,12 +248,14 @@ METRICS = (
         title="AUC",
         about="one-vs-rest area under the ROC curve, mean of classes with test images",
         score=auc,
+        reference=_sk_auc,
     ),
     Metric(
         name="balanced_accuracy",
         title="Bal. acc.",
         about="mean recall of the classes with test images",
         score=balanced_accuracy,
+        reference=_sk_balanced_accuracy,
         default=False,
     ),
     Metric(

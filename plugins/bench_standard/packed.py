@@ -1,59 +1,37 @@
-"""Several units at once on one machine, each in a process of its own.
+"""Units in processes of their own: one after another, or several at once on one machine.
 
-A step at batch 16 leaves most of a large GPU idle, and several rounds of a study are independent. A process
-has generators, graphs and memory to itself, so each unit predicts what it predicts alone, to the last bit
-(with as many CPU threads). Workers stay for further units, so that PyTorch is loaded once in each.
+A process has generators, graphs and memory to itself, so each unit predicts what it predicts alone, to the
+last bit (with as many CPU threads), and whatever a method does to its process (a crash, a hang, sys.exit)
+ends its own unit alone. Workers stay for further units, so that PyTorch is loaded once in each.
 
 On a GPU a unit is added only when what the largest unit was seen to hold fits into the memory that is free,
 and a unit that runs out of memory goes back to the queue, with one fewer at once from then on. Processes
-share a GPU by turns unless NVIDIA's MPS runs (`nvidia-cuda-mps-control -d`), which lets them overlap.
+share a GPU by turns unless NVIDIA's MPS runs (`nvidia-cuda-mps-control -d`), which lets them overlap. Several
+GPUs are dealt to the workers.
+
+What a machine causes is tried once more: a process that was killed (memory), a device that answers no more.
+What a method causes is not.
 """
 
 from __future__ import annotations
 
 import logging
-import multiprocessing
+import signal
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
+from dataclasses import replace
+from multiprocessing.connection import wait
 
 from bench import Environment, Execute, Outcome, Progress, Report, Session, Unit
-from bench_standard.worker import Memory, Printed, serve
+from bench_standard.pool import Worker, ended_by, start_worker, stop_workers, where_it_is
+from bench_standard.worker import Memory, Printed, Task
 
 STEADY = 8  # steps after which a unit holds the memory it will hold: ordinary steps, capture, replays
 SPARE = 1.2  # of the largest unit's memory that must be free before one more starts
-PATIENCE = 30.0  # seconds a worker has to write its checkpoint when interrupted
-
-
-@dataclass
-class Worker:
-    """A process and the unit it works on.
-
-    Attributes:
-        process: runs `bench_standard.worker.serve`.
-        pipe: this process's end of the connection.
-        unit: None while it waits for one.
-        started: when it got the unit, by time.monotonic().
-        steps: training steps of the unit so far.
-        memory: what it last reported; None without a GPU.
-        shared: whether its unit was executed as one that others may run beside.
-    """
-
-    process: BaseProcess
-    pipe: Connection
-    unit: Unit | None = None
-    started: float = 0.0
-    steps: int = 0
-    memory: Memory | None = None
-    shared: bool = False
-
-    @property
-    def settled(self) -> bool:
-        """Whether it holds as much memory as its unit will need."""
-        return self.unit is None or self.steps >= STEADY
+TRIES = 2  # of a unit whose process was killed or lost its device
+SILENCE = 1800.0  # least seconds without news after which a unit is taken to hang
 
 
 def execute_packed(
@@ -62,27 +40,33 @@ def execute_packed(
     """Execute up to `environment.jobs` units at once; a unit starts after all it needs have ended."""
     environment = session.environment
     waiting, most = list(units), max(1, environment.jobs)
+    tries: Counter[str] = Counter()
     workers: list[Worker] = []
     try:
         while waiting or any(w.unit is not None for w in workers):
             busy = [w for w in workers if w.unit is not None]
             unit = _next(waiting, [w.unit for w in busy if w.unit is not None])
-            if unit is not None and len(busy) < most and _room(busy):
-                _assign(unit, execute, replace(environment, shared=most > 1), workers)
-                waiting.remove(unit)
-                continue
+            if unit is not None and len(busy) < most:
+                device = _free_device(environment, busy)
+                if device is not None:
+                    waiting.remove(unit)
+                    tries[unit.key] += 1
+                    _assign(unit, execute, replace(environment, device=device, shared=most > 1), workers)
+                    continue
             for worker in _ready(busy):
-                outcome = _receive(worker, workers, report)
+                outcome = _receive(worker, workers, report) or _overdue(worker, workers, environment.timeout)
                 if outcome is None:
                     continue
                 # Not whether others may run now: two units can run out of memory in the same moment.
                 if worker.shared and outcome.out_of_memory:
-                    waiting.insert(0, outcome.unit)
                     most = max(1, min(most, len(busy)) - 1)
+                    waiting.insert(0, outcome.unit)
+                elif outcome.device_lost and tries[outcome.unit.key] < TRIES:
+                    waiting.insert(0, outcome.unit)
                 else:
                     yield outcome
     finally:
-        _stop(workers)
+        stop_workers(workers)
 
 
 def _next(waiting: list[Unit], running: list[Unit]) -> Unit | None:
@@ -91,85 +75,120 @@ def _next(waiting: list[Unit], running: list[Unit]) -> Unit | None:
     return next((u for u in waiting if not any(need.key in unfinished for need in u.needs)), None)
 
 
+# --- devices -----------------------------------------------------------------------------------------
+
+
+def _free_device(environment: Environment, busy: list[Worker]) -> str | None:
+    """The device with the fewest units at work that has room for one more."""
+    devices = environment.devices or (environment.device,)
+    at_work = {device: [w for w in busy if w.device == device] for device in devices}
+    for device in sorted(devices, key=lambda device: len(at_work[device])):
+        if _room(at_work[device]):
+            return device
+    return None
+
+
 def _room(busy: list[Worker]) -> bool:
     """Whether the GPU holds one more unit as large as the largest; always where no GPU is reported."""
     known = [w.memory for w in busy if w.memory is not None]
     if not known:
         return True
-    if not all(w.settled for w in busy):
+    if not all(_settled(w) for w in busy):
         return False
     return min(free for _, free in known) >= SPARE * max(held for held, _ in known)
 
 
-# --- workers -----------------------------------------------------------------------------------------
+def _settled(worker: Worker) -> bool:
+    """Whether it holds as much memory as its unit will need."""
+    return worker.unit is None or worker.steps >= STEADY
+
+
+# --- one unit in one worker --------------------------------------------------------------------------
 
 
 def _assign(unit: Unit, execute: Execute, environment: Environment, workers: list[Worker]) -> None:
-    worker = next((w for w in workers if w.unit is None), None) or _start_worker(workers)
-    worker.unit, worker.started, worker.steps, worker.memory = unit, time.monotonic(), 0, None
-    worker.shared = environment.shared
-    if environment.device.startswith("cuda"):
+    device = environment.device
+    idle = (w for w in workers if w.unit is None and w.device in ("", device))
+    worker = next(idle, None) or start_worker(workers, environment.scratch)
+    worker.begin(unit, device, environment.shared)
+    if device.startswith("cuda"):
         worker.memory = (0, 0)  # so that no other unit starts before this one has reported its memory
-    worker.pipe.send((execute, unit, environment))
-
-
-def _start_worker(workers: list[Worker]) -> Worker:
-    # Spawned, because CUDA does not survive a fork.
-    context = multiprocessing.get_context("spawn")
-    pipe, worker_pipe = context.Pipe()
-    process = context.Process(target=serve, args=(worker_pipe,), daemon=True)
-    process.start()
-    worker_pipe.close()  # only the worker has this end open, so that reading fails here when it is gone
-    workers.append(Worker(process, pipe))
-    return workers[-1]
+    worker.pipe.send(Task(execute, unit, environment))
 
 
 def _ready(busy: list[Worker]) -> list[Worker]:
-    pipes = set(wait([w.pipe for w in busy], timeout=1.0))
-    return [w for w in busy if w.pipe in pipes]
+    """Workers with news, and those without any for long."""
+    ready = set(wait([end for w in busy for end in (w.pipe, w.process.sentinel)], timeout=1.0))
+    return [w for w in busy if w.pipe in ready or w.process.sentinel in ready] or busy
 
 
 def _receive(worker: Worker, workers: list[Worker], report: Report) -> Outcome | None:
-    """Take one message: pass on what is not an outcome. A process that died failed its unit."""
+    """Take one message, if there is one: pass on what is not an outcome. A process that is gone failed."""
     try:
+        if not worker.pipe.poll():
+            return _lost(worker, workers) if not worker.process.is_alive() else None
         message, memory = worker.pipe.recv()
     except (EOFError, OSError):
-        worker.process.join(PATIENCE)
-        workers.remove(worker)
-        code = worker.process.exitcode
-        cause = (
-            f"killed by signal {-code} (memory?)" if code is not None and code < 0 else f"exit code {code}"
-        )
-        assert worker.unit is not None  # only from workers that have a unit is anything received
-        return Outcome(
-            unit=worker.unit,
-            status="failed",
-            reason=f"its process ended before it did: {cause}",
-            seconds=time.monotonic() - worker.started,
-        )
+        return _lost(worker, workers)
     if isinstance(message, logging.LogRecord):
         logging.getLogger(message.name).handle(message)
         return None
     if isinstance(message, Printed):
-        print(message.line, file=getattr(sys, message.stream))
+        print(message.line, file=sys.stderr)
         return None
     if isinstance(message, Progress):
-        worker.steps = max(worker.steps, (message.epoch - 1) * message.total + message.done)
-        worker.memory = memory or worker.memory
+        _count(worker, message, memory)
         report(message)
         return None
     outcome: Outcome = message
     worker.unit = None
+    if outcome.device_lost:  # what else this process does on its device would fail too
+        workers.remove(worker)
+        stop_workers([worker])
     return outcome
 
 
-def _stop(workers: list[Worker]) -> None:
-    """End all workers; one that has a unit is interrupted, and writes a checkpoint first."""
-    for worker in workers:
-        worker.pipe.close()
-        if worker.unit is not None:
-            worker.process.terminate()
-    for worker in workers:
-        worker.process.join(PATIENCE)
-        if worker.process.is_alive():
-            worker.process.kill()
+def _count(worker: Worker, progress: Progress, memory: Memory | None) -> None:
+    done = (progress.epoch - 1) * progress.total + progress.done
+    if worker.first_step is None and progress.epochs:
+        worker.first_step = done - 1  # more than 0 where it goes on from a checkpoint
+    worker.steps = max(worker.steps, done - (worker.first_step or 0)) if progress.epochs else worker.steps
+    worker.memory = memory or worker.memory
+    worker.heard = time.monotonic()
+
+
+def _lost(worker: Worker, workers: list[Worker]) -> Outcome:
+    """The outcome of the unit whose process is gone."""
+    workers.remove(worker)
+    cause, code = ended_by(worker)
+    assert worker.unit is not None  # only from workers that have a unit is anything received
+    # Segmentation faults and exits are a method's; the system's memory killer and people use SIGKILL.
+    killed = code == -getattr(signal, "SIGKILL", 9)
+    return Outcome(
+        unit=worker.unit,
+        status="failed",
+        reason=f"its process ended before it did: {cause}",
+        seconds=time.monotonic() - worker.started,
+        device_lost=killed,
+        traceback=where_it_is(worker) or cause,
+    )
+
+
+def _overdue(worker: Worker, workers: list[Worker], timeout: float) -> Outcome | None:
+    """The outcome of a unit that has taken too long, or been silent for too long; its process is ended."""
+    now = time.monotonic()
+    if worker.unit is None:
+        return None
+    if timeout and now - worker.started > timeout:
+        reason = f"took longer than --timeout {timeout:g} (seconds); give more time, or repair it if it hangs"
+    # As long as all that it has done before: prediction may take as long as training.
+    elif not timeout and now - worker.heard > max(SILENCE, 2 * (worker.heard - worker.started)):
+        silent = (now - worker.heard) / 60
+        reason = f"gave no sign of life for {silent:.0f} minutes; repair it if it hangs, or set --timeout"
+    else:
+        return None
+    unit, seconds = worker.unit, now - worker.started
+    where = where_it_is(worker, ask=True)
+    workers.remove(worker)
+    stop_workers([worker], patience=5.0)
+    return Outcome(unit=unit, status="failed", reason=reason, seconds=seconds, traceback=where or reason)

@@ -1,60 +1,132 @@
-"""What runs in each process of the executor `packed`: units come through a pipe, and news go back through it.
+"""What runs in a process of the executor `packed`: units come through a pipe, and news go back through it.
 
 Everything that would be written to the terminal goes through the pipe too: log records, warnings, and what is
-printed. Written here it would break the progress bars of the other process.
+printed. Written here it would break the progress bars of the other process. A process that dies or hangs
+cannot say where; so where it was is written to a file, by `faulthandler`.
 """
 
 from __future__ import annotations
 
+import faulthandler
+import gc
 import io
 import logging
 import logging.handlers
+import os
+import queue
 import signal
 import sys
 import threading
 import time
 from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 from multiprocessing.connection import Connection
-from typing import NamedTuple, TextIO
+from typing import BinaryIO, NamedTuple, NoReturn, TextIO
 
-from bench import Outcome, Progress, Session
+from bench import SIGNALS, Environment, Execute, Outcome, Progress, Session, Unit, interrupt
 
 Memory = tuple[int, int]  # bytes this process holds on the GPU, bytes free there
 
 INTERVAL = 0.2  # least seconds between two reports of one worker's progress
+SHOW = getattr(signal, "SIGUSR2", None)  # makes a worker write down where it is
+
+
+class Task(NamedTuple):
+    """A unit to execute."""
+
+    execute: Execute
+    unit: Unit
+    environment: Environment
 
 
 class Printed(NamedTuple):
-    """A line that a worker printed, and on which stream: "stdout" or "stderr"."""
+    """A line that a worker printed."""
 
-    stream: str
     line: str
 
 
-def serve(pipe: Connection) -> None:
-    """Execute what comes through the pipe until it is closed."""
-    signal.signal(signal.SIGTERM, _interrupt)
+def serve(pipe: Connection, tracebacks: str) -> None:
+    """Execute what comes through the pipe until it is closed or says None; `tracebacks` names a file."""
+    for number in SIGNALS:  # a signal to the whole group: the process that started us decides
+        signal.signal(number, signal.SIG_IGN)
+    os.dup2(2, 1)  # stdout is for tables, also what native code prints
+    with open(tracebacks, "w", encoding="utf-8") as file:
+        faulthandler.enable(file)
+        if SHOW is not None:
+            faulthandler.register(SHOW, file, all_threads=True)
+        _record_exits(file)
+        _serve(pipe)
+
+
+def _serve(pipe: Connection) -> None:
     channel = _Channel(pipe)
     _forward_logs(channel)
-    sys.stdout, sys.stderr = (
-        _Printer(channel, "stdout", sys.stdout),
-        _Printer(channel, "stderr", sys.stderr),
-    )
+    sys.stdout = sys.stderr = _Printer(channel, sys.stderr)
+    tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
+    stop, busy = threading.Event(), threading.Event()
+    signal.signal(signal.SIGTERM, partial(_stop, stop, busy))
+    threading.Thread(target=_listen, args=(pipe, tasks, stop), daemon=True).start()
     session: Session | None = None
     try:
-        while True:
-            execute, unit, environment = pipe.recv()
-            if session is None or session.environment != environment:
-                session = Session(environment)
-            outcome = execute(unit, session, _ProgressSender(channel, environment.device))
+        while (task := tasks.get()) is not None:
+            busy.set()
+            if session is None or session.environment != task.environment:
+                session = Session(task.environment)
+            outcome = _execute(task, session, channel, stop)
+            busy.clear()
             channel.send(outcome)
-            _release(environment.device)
-    except (KeyboardInterrupt, EOFError, BrokenPipeError):
+            _release(task.environment.device)
+    except (KeyboardInterrupt, BrokenPipeError):
         pass
 
 
-def _interrupt(signum: int, frame: object) -> None:
-    raise KeyboardInterrupt
+def _stop(stop: threading.Event, busy: threading.Event, signum: int, frame: object) -> None:
+    if stop.is_set() and busy.is_set():
+        interrupt()
+
+
+def _execute(task: Task, session: Session, channel: _Channel, stop: threading.Event) -> Outcome:
+    started = time.monotonic()
+    try:
+        outcome = task.execute(task.unit, session, _ProgressSender(channel, task.environment.device))
+    except KeyboardInterrupt as error:
+        if stop.is_set():
+            raise
+        reason = f"a plugin raised {type(error).__name__}"
+        outcome = Outcome(unit=task.unit, status="failed", reason=reason, seconds=time.monotonic() - started)
+    return replace(outcome, unit=task.unit)
+
+
+def _listen(pipe: Connection, tasks: queue.SimpleQueue[Task | None], stop: threading.Event) -> None:
+    """Pass tasks on. None, or the end of the process that started this one, interrupts the main thread."""
+    task: Task | None = None
+    while True:
+        try:
+            task = pipe.recv()
+        except (EOFError, OSError):
+            task = None
+        tasks.put(task)
+        if task is None:
+            break
+    stop.set()
+    if hasattr(signal, "pthread_kill"):
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+    else:
+        import _thread
+
+        _thread.interrupt_main(signal.SIGTERM)
+
+
+def _record_exits(file: TextIO) -> None:
+    """Let os._exit write down who called it: nothing else can tell afterwards."""
+    end = os._exit
+
+    def exit_with_traceback(status: int) -> NoReturn:
+        faulthandler.dump_traceback(file, all_threads=False)
+        end(status)
+
+    os._exit = exit_with_traceback
 
 
 class _Channel:
@@ -79,7 +151,8 @@ class _LogForwarder(logging.handlers.QueueHandler):
         self.channel = channel
 
     def enqueue(self, record: logging.LogRecord) -> None:
-        self.channel.send(record)
+        with suppress(OSError):  # the other process is gone
+            self.channel.send(record)
 
 
 def _forward_logs(channel: _Channel) -> None:
@@ -91,8 +164,8 @@ def _forward_logs(channel: _Channel) -> None:
 class _Printer(io.TextIOBase):
     """A standard stream of which the other process prints the lines, without breaking its progress bars."""
 
-    def __init__(self, channel: _Channel, name: str, original: TextIO) -> None:
-        self.channel, self.stream, self.original = channel, name, original
+    def __init__(self, channel: _Channel, original: TextIO) -> None:
+        self.channel, self.original = channel, original
         self.unfinished = ""
 
     def writable(self) -> bool:
@@ -101,12 +174,17 @@ class _Printer(io.TextIOBase):
     def fileno(self) -> int:
         return self.original.fileno()
 
+    @property
+    def buffer(self) -> BinaryIO:
+        """For what writes bytes; these lines are not kept apart from progress bars."""
+        return self.original.buffer
+
     def write(self, text: str) -> int:
         *lines, last = (self.unfinished + text).split("\n")
         self.unfinished = last.rpartition("\r")[2]  # of a line that is written over and over, the last
         with suppress(OSError):  # the other process is gone
             for line in lines:
-                self.channel.send(Printed(self.stream, line.rpartition("\r")[2]))
+                self.channel.send(Printed(line.rpartition("\r")[2]))
         return len(text)
 
 
@@ -123,10 +201,8 @@ class _ProgressSender:
         if now - self.sent < INTERVAL and progress.done < progress.total:
             return
         self.sent = now
-        try:
+        with suppress(OSError):  # the other process is gone, which `_listen` notices
             self.channel.send(progress, _memory(self.device))
-        except OSError:  # the other process is gone, which is not a failure of the unit
-            raise KeyboardInterrupt from None
 
 
 def _memory(device: str) -> Memory | None:
@@ -143,5 +219,6 @@ def _release(device: str) -> None:
     if device.startswith("cuda"):
         import torch
 
+        gc.collect()
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)

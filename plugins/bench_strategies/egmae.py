@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bench import Context, Encoder, Strategy
-from bench_strategies.params import NoiseParams
+from bench_strategies.params import NoiseParams, check_patch
 
 if TYPE_CHECKING:
     from torch import nn
@@ -26,6 +26,7 @@ STRATEGY = Strategy(
     params=NoiseParams,
     needs=frozenset({"dense"}),
     objective=objective,
+    check=check_patch,
     citation="Florindo and Moura, Entropy-Guided Self-Supervised Learning for Medical Image Classification, "
     "arXiv:2605.21970, 2026",
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bench import Context, Encoder, Strategy
-from bench_strategies.params import MaskParams
+from bench_strategies.params import MaskParams, check_patch
 
 if TYPE_CHECKING:
     from torch import nn
@@ -25,6 +25,7 @@ STRATEGY = Strategy(
     params=MaskParams,
     needs=frozenset({"dense"}),
     objective=objective,
+    check=check_patch,
     citation="He et al., Masked Autoencoders Are Scalable Vision Learners, CVPR 2022; "
     "Xie et al., SimMIM: A Simple Framework for Masked Image Modeling, CVPR 2022",
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bench import Context, Encoder, Strategy
-from bench_strategies.params import NoiseParams
+from bench_strategies.params import NoiseParams, check_patch
 
 if TYPE_CHECKING:
     from torch import nn
@@ -26,4 +26,5 @@ STRATEGY = Strategy(
     params=NoiseParams,
     needs=frozenset({"dense"}),
     objective=objective,
+    check=check_patch,
 )

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from annotated_types import Ge, Interval
+from annotated_types import Interval
+
+from bench import ConfigError
 
 
 @dataclass(frozen=True)
@@ -22,11 +24,19 @@ class ReconstructionParams:
         decoder_width: channels of these blocks.
     """
 
-    patch: Annotated[int, Ge(2)] = 16
+    patch: Annotated[int, Interval(ge=2, le=8192)] = 16
     target: Literal["raw", "patch"] = "raw"
     positions: Literal["strength", "none"] = "strength"
-    decoder_depth: Annotated[int, Ge(1)] = 1
-    decoder_width: Annotated[int, Ge(1)] = 512
+    decoder_depth: Annotated[int, Interval(ge=1, le=100)] = 1
+    decoder_width: Annotated[int, Interval(ge=1, le=16_384)] = 512
+
+
+def check_patch(params: ReconstructionParams, size: int) -> None:
+    """Raise ConfigError if the patches do not tile an image of `size` pixels."""
+    if size % params.patch:
+        raise ConfigError(
+            f"patch {params.patch} does not divide protocol.size {size}; choose a patch size that does"
+        )
 
 
 @dataclass(frozen=True)
@@ -57,5 +67,5 @@ class MaskParams(ReconstructionParams):
         ratio: share of an image's patches that are replaced.
     """
 
-    patch: Annotated[int, Ge(2)] = 32
+    patch: Annotated[int, Interval(ge=2, le=8192)] = 32
     ratio: Annotated[float, Interval(gt=0, lt=1)] = 0.6

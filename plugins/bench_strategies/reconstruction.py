@@ -13,8 +13,8 @@ from timm.models.convnext import ConvNeXtBlock
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, pixel_shuffle
 
-from bench import ConfigError, Context, Encoder
-from bench_strategies.params import ReconstructionParams
+from bench import Context, Encoder
+from bench_strategies.params import ReconstructionParams, check_patch
 
 
 class Corrupted(NamedTuple):
@@ -32,11 +32,7 @@ class Reconstruction(nn.Module):
         self, encoder: Encoder, context: Context, params: ReconstructionParams, corruption: nn.Module
     ) -> None:
         super().__init__()
-        if context.size % params.patch:
-            raise ConfigError(
-                f"patch {params.patch} does not divide protocol.size {context.size}; "
-                "choose a patch size that does"
-            )
+        check_patch(params, context.size)
         self.net = encoder.net
         self.features = encoder.features
         self.context = context

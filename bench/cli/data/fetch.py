@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench.cli.options import (
-    INTERRUPTED,
     DataOption,
     DatasetArgument,
     SetDatasetOption,
@@ -55,8 +54,8 @@ def fetch(
         with display(console, 0) as shown:
             notes = fetch_dataset(task, shown.report, keep=keep_archives)
     except KeyboardInterrupt:
-        typer.echo("interrupted; what has arrived is kept. Run the same command again to go on.", err=True)
-        raise typer.Exit(INTERRUPTED) from None
+        typer.echo("what has arrived is kept", err=True)
+        raise
     for note in notes:
         say(console, f"note: {note}")
     _conclude(task, console, "is now")

@@ -94,7 +94,7 @@ def stored_audit(
     request = digest([REVISION, images.content, to_json(settings)])[:8]
     stored = sorted(folder.glob(f"{request}.*.json"))
     if stored:
-        return _read(stored[0])
+        return read_audit(stored[0])
     report(Progress(unit=images.dataset, stage="audit", total=len(images)))
     new = make_audit(images, settings, threads, propose)
     write_result(folder / f"{request}.{new.hash}.json", _to_text(new, images))
@@ -225,7 +225,8 @@ def _to_text(audit: Audit, images: Images) -> str:
     return "{\n" + ",\n".join(lines) + ',\n  "duplicates": [\n    ' + ",\n    ".join(rows) + "\n  ]\n}\n"
 
 
-def _read(path: Path) -> Audit:
+def read_audit(path: Path) -> Audit:
+    """A stored audit. Raises DataError if it is damaged or was edited."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         audit = Audit(

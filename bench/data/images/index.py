@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import DataError
-from bench.interfaces.dataset import Dataset, Index
+from bench.interfaces.dataset import Dataset, Index, Sample
 
 PARTS = ("train", "val", "test")
 
@@ -16,9 +16,12 @@ PARTS = ("train", "val", "test")
 def read_index(dataset: Dataset, params: Any, root: Path) -> Index:
     """List the images of a data set below `root`, and check the list.
 
-    Raises DataNotFound if the data set is not there, DataError if its index contradicts itself.
+    Raises DataNotFound if the data set is not there, DataError if its index contradicts itself, TypeError if
+    it is none.
     """
     index = dataset.index(root, params)
+    if not isinstance(index, Index):
+        raise TypeError(f"index gave {type(index).__name__} instead of bench.Index")
     check_index(index, dataset.name)
     return index
 
@@ -27,6 +30,10 @@ def check_index(index: Index, name: str) -> None:
     """Raise DataError, naming the first few faulty images, if an index contradicts itself."""
     if not index.samples:
         raise DataError(f"{name}: no images were found; check the data root and the layout of its folders")
+    odd = [str(s) for s in index.samples if not isinstance(s, Sample)]
+    odd += [repr(s.id) for s in index.samples if isinstance(s, Sample) and not _is_text(s)]
+    if odd:
+        raise TypeError(f"{len(odd)} images are no bench.Sample of texts: {first_few(odd)}")
     id_counts = Counter(s.id for s in index.samples)
     faults = {
         "have an id that another image has too": [id_ for id_, count in id_counts.items() if count > 1],
@@ -48,6 +55,10 @@ def check_index(index: Index, name: str) -> None:
             f"{name}: no image of class {', '.join(sorted(empty))}; complete the data set, "
             "or remove the class (an empty folder?)"
         )
+
+
+def _is_text(sample: Sample) -> bool:
+    return all(isinstance(value, str) for value in (sample.id, sample.label, sample.group, sample.part))
 
 
 def first_few(items: Sequence[str], limit: int = 5) -> str:

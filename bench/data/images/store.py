@@ -1,13 +1,18 @@
 """Every image of a data set decoded once, into uint8 memory maps that concurrent runs share.
 
     scratch/images/<data set>/<content key>/<short side>/pixels.u8     images in sequence, each (C, h, w)
-                                                         index.json    ids, sha256 of original pixels, shapes
+                                                         index.json    ids, sha256 of original pixels, shapes,
+                                                                       sha256 of pixels.u8
+                                                         checked.json  its size and time when that was checked
                               .sources/<listing key>.json              the content key of these files
 
 A folder is named by what the files contain (`content.content_key`): a changed file leads to another folder,
 and a copied or touched file does not. Every short side has a folder of its own: one more is added without
 touching the others. A build holds the lock of its content key, writes to `.building`, and renames when all is
 on disk. A `.building` whose lock is free was left by a killed build; the next build removes it.
+
+Stored pixels are hashed while they are written, and again before they are used if the file's size or time is
+not what it was when they were last hashed. Pixels that were altered are decoded again, with a warning.
 
 Decoding runs in threads: Pillow releases the interpreter lock while it decodes and resizes, so two threads do
 1.9 times the work of one on two cores, and need no second import. `python -m benchmarks.store` measures it.
@@ -16,7 +21,9 @@ Decoding runs in threads: Pillow releases the interpreter lock while it decodes 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
+import logging
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -37,13 +44,15 @@ from bench.data.images.content import (
 from bench.data.images.decode import check_array, decode, pixel_digest, resize_all
 from bench.data.images.parallel import in_order
 from bench.data.images.view import Original, View
-from bench.errors import DataError
-from bench.files import read_json, sync_directory, write_json
+from bench.errors import DataError, describe
+from bench.files import read_json, sha256_of, sync_directory, write_json
 from bench.interfaces.dataset import Sample
 from bench.interfaces.executor import Environment, Report
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+log = logging.getLogger("bench")
 
 _BUFFER = 1 << 20  # bytes per write: few large writes take half the time of many small ones
 
@@ -112,7 +121,45 @@ def _read_side(folder: Path) -> _StoredSide | None:
         return None
     if len(pixels) != view.offsets[-1]:
         return None
+    if not _unaltered(folder, index.get("pixels_sha256")):
+        log.warning("%s: stored pixels were altered; the images are decoded again", folder)
+        return None
     return _StoredSide(tuple(index["sha256"]), originals, view)
+
+
+def _unaltered(folder: Path, sha256: str | None) -> bool:
+    """Whether the pixels have their checksum. They are read only if the file may have changed since it was
+    last looked at. True for a store of before checksums."""
+    file = folder / "pixels.u8"
+    if sha256 is None or read_json(folder / "checked.json") == _stamp(file):
+        return True
+    if sha256_of(file) != sha256:
+        return False
+    with contextlib.suppress(OSError):  # a folder that cannot be written to is hashed each time
+        write_json(folder / "checked.json", _stamp(file))
+    return True
+
+
+def _stamp(file: Path) -> dict[str, int]:
+    status = file.stat()
+    return {"bytes": status.st_size, "mtime_ns": status.st_mtime_ns}
+
+
+def check_stored(folder: Path) -> str | None:
+    """What is wrong with the pixels stored in the folder of one short side, as a phrase; "" if nothing, None
+    if they were stored before checksums were. Reads all of them."""
+    try:
+        index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+        size = sum(c * h * w for c, h, w in index["shapes"])
+        stated = index.get("pixels_sha256")
+        file = folder / "pixels.u8"
+        if file.stat().st_size != size:
+            return f"pixels.u8 has {file.stat().st_size} bytes, {size} were stored"
+        if stated is None:
+            return None
+        return "" if sha256_of(file) == stated else "stored pixels were altered (their sha256 differs)"
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return f"cannot be read ({describe(error)})"
 
 
 # --- building ----------------------------------------------------------------------------------------
@@ -179,6 +226,7 @@ def _write(building: Path, shorts: Sequence[int], task: DecodeTask) -> None:
     sha256: list[str] = []
     originals: list[Original] = []
     shapes: dict[int, list[tuple[int, ...]]] = {short: [] for short in shorts}
+    checksums = {short: hashlib.sha256() for short in shorts}
     with contextlib.ExitStack() as stack:
         files = {}
         for short in shorts:
@@ -191,6 +239,7 @@ def _write(building: Path, shorts: Sequence[int], task: DecodeTask) -> None:
             originals.append(original)
             for short, copy in zip(shorts, copies, strict=True):
                 files[short].write(copy.data)
+                checksums[short].update(copy.data)
                 shapes[short].append(copy.shape)
             task.report_progress("decode", done)
         for file in files.values():
@@ -198,7 +247,14 @@ def _write(building: Path, shorts: Sequence[int], task: DecodeTask) -> None:
             os.fsync(file.fileno())
     ids = [sample.id for sample in task.samples]
     for short in shorts:
-        index = {"ids": ids, "sha256": sha256, "originals": originals, "shapes": shapes[short]}
+        index = {
+            "ids": ids,
+            "sha256": sha256,
+            "originals": originals,
+            "shapes": shapes[short],
+            "pixels_sha256": checksums[short].hexdigest(),
+        }
+        write_json(building / str(short) / "checked.json", _stamp(building / str(short) / "pixels.u8"))
         with (building / str(short) / "index.json").open("w", encoding="utf-8") as text:
             text.write(json.dumps(index))  # json.dump takes six times as long
             text.flush()

@@ -50,7 +50,7 @@ def freeze_split(
             "remove all but the one to use"
         )
     if manifests:
-        return _fitted(_read_named(manifests[0]), images, manifests[0])
+        return _fitted(read_named(manifests[0]), images, manifests[0])
     split = draw_split(images, settings, round, seed, audit)
     write_result(folder / f"r{round}.{request[:8]}.{split.hash}.json", _to_text(split))
     return split
@@ -86,7 +86,7 @@ def load_split(results: Path, images: Images, hash: str) -> Split:
             f"no split manifest {hash} in {folder}; copy it from where the results were made, "
             "or run the study from its start to draw splits anew"
         )
-    return _fitted(_read_named(manifests[0]), images, manifests[0])
+    return _fitted(read_named(manifests[0]), images, manifests[0])
 
 
 def _fitted(split: Split, images: Images, path: Path) -> Split:
@@ -151,8 +151,8 @@ def read_manifest(path: Path) -> Split:
     return split
 
 
-def _read_named(path: Path) -> Split:
-    """As `read_manifest`, and the hash in the file name must be right too."""
+def read_named(path: Path) -> Split:
+    """As `read_manifest`, for a file of the results folder: the hash in its name must be right too."""
     split = read_manifest(path)
     named = path.name.split(".")[-2]
     if split.hash != named:

@@ -1,0 +1,65 @@
+"""Real `bench` processes for the tests of faults, on a study that takes seconds."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+TINY = """
+size = 32
+rounds = 1
+[pretrain]
+epochs = 2
+resize = 40
+[finetune]
+epochs = 2
+resize = 36
+"""
+STUDY = ("-d", "phantom", "--set", "dataset.phantom.patients=20", "-m", "test_convnext", "-p", "tiny.toml")
+
+
+def workspace(folder: Path) -> Path:
+    """A folder with the protocol that STUDY names."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "tiny.toml").write_text(TINY)
+    return folder
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "bench", *arguments]
+
+
+def environment(plugins: Path | None = None) -> dict[str, str]:
+    """Of a `bench` process of one thread, with the plugin packages in a folder."""
+    path = os.pathsep.join(filter(None, [str(plugins) if plugins else "", os.environ.get("PYTHONPATH", "")]))
+    return {**os.environ, "PYTHONPATH": path, "COLUMNS": "200", "OMP_NUM_THREADS": "1"}
+
+
+def bench(
+    folder: Path, *arguments: str, plugins: Path | None = None, **options: Any
+) -> subprocess.CompletedProcess[str]:
+    """Run a command in `folder` until it ends."""
+    return subprocess.run(
+        command(*arguments),
+        cwd=folder,
+        env=environment(plugins),
+        capture_output=True,
+        text=True,
+        timeout=240,
+        **options,
+    )
+
+
+def install(folder: Path, module: Path) -> Path:
+    """A distribution of one module, which PYTHONPATH=folder makes a plugin. Gives the folder."""
+    name = module.stem
+    info = folder / f"{name}-1.0.dist-info"
+    info.mkdir(parents=True)
+    shutil.copy(module, folder)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[bench]\n{name} = {name}\n")
+    return folder

@@ -1,0 +1,115 @@
+"""A plugin whose components each do one thing that a plugin should not: what `bench` is attacked with."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from bench import Dataset, Ensemble, Executor, Index, Model, NoParams, Reporter, Strategy, hookimpl
+
+
+def misdo(kind: str) -> Any:
+    """Do what `kind` says."""
+    if kind == "exits":
+        sys.exit(0)
+    if kind == "exits_hard":
+        os._exit(0)
+    if kind == "crashes":
+        ctypes.string_at(0)
+    if kind == "hangs":
+        time.sleep(3600)
+    if kind == "kills":
+        os.kill(os.getpid(), 9)
+    if kind == "prints":
+        print("| a row | that is none |")
+        os.write(1, b"\xff\xfe from native code\n")
+    if kind == "unprintable":
+        raise RuntimeError("caf\udce9 \x1b[31m")
+    if kind == "speechless":
+        raise Speechless
+    if kind == "interrupts":
+        raise KeyboardInterrupt
+    return 42  # of no use to anybody
+
+
+class Speechless(Exception):
+    """An error that cannot say what it is."""
+
+    def __str__(self) -> str:
+        raise RuntimeError
+
+
+KINDS = (
+    *("exits", "exits_hard", "crashes", "hangs", "kills", "prints"),
+    *("unprintable", "speechless", "interrupts", "wrong_type"),
+)
+
+
+@dataclass(frozen=True)
+class Params:
+    """Which misdeed a data set does."""
+
+    kind: str = "wrong_type"
+
+
+def strategy(kind: str) -> Strategy[Any]:
+    def initialize(net: Any, model: Any, model_params: Any, params: Any) -> Any:
+        given = misdo(kind)
+        return "nowhere" if kind == "prints" else given
+
+    return Strategy(name=kind, about="", initialize=initialize)
+
+
+def build(params: NoParams, context: Any) -> Any:
+    return misdo("wrong_type")
+
+
+def index(root: Any, params: Params) -> Any:
+    if params.kind == "wrong_sample":
+        return Index(classes=("a", "b"), samples=(3, 4))  # type: ignore[arg-type]
+    return misdo(params.kind)
+
+
+def fit(members: Any, params: NoParams) -> Any:
+    return misdo("wrong_type")
+
+
+def yields(execute: Any, units: Any, session: Any, report: Any) -> Any:
+    yield misdo("wrong_type")
+
+
+@hookimpl
+def register_strategies() -> list[Strategy[Any]]:
+    return [strategy(kind) for kind in KINDS]
+
+
+@hookimpl
+def register_models() -> list[Model]:
+    return [Model(name="misdeed", about="", build=build, classifier=lambda net: ())]
+
+
+@hookimpl
+def register_datasets() -> list[Dataset[Any]]:
+    return [Dataset(name="misdeed", about="", params=Params, index=index)]
+
+
+@hookimpl
+def register_ensembles() -> list[Ensemble]:
+    return [Ensemble(name="misdeed", about="", fit=fit)]
+
+
+@hookimpl
+def register_executors() -> list[Executor]:
+    return [Executor(name="misdeed", about="", map=yields)]
+
+
+@hookimpl
+def register_reporters() -> list[Reporter]:
+    return [
+        Reporter(name="mute", about="", render=lambda tables: misdo("wrong_type")),
+        Reporter(name="leaver", about="", render=lambda tables: misdo("exits")),
+    ]

@@ -1,0 +1,120 @@
+"""What a plugin does to its process ends its own unit: named, recorded, and the study goes on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from commands import STUDY, bench, install, workspace
+
+from bench.results import store
+
+CAUSES = {
+    "exits": "SystemExit: 0 (plugin misdeeds (misdeeds 1.0),",
+    "exits_hard": "its process ended before it did: exit code 0 (plugin misdeeds (misdeeds 1.0),",
+    "crashes": "killed by SIGSEGV (plugin misdeeds (misdeeds 1.0),",
+    "kills": "killed by SIGKILL (memory?) (it uses plugin misdeeds (misdeeds 1.0))",
+    "unprintable": r"RuntimeError: caf\udce9",
+    "speechless": "Speechless: (its message cannot be shown) (plugin misdeeds (misdeeds 1.0),",
+    "interrupts": "a plugin raised KeyboardInterrupt (plugin misdeeds (misdeeds 1.0),",
+    "wrong_type": "initialize gave int instead of builtins.str; repair the plugin misdeeds (misdeeds 1.0)",
+}
+"""Strategy -> how its failure record begins."""
+
+
+@pytest.fixture(scope="module")
+def plugins(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return install(tmp_path_factory.mktemp("site"), Path(__file__).with_name("misdeeds.py"))
+
+
+def failures(folder: Path) -> dict[str, str]:
+    """Strategy -> reason of every failure record."""
+    records, warnings = store.scan(folder / "results")
+    assert warnings == []
+    return {r.spec.label.split(".")[1]: r.reason for r in records if r.status == "failed"}
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_each_misdeed_ends_its_own_unit(plugins: Path, tmp_path: Path, jobs: str) -> None:
+    names = ["scratch", *CAUSES, "prints"]
+    done = bench(
+        workspace(tmp_path),
+        *("run", *STUDY, "--ensembles", "none", "--jobs", jobs, "-s", ",".join(names)),
+        plugins=plugins,
+    )
+    assert done.returncode == 1, done.stderr
+    reasons = failures(tmp_path)
+    assert reasons.keys() == CAUSES.keys()
+    for name, cause in CAUSES.items():
+        assert cause in reasons[name], name
+    records, _ = store.scan(tmp_path / "results")
+    assert {r.spec.label.split(".")[1] for r in records if r.status == "done"} == {"scratch", "prints"}
+    assert "a row that is none" not in done.stdout
+    assert "a row that is none" in done.stderr
+
+
+def test_the_same_holds_in_this_process_for_what_it_survives(plugins: Path, tmp_path: Path) -> None:
+    survived = ("exits", "unprintable", "speechless", "wrong_type")
+    done = bench(
+        workspace(tmp_path),
+        *("run", *STUDY, "--ensembles", "none", "--in-process", "-s", ",".join((*survived, "prints"))),
+        plugins=plugins,
+    )
+    assert done.returncode == 1, done.stderr
+    reasons = failures(tmp_path)
+    assert reasons.keys() == set(survived)
+    for name in survived:
+        assert CAUSES[name] in reasons[name], name
+    assert "a row that is none" not in done.stdout
+
+
+def test_a_model_and_an_ensemble_that_give_nothing_fail_their_units(plugins: Path, tmp_path: Path) -> None:
+    options = ["--models", "test_convnext,misdeed", "-s", "scratch", "--ensembles", "misdeed"]
+    done = bench(workspace(tmp_path), "run", *STUDY, *options, plugins=plugins)
+    assert done.returncode == 1, done.stderr
+    reasons = [r.reason for r in store.scan(tmp_path / "results")[0] if r.status == "failed"]
+    assert any("model 'misdeed': build gave int instead of torch.Module" in reason for reason in reasons)
+    assert all("plugin misdeeds (misdeeds 1.0)" in reason for reason in reasons)
+
+
+@pytest.mark.parametrize("kind", ["exits", "wrong_type", "wrong_sample", "speechless"])
+def test_a_data_set_that_cannot_be_listed_leaves_the_others(plugins: Path, tmp_path: Path, kind: str) -> None:
+    options = ["-d", "misdeed,phantom", "--set", f"dataset.misdeed.kind={kind}", "-s", "scratch"]
+    done = bench(workspace(tmp_path), "run", *STUDY[2:], *options, plugins=plugins)
+    assert done.returncode == 1, done.stderr
+    assert "FAILED  misdeed: dataset 'misdeed': its images could not be listed" in done.stderr
+    assert "plugin misdeeds (misdeeds 1.0)" in done.stderr
+    assert {r.spec.dataset.name for r in store.scan(tmp_path / "results")[0]} == {"phantom"}
+
+
+def test_an_executor_and_a_reporter_that_give_nothing_are_named(plugins: Path, tmp_path: Path) -> None:
+    study = [*STUDY, "-s", "scratch"]
+    done = bench(workspace(tmp_path), "run", *study, "--executor", "misdeed", plugins=plugins)
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (
+        1,
+        "error: executor 'misdeed' gave int instead of Outcome; repair the plugin misdeeds (misdeeds 1.0), "
+        "or choose another --executor",
+    )
+    assert bench(tmp_path, "run", *study, "--in-process").returncode == 0
+    for name, cause in (("mute", "render gave int instead of str"), ("leaver", "SystemExit: 0")):
+        done = bench(tmp_path, "table", "--format", name, plugins=plugins)
+        assert done.returncode == 1, done.stderr
+        assert f"error: reporter {name!r} failed: " in done.stderr
+        assert cause in done.stderr
+        assert "plugin misdeeds (misdeeds 1.0)" in done.stderr
+
+
+def test_a_name_that_is_a_path_is_not_registered(tmp_path: Path) -> None:
+    module = tmp_path / "outside.py"
+    module.write_text(
+        "from bench import Dataset, hookimpl\n"
+        "@hookimpl\n"
+        "def register_datasets():\n"
+        f"    return [Dataset(name='{tmp_path}/evil', about='', index=lambda root, params: None)]\n"
+    )
+    done = bench(tmp_path, "list", "datasets", plugins=install(tmp_path / "site", module))
+    assert (
+        f"plugin outside (outside 1.0) failed in register_datasets: ValueError: the name '{tmp_path}/evil'"
+        in (done.stderr)
+    )
+    assert "phantom" in done.stdout
