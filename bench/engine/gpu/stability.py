@@ -18,7 +18,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -39,7 +39,7 @@ class Memory(NamedTuple):
     """A tensor that an operator is given."""
 
     origin: str  # "batch", "made" within the step, or "outside" of it
-    identity: int | tuple[int, int]  # its number within the step; outside, its storage and address
+    identity: int  # its number within the step; outside, its storage
     offset: int
     shape: tuple[int, ...]
     strides: tuple[int, ...]
@@ -65,10 +65,14 @@ class Trace:
 
 
 def trace(work: Callable[..., None], batch: Sequence[Tensor] = ()) -> Trace:
-    """Do `work(*batch)` once, and return its operators."""
-    tracer = _Tracer(batch)
+    """Do `work` once on copies of the tensors of `batch`, and return its operators.
+
+    On copies, because one batch lies behind the other in the memory from which they are cut.
+    """
+    copies = [t.clone() for t in batch]
+    tracer = _Tracer(copies)
     with tracer:
-        work(*batch)
+        work(*copies)
     return Trace(tuple(tracer.operations), tuple(tracer.obstacles), tracer.storages)
 
 
@@ -92,7 +96,7 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]  # not in PyT
         self.obstacles: list[str] = []
         self.storages: dict[int, StorageWeakRef] = {}
         self.known: dict[int, tuple[str, int]] = {}  # storage -> origin and number
-        for number, t in enumerate(batch):
+        for number, t in enumerate(filter(_has_memory, batch)):
             self._remember(t, ("batch", number))
 
     def __torch_dispatch__(
@@ -103,10 +107,10 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]  # not in PyT
             return func(*args, **kwargs)
         given = tree_leaves((args, kwargs))
         arguments = tuple(self._described(a) for a in given)
-        taken = {_storage(a) for a in given if isinstance(a, Tensor)}
+        taken = {_storage(a) for a in given if _has_memory(a)}
         results = func(*args, **kwargs)
         place = _place()
-        made = [r for r in tree_leaves(results) if isinstance(r, Tensor)]
+        made = [r for r in tree_leaves(results) if _has_memory(r)]
         if problem := _problem(func, args, kwargs, [a for a in given if isinstance(a, Tensor)] + made):
             self.obstacles.append(f"{func!s} at {place} {problem}")
         for t in made:
@@ -118,8 +122,10 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]  # not in PyT
     def _described(self, value: object) -> Memory | str:
         if not isinstance(value, Tensor):
             return "a generator" if isinstance(value, torch.Generator) else repr(value)
+        if not _has_memory(value):
+            return f"a tensor of layout {value.layout}"
         storage = _storage(value)
-        origin, identity = self.known.get(storage, ("outside", (storage, _address(value))))
+        origin, identity = self.known.get(storage, ("outside", storage))
         if origin == "outside":
             self.storages.setdefault(storage, _weak(value))
         return Memory(
@@ -131,6 +137,11 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]  # not in PyT
         self.known[_storage(value)] = origin
 
 
+def _has_memory(value: object) -> TypeGuard[Tensor]:
+    """Whether it is a tensor with one piece of memory, which sparse ones have not."""
+    return isinstance(value, Tensor) and value.layout == torch.strided and not value.is_nested
+
+
 def _storage(value: Tensor) -> int:
     identity: int = value.untyped_storage()._cdata
     return identity
@@ -138,13 +149,6 @@ def _storage(value: Tensor) -> int:
 
 def _weak(value: Tensor) -> StorageWeakRef:
     return StorageWeakRef(value.untyped_storage())  # type: ignore[no-untyped-call]
-
-
-def _address(value: Tensor) -> int:
-    try:
-        return value.untyped_storage().data_ptr()
-    except RuntimeError:  # a fake tensor has none
-        return 0
 
 
 def _place() -> str:
