@@ -113,9 +113,52 @@ def test_a_killed_training_resumes_bit_for_bit(tmp_path: Path, killed_after: int
         assert torch.equal(resumed.state_dict()[name], value), name
 
 
-def test_a_damaged_checkpoint_is_discarded(tmp_path: Path) -> None:
-    (tmp_path / "toy.pt").write_bytes(b"half a checkpo")
+@pytest.mark.parametrize("damage", ["empty", "text", "zeros", "cut short", "a byte short", "a wrong byte"])
+def test_a_damaged_checkpoint_is_discarded(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "toy.pt"
+    checkpoint.save(path, {"weights": torch.zeros(1000)})
+    whole = path.read_bytes()
+    middle = len(whole) // 2  # in the weights
+    path.write_bytes(
+        {
+            "empty": b"",
+            "text": b"half a checkpo",
+            "zeros": bytes(len(whole)),
+            "cut short": whole[:middle],
+            "a byte short": whole[:-1],
+            "a wrong byte": whole[:middle] + b"x" + whole[middle + 1 :],
+        }[damage]
+    )
+    assert checkpoint.load(path) is None
+    assert not path.exists()
     assert loop.optimize(toy(), InputPipeline(epoch_batches), BUDGET, job(tmp_path)).resumed_from == 0
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("CUDA error: an illegal memory access was encountered"),
+        OSError(5, "Input/output error"),
+        MemoryError(),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_checkpoint_that_cannot_be_loaded_now_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    path = tmp_path / "c.pt"
+    checkpoint.save(path, {"epoch": 900})
+
+    def fail(*_: object, map_location: str, **__: object) -> None:
+        assert map_location == "cpu"
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "load", fail)
+        with pytest.raises(type(error)):
+            checkpoint.load(path)
+    assert checkpoint.load(path) == {"epoch": 900}
 
 
 def test_a_crash_while_saving_keeps_the_old_checkpoint(
@@ -131,7 +174,7 @@ def test_a_crash_while_saving_keeps_the_old_checkpoint(
     monkeypatch.setattr(torch, "save", crash)
     with pytest.raises(OSError, match="disk full"):
         checkpoint.save(path, {"epoch": 2})
-    assert checkpoint.load(path, torch.device("cpu")) == {"epoch": 1}
+    assert checkpoint.load(path) == {"epoch": 1}
     (tmp_path / "another.1.tmp").touch()  # of another unit
     checkpoint.discard(path)
     assert [left.name for left in tmp_path.iterdir()] == ["another.1.tmp"]
@@ -142,7 +185,7 @@ def test_a_checkpoint_is_what_the_state_was_when_it_was_taken(tmp_path: Path) ->
     with checkpoint.Writer(path) as writer:
         writer.write({"epoch": 1, "module": {"w": weight}, "moments": [weight, (weight, 2)]})
         weight.fill_(5.0)  # the training goes on while the file is written
-    saved = checkpoint.load(path, torch.device("cpu"))
+    saved = checkpoint.load(path)
     assert saved
     assert (saved["module"]["w"] == 0).all()
     assert (saved["moments"][1][0] == 0).all()
@@ -153,7 +196,7 @@ def test_checkpoints_follow_one_another_and_the_last_is_on_disk(tmp_path: Path) 
     with checkpoint.Writer(path) as writer:
         for epoch in range(20):
             writer.write({"epoch": epoch})
-    assert checkpoint.load(path, torch.device("cpu")) == {"epoch": 19}
+    assert checkpoint.load(path) == {"epoch": 19}
     assert [p.name for p in tmp_path.iterdir()] == ["c.pt"]
 
 
@@ -261,7 +304,7 @@ def test_validation_keeps_the_best_epoch_also_across_a_resume(
     if killed_in is not None:
         with pytest.raises(Killed):
             loop.optimize(module, InputPipeline(epoch_batches), BUDGET, job(tmp_path), validate)
-        saved = checkpoint.load(tmp_path / "toy.pt", torch.device("cpu"))
+        saved = checkpoint.load(tmp_path / "toy.pt")
         assert saved
         assert saved["epoch"] == killed_in
         killed_in = None

@@ -115,7 +115,7 @@ def _start_or_resume(
 ) -> tuple[Step, dict[str, Any]]:
     """The step, and the state to start from: that of the checkpoint, put into place, or a new one."""
     step = make_step(module, inputs, budget, job)
-    state = checkpoint.load(job.checkpoint, job.device)
+    state = checkpoint.load(job.checkpoint)
     if state is None:
         return step, {"epoch": 0, "losses": [], "scores": []}
     module.load_state_dict(state.pop("module"))
