@@ -35,6 +35,17 @@ class Toy(nn.Module):
         return (self.net(x) - x.sum(1, keepdim=True)).square().mean()
 
 
+class Pictures(nn.Module):
+    """Has a convolution, whose weights have other strides in another memory format."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Conv2d(3, 5, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (self.net(x) - x.mean(1, keepdim=True)[..., 1:-1, 1:-1]).square().mean()
+
+
 def epoch_batches(seed: int) -> Iterator[Batch]:
     draw = torch.Generator().manual_seed(seed)
     for _ in range(BUDGET.steps):
@@ -159,6 +170,34 @@ def test_a_checkpoint_that_cannot_be_loaded_now_is_kept(
         with pytest.raises(type(error)):
             checkpoint.load(path)
     assert checkpoint.load(path) == {"epoch": 900}
+
+
+@pytest.mark.parametrize("first", [torch.contiguous_format, torch.channels_last])
+def test_a_training_resumes_in_another_memory_format(tmp_path: Path, first: torch.memory_format) -> None:
+    (second,) = {torch.contiguous_format, torch.channels_last} - {first}
+
+    def images(seed: int) -> Iterator[Batch]:
+        draw = torch.Generator().manual_seed(seed)
+        for _ in range(BUDGET.steps):
+            yield (torch.randn(4, 3, 6, 6, generator=draw),)
+
+    def fresh(memory_format: torch.memory_format) -> nn.Module:
+        torch.manual_seed(0)
+        return Pictures().to(memory_format=memory_format)  # type: ignore[call-overload, no-any-return]
+
+    def until_killed(seed: int) -> Iterator[Batch]:
+        if (tmp_path / "b" / "toy.pt").exists():
+            raise Killed
+        yield from images(seed)
+
+    expected = fresh(first)
+    loop.optimize(expected, InputPipeline(images), BUDGET, job(tmp_path / "a"))
+    with pytest.raises(Killed):
+        loop.optimize(fresh(first), InputPipeline(until_killed), BUDGET, job(tmp_path / "b"))
+    resumed = fresh(second)
+    assert loop.optimize(resumed, InputPipeline(images), BUDGET, job(tmp_path / "b")).resumed_from > 0
+    for name, value in expected.state_dict().items():
+        torch.testing.assert_close(resumed.state_dict()[name], value, rtol=1e-4, atol=1e-5)
 
 
 def test_a_crash_while_saving_keeps_the_old_checkpoint(

@@ -6,7 +6,9 @@ the buffers hold at that time.
 
 from __future__ import annotations
 
+import gc
 import math
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -283,6 +285,35 @@ def test_memory_that_runs_out_in_a_capture_is_not_taken_for_a_bad_step() -> None
     replayed = GraphReplay(lambda x: None, CPU, full, warmup=0)
     with pytest.raises(torch.OutOfMemoryError):
         replayed(torch.ones(1))
+
+
+def test_nothing_of_a_captured_training_outlives_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a garbage collection: the retry with smaller steps needs the memory at once."""
+    alive: list[weakref.ref] = []
+
+    def make_step(module: nn.Module, inputs: InputPipeline, budget: Budget, job: Job) -> Step:
+        step = Step(module, make_optimizer(module, budget), job, inputs.render, None, Rerun())
+        alive.extend(weakref.ref(part) for part in (module, step.optimizer, step.replay))
+        return step
+
+    def train(validate: Callable[[], float] | None) -> None:
+        module = loop.Classifier(net(), CONTEXT.normalize)
+        loop.optimize(module, inputs(), BUDGET, job(tmp_path), validate)
+
+    def run_out() -> float:
+        raise torch.OutOfMemoryError("full")
+
+    monkeypatch.setattr(loop, "make_step", make_step)
+    gc.collect()
+    gc.disable()
+    try:
+        train(None)
+        with pytest.raises(torch.OutOfMemoryError):
+            train(run_out)
+        assert len(alive) == 6
+        assert [ref() for ref in alive] == [None] * 6
+    finally:
+        gc.enable()
 
 
 # --- memory formats ----------------------------------------------------------------------------------

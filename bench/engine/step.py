@@ -47,6 +47,16 @@ class Step:
             group["lr"] = rate if self.rate is None else self.rate
         (self.replay or self._run)(*batch)
 
+    def close(self) -> None:
+        """Let go of graphs, module and optimiser, so that their memory is free now; steps are over.
+
+        A captured step refers to itself, and PyTorch runs no garbage collection before it allocates.
+        """
+        if self.replay is not None:
+            self.replay.close()
+        self.replay = None
+        del self.module, self.optimizer, self.render
+
     def _run(self, *batch: Tensor) -> None:
         rendered = self.render(*batch)
         if self.memory_format is not None:
