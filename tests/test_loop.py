@@ -175,6 +175,7 @@ def test_a_checkpoint_that_cannot_be_loaded_now_is_kept(
 @pytest.mark.parametrize("first", [torch.contiguous_format, torch.channels_last])
 def test_a_training_resumes_in_another_memory_format(tmp_path: Path, first: torch.memory_format) -> None:
     (second,) = {torch.contiguous_format, torch.channels_last} - {first}
+    epochs: list[int] = []
 
     def images(seed: int) -> Iterator[Batch]:
         draw = torch.Generator().manual_seed(seed)
@@ -186,9 +187,10 @@ def test_a_training_resumes_in_another_memory_format(tmp_path: Path, first: torc
         return Pictures().to(memory_format=memory_format)  # type: ignore[call-overload, no-any-return]
 
     def until_killed(seed: int) -> Iterator[Batch]:
-        if (tmp_path / "b" / "toy.pt").exists():
-            raise Killed
         yield from images(seed)
+        epochs.append(seed)
+        if len(epochs) == 3:
+            raise Killed
 
     expected = fresh(first)
     loop.optimize(expected, InputPipeline(images), BUDGET, job(tmp_path / "a"))
@@ -384,6 +386,30 @@ def test_predictions_have_the_precision_of_the_training(tmp_path: Path, precisio
         expected = net(images / 255).double().softmax(1)
     torch.testing.assert_close(predicted, expected, rtol=0, atol=0)
     assert not net.training
+
+
+@pytest.mark.parametrize("room", [1, 3, 0])
+def test_memory_that_runs_out_halves_the_batch_of_predictions(tmp_path: Path, room: int) -> None:
+    seen: list[int] = []
+
+    def net(images: Tensor) -> Tensor:
+        if len(images) > room:
+            raise torch.OutOfMemoryError("full")
+        seen.append(len(images))
+        return images
+
+    class Small(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return net(x)
+
+    images = torch.arange(21.0).reshape(7, 3).sin()
+    if not room:
+        with pytest.raises(torch.OutOfMemoryError):
+            predict(Small(), [(images,)], lambda x: x, job(tmp_path))
+        return
+    predicted = predict(Small(), [(images[:5],), (images[5:],)], lambda x: x, job(tmp_path))
+    assert torch.equal(predicted, images.double().softmax(dim=1))
+    assert seen == {1: [1] * 7, 3: [3, 2, 2]}[room]
 
 
 def test_every_step_is_reported(tmp_path: Path) -> None:
