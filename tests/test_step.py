@@ -22,7 +22,7 @@ from bench import ConfigError, Context, silent
 from bench.data.images.view import View
 from bench.engine import input_pipeline, loop
 from bench.engine.batches import Batch
-from bench.engine.device import check_device, configure
+from bench.engine.device import check_device, configure, device_lost, out_of_memory, uses_bf16
 from bench.engine.gpu.graph import WARMUP, CudaCapture, GraphReplay
 from bench.engine.gpu.memory_format import FORMATS, fastest_format
 from bench.engine.gpu.resident import DeviceStore
@@ -236,6 +236,40 @@ def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
         for name in absent:
             with pytest.raises(ConfigError, match=f"sees {count} GPUs; use --device cpu"):
                 check_device(name)
+
+
+@pytest.mark.parametrize("name", ["meta", "hpu", "mps", "xpu", "nonsense", "cuda:-1", "cuda:x"])
+def test_a_device_that_cannot_train_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match="use cpu, cuda or cuda:N"):
+        check_device(name)
+
+
+@pytest.mark.parametrize(
+    ("error", "memory", "lost"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory"), True, False),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"), True, False),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), True, False),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), False, True),
+        (RuntimeError("shapes do not fit"), False, False),
+        (ValueError("CUDA error"), False, False),
+    ],
+)
+def test_what_an_error_says_of_the_device(error: Exception, memory: bool, lost: bool) -> None:
+    assert (out_of_memory(error), device_lost(error)) == (memory, lost)
+
+
+def test_bf16_is_used_where_a_gpu_computes_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for native in (True, False):
+        monkeypatch.setattr(
+            torch.cuda,
+            "is_bf16_supported",
+            lambda including_emulation=True, native=native: native or including_emulation,
+        )
+        assert uses_bf16("auto", torch.device("cuda")) is native
+    assert uses_bf16("bf16", torch.device("cuda"))
+    assert not uses_bf16("auto", CPU)
 
 
 def test_a_process_has_the_threads_it_is_given() -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.engine.batches import Batch
-from bench.engine.device import autocast
+from bench.engine.device import autocast, uses_bf16
 from bench.engine.gpu.graph import Capture, CudaCapture, GraphReplay
 from bench.engine.gpu.memory_format import arranged, fastest_format
 from bench.engine.input_pipeline import InputPipeline, Render, already_rendered
@@ -66,11 +66,15 @@ class Step:
     @property
     def choices(self) -> dict[str, str]:
         """The choices that change speed only, for the record."""
-        return {
+        choices = {
             "step": self.replay.mode if self.replay else "eager",
             "memory_format": str(self.memory_format or torch.channels_last).removeprefix("torch."),
             "compile": str(self.job.compile).lower(),
         }
+        if self.job.device.type == "cuda" and self.job.precision == "auto":
+            bf16 = uses_bf16("auto", self.job.device)
+            choices["precision"] = "bf16" if bf16 else "fp32: this GPU does not compute in bf16"
+        return choices
 
 
 def train_step(
