@@ -233,6 +233,7 @@ def _optimize(
         precision=spec.precision,
         accumulate=accumulate,
         memory_formats=environment.scratch / "memory_formats",
+        graph=environment.graph,
         compile=environment.compile,
     )
     validate = None

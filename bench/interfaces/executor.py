@@ -49,6 +49,7 @@ class Environment:
         threads: CPU threads of one unit.
         asked: the protocol and rounds that the study was started with, for records.
         compile: whether to torch.compile what is trained.
+        graph: whether steps on a GPU are captured as CUDA graphs.
         jobs: units at work at once, where the executor can.
         shared: whether other units are at work on this device now.
         timeout: seconds after which a unit is given up, where the executor can; 0 for no limit but on
@@ -62,6 +63,7 @@ class Environment:
     threads: int = 1
     asked: Mapping[str, str | int] = field(default_factory=dict)
     compile: bool = False
+    graph: bool = True
     jobs: int = 1
     shared: bool = False
     timeout: float = 0.0
