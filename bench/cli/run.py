@@ -53,6 +53,9 @@ def run(
     compile_: Annotated[
         bool, typer.Option("--compile", help="Use torch.compile: minutes to start, then perhaps faster.")
     ] = False,
+    no_graph: Annotated[
+        bool, typer.Option("--no-graph", help="Do ordinary steps on a GPU, not CUDA graphs ($BENCH_GRAPH=0).")
+    ] = False,
 ) -> None:
     """Pretrain, fine-tune and compare. The same command again goes on where this one stopped.
 
@@ -67,7 +70,7 @@ def run(
     registry = installed_components()
     asked = study.study(registry)
     worker = choose_executor(registry, executor, jobs, in_process)
-    environment = where.environment(jobs=jobs, compile=compile_, timeout=timeout)
+    environment = where.environment(jobs=jobs, compile=compile_, graph=not no_graph, timeout=timeout)
     console = make_console(stderr=True)  # standard output has the tables alone
     outcomes: list[Outcome] = []
     try:

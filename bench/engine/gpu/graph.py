@@ -77,6 +77,11 @@ class GraphReplay:
             buffer.copy_(t, non_blocking=True)
         replay()
 
+    def close(self) -> None:
+        """Free the graphs and their buffers; no step may follow."""
+        self.graphs.clear()
+        del self.work, self.capture
+
     def _try_capture(self, shapes: tuple[object, ...], batch: tuple[Tensor, ...]) -> bool:
         """Whether a graph for these shapes could be captured; if not, all further steps are ordinary ones."""
         if reason := obstacle(self.traces.pop(shapes, [])):
