@@ -63,6 +63,7 @@ def run(
     from bench.cli.logs import study_log
     from bench.cli.plans import show_plan
     from bench.cli.progress import display
+    from bench.doctor.verdict import unchecked
     from bench.execution.plan import choose_executor
     from bench.execution.work import work
 
@@ -70,6 +71,7 @@ def run(
     asked = study.study(registry)
     worker = choose_executor(registry, executor, jobs, in_process)
     environment = where.environment(jobs=jobs, compile=compile_, timeout=timeout)
+    warn(unchecked(environment.device))
     console = make_console()
     outcomes: list[Outcome] = []
     try:
