@@ -47,8 +47,8 @@ def losses(environment: Environment) -> Finding:
             found = []
             for where in (on_cpu, environment):
                 with tempfile.TemporaryDirectory() as folder, HostRandom(), full_precision():
-                    options = {"epochs": 3, "precision": "fp32", "graph": False}
-                    found.append(train(trial, where, Path(folder), **options).history.losses)  # type: ignore[arg-type]
+                    done = train(trial, where, Path(folder), epochs=3, precision="fp32", graph=False)
+                    found.append(done.history.losses)
             worst = max(abs(b / a - 1) for a, b in zip(*found, strict=True))
             differences[trial.name] = worst
             if worst > LOSS:
