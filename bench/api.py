@@ -79,10 +79,10 @@ def local_environment(
 
 
 def check_folder(path: Path, option: str) -> None:
-    """Raise ConfigError if what lies at `path`, or above it, is no folder that can be read; none may be."""
-    from bench.parsing import brief
+    """Raise ConfigError if what lies at `path`, or above it, is no readable folder. It may be missing."""
+    from bench.parsing import PATH_SHOWN, brief
 
-    said = f"{option} {brief(str(path))}"
+    said = f"{option} {brief(str(path), PATH_SHOWN)}"
     try:
         above = next((p for p in (path, *path.parents) if p.exists()), path)
     except (OSError, ValueError) as error:  # a name too long, a NUL, a folder that must not be looked into

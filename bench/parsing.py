@@ -22,6 +22,7 @@ Parsed = TypeVar("Parsed")
 LARGEST = 2**63  # what NumPy, PyTorch and Arrow have room for
 DEEPEST = 20  # tables within tables; no configuration needs more
 SHOWN = 80  # characters of a value in a message
+PATH_SHOWN = 300  # characters of a path in a message, whose end is its name
 
 
 def parse(cls: type[Parsed], data: Mapping[str, Any], where: str) -> Parsed:
@@ -79,9 +80,9 @@ def shown(value: Any) -> str:
         return "a value nested too deep to be shown"
 
 
-def brief(text: str) -> str:
+def brief(text: str, room: int = SHOWN) -> str:
     """A text cut to what a message has room for."""
-    return text if len(text) <= SHOWN else f"{text[: SHOWN - 3]}..."
+    return text if len(text) <= room else f"{text[: room - 3]}..."
 
 
 @cache
@@ -183,7 +184,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(
-            f"{brief(str(path))}: cannot be read ({error.strerror}); give the path of a TOML file"
+            f"{brief(str(path), PATH_SHOWN)}: cannot be read ({error.strerror}); give the path of a TOML file"
         ) from None
     except RecursionError:
         raise ConfigError(f"{path}: nested too deep; no study needs that") from None
@@ -191,4 +192,4 @@ def read_toml(path: Path) -> dict[str, Any]:
         ValueError
     ) as error:  # of syntax, of UTF-8, of a number of thousands of digits, of a NUL in the path
         reason = brief(str(error).partition(";")[0])
-        raise ConfigError(f"{brief(str(path))}: not valid TOML ({reason})") from None
+        raise ConfigError(f"{brief(str(path), PATH_SHOWN)}: not valid TOML ({reason})") from None

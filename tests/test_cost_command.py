@@ -141,3 +141,12 @@ def test_bad_input_is_one_clear_error(arguments: list[str], message: str) -> Non
         CliRunner().invoke(app, ["cost", *arguments], catch_exceptions=False)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("size", "published_size"), [("224", True), ("64", False)])
+def test_only_the_published_size_is_called_as_published(size: str, published_size: bool) -> None:
+    said = bench_cost("test_convnext", "--size", size, *COUNT_ONLY)
+    assert ("As published:" in said) is published_size
+    assert ("By ptflops:" in said) is not published_size
+    heading = said.partition("┡")[0]
+    assert ("as" in heading.split()) is published_size

@@ -41,6 +41,8 @@ def scored(spec: Any, accuracy: float = 0.5, **changes: Any) -> ScoredUnit:
     about: dict[str, Any] = {name: changes.pop(name) for name in ("notes", "cost") if name in changes}
     if "device" in changes:
         about["provenance"] = Provenance(hardware={"device": changes.pop("device")})
+    if "hardware" in changes:
+        about["provenance"] = Provenance(hardware=changes.pop("hardware"))
     data = data_of(**{"title": "BUSI", "content": "c0ffee", "counts": {}, "settings": None, **changes})
     cost = Cost(macs=2_000_000_000, params=3_000_000)
     return ScoredUnit(record=record_of(spec, **{"data": data, "cost": cost, **about}), scores=scores)
@@ -267,6 +269,33 @@ def test_the_footer_says_when_auto_meant_two_precisions(
     units = [scored(run_spec(round_=r, precision=precision), device=d) for r, d in enumerate(devices)]
     text = "\n".join(only(build(units, COLUMNS)).footer)
     assert ("on a GPU, in bf16, and some on a CPU, in fp32" in text) is said
+
+
+CPU = {"device": "cpu", "threads": 2}
+GPU = {"device": "cuda:0", "gpu": "NVIDIA H100", "threads": 2}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "said"),
+    [
+        (
+            CPU,
+            CPU | {"threads": 1},
+            "cpu, 1 thread: convnext_tiny scratch; cpu, 2 threads: convnext_tiny imagenet.",
+        ),
+        (CPU, GPU, "NVIDIA H100: convnext_tiny scratch; cpu, 2 threads: convnext_tiny imagenet."),
+        (CPU, CPU, ""),
+        (GPU, GPU | {"device": "cuda:1", "threads": 9}, ""),  # the CPU's threads add nothing up there
+        (CPU, {"device": "cpu"}, ""),  # a record that does not say
+    ],
+)
+def test_the_footer_names_rows_that_round_otherwise(
+    first: dict[str, Any], second: dict[str, Any], said: str
+) -> None:
+    units = [scored(run_spec("imagenet"), hardware=first), scored(run_spec("scratch"), hardware=second)]
+    text = "\n".join(only(build(units, COLUMNS)).footer)
+    assert ("Not all of these were computed alike" in text) is bool(said)
+    assert said in text
 
 
 def test_the_footer_says_what_was_measured_on_what() -> None:

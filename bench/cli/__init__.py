@@ -22,9 +22,11 @@ from bench.cli.options import VerboseOption, with_verbose
 from bench.cli.plan import plan
 from bench.cli.run import run
 from bench.cli.show import show
+from bench.cli.streams import set_up_streams
 from bench.cli.table import table
 from bench.cli.verify import verify
 from bench.errors import BenchError, ConfigError, blame, describe
+from bench.text import one_line
 
 VARIABLE = "_BENCH_COMPLETE"
 """By this environment variable a shell asks what a word can be completed to; it names the shell."""
@@ -114,6 +116,7 @@ def main() -> None:
 
         print(answer(app, asking, sys.argv[1:]))
         return
+    set_up_streams()
     interruption.listen()
     # Before torch is loaded: threads that wait for each other sleep instead of spinning. With other work on
     # the machine, spinning made a training step seven times slower (docs/architecture.md).
@@ -141,5 +144,5 @@ def _say(error: Exception, text: str) -> None:
     """An error as one line; with --verbose its traceback follows."""
     from bench.cli.logs import log
 
-    print(f"error: {text}", file=sys.stderr)
+    print(f"error: {one_line(text)}", file=sys.stderr)
     log.debug("raised here", exc_info=error)

@@ -165,8 +165,12 @@ def _print(costs: Sequence[ModelCost], request: CostRequest, hardware: Mapping[s
     _remark(
         console, "GMACs: multiply-adds of one image by fvcore; operators that it does not count are named."
     )
-    how = f"by the convention of published tables at {SIZE} pixels (ptflops, which misses most attention)"
-    _remark(console, f"As published: {how}." if has_ptflops() else f"As published: {how}: {HOW_TO_INSTALL}")
+    if request.size == SIZE:
+        how = f"As published: by the convention of published tables at {SIZE} pixels"
+    else:
+        how = f"By ptflops: the convention of published tables, which are at {SIZE} pixels and not at these"
+    how += " (ptflops misses most attention)"
+    _remark(console, f"{how}." if has_ptflops() else f"{how}: {HOW_TO_INSTALL}")
     if request.batches:
         where = hardware.get("gpu") or f"{hardware['cpu']}, {hardware['threads']} threads"
         _title(console, f"Speed on {where}, {hardware['precision']}")
@@ -195,6 +199,8 @@ def _remark(console: Console, text: str) -> None:
 def _counted(costs: Sequence[ModelCost], request: CostRequest) -> Grid:
     from rich.table import Table as Grid
 
+    from bench.cost.published import SIZE
+
     grid = Grid()
     grid.add_column("model", overflow="fold")
     same = f"M params\n{request.classes} classes"
@@ -202,7 +208,7 @@ def _counted(costs: Sequence[ModelCost], request: CostRequest) -> Grid:
         same,
         "M params\n1000",
         "GMACs",
-        "as\npublished",
+        "as\npublished" if request.size == SIZE else "by\nptflops",
         "published\nG",
         "published\nM",
         "differs",

@@ -13,6 +13,7 @@ import typer
 
 from bench.cli import complete
 from bench.cli.screen import installed_components
+from bench.text import one_line
 
 if TYPE_CHECKING:
     from bench.registry import Components, Plugin, Registry
@@ -94,7 +95,7 @@ def _components(registry: Registry, components: Components, like: str) -> Iterat
 
 
 def _line(name: str, about: str, plugin: Plugin) -> _Line:
-    return _Line(name, about, plugin.name, plugin.version)
+    return _Line(*map(one_line, (name, about, plugin.name, plugin.version)))
 
 
 def _protocols(like: str) -> Iterator[_Line]:

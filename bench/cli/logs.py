@@ -14,13 +14,15 @@ import logging
 import os
 import shlex
 import sys
+import textwrap
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bench.files import cannot_write
+from bench.text import one_line, printable
 
 if TYPE_CHECKING:
     from bench.execution.plan import Plan
@@ -50,12 +52,11 @@ class _StderrHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         text = _without_source(record) if record.name == PYTHON_WARNINGS else record.getMessage()
-        if record.levelno >= logging.WARNING:
-            text = " ".join(text.split())
+        text = " ".join(text.split()) if record.levelno >= logging.WARNING else text
         lines = [f"{record.levelname.lower()}: {text}"]
         if record.exc_info:
             lines.append(logging.Formatter().formatException(record.exc_info))
-        print("\n".join(lines), file=sys.stderr)
+        print(printable("\n".join(lines)), file=sys.stderr)
 
 
 def _without_source(record: logging.LogRecord) -> str:
@@ -65,6 +66,17 @@ def _without_source(record: logging.LogRecord) -> str:
 
 
 # --- in a study's file -------------------------------------------------------------------------------
+
+
+class _Formatter(logging.Formatter):
+    """Lines that names and messages of other code cannot forge: a message is one line, then its traceback."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        record.message = one_line(record.message)
+        return super().formatMessage(record)
+
+    def formatException(self, exc_info: Any) -> str:
+        return textwrap.indent(printable(super().formatException(exc_info)), "  ")
 
 
 class StudyLog:
@@ -113,7 +125,7 @@ def study_log(study: Study, results: Path) -> Iterator[StudyLog]:
         handler = logging.FileHandler(path, encoding="utf-8")
     except OSError as error:
         raise cannot_write(path, error) from error
-    handler.setFormatter(logging.Formatter("%(asctime)s %(process)d %(levelname)s %(message)s"))
+    handler.setFormatter(_Formatter("%(asctime)s %(process)d %(levelname)s %(message)s"))
     journal = StudyLog(path, handler)
     root = logging.getLogger()
     root.addHandler(handler)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import os
 import shlex
 import sys
 import typing
@@ -144,15 +145,15 @@ class StudyOptions:
     def study(self, registry: Registry) -> Study:
         """The study that file and options describe together. Raises ConfigError or UnknownName."""
         from bench.study.config import StudyConfig, read_study
-        from bench.study.study import make_study, split_names
+        from bench.study.study import make_study
 
         config = read_study(self.study_file) if self.study_file else StudyConfig()
         names = {
-            "datasets": split_names(self.dataset),
-            "models": split_names(self.models),
-            "baselines": split_names(self.baselines),
-            "strategies": split_names(self.strategies),
-            "ensembles": split_names(self.ensembles),
+            "datasets": given_names("--dataset", self.dataset),
+            "models": given_names("--models", self.models),
+            "baselines": given_names("--baselines", self.baselines),
+            "strategies": given_names("--strategies", self.strategies),
+            "ensembles": given_names("--ensembles", self.ensembles),
             "base": self.protocol,
         }
         given: dict[str, Any] = {name: value for name, value in names.items() if value}
@@ -257,6 +258,23 @@ def assignments(texts: Names, rounds: int | None = None) -> list[Assignment]:
 
     more = [f"protocol.rounds={rounds}"] if rounds is not None else []
     return [parse_assignment(text) for text in (*(texts or ()), *more)]
+
+
+def given_names(option: str, texts: Names) -> tuple[str, ...]:
+    """The names that an option gives; none if it was not given. Raises ConfigError if it was given none."""
+    from bench.errors import ConfigError
+    from bench.study.study import split_names
+
+    names = split_names(texts)
+    if texts and not names:
+        raise ConfigError(f"{option} {texts[0]!r}: names nothing; give names, or leave the option out")
+    return names
+
+
+def results_named() -> bool:
+    """Whether --results or BENCH_RESULTS named the folder of results."""
+    given = any(word.partition("=")[0] == "--results" for word in sys.argv[1:])
+    return given or bool(os.environ.get("BENCH_RESULTS"))
 
 
 def dataset_of(name: str, texts: Names, registry: Registry) -> Ref:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench.cli.options import EnvironmentOptions, StudyOptions, with_options
-from bench.cli.screen import installed_components, make_console, warn
+from bench.cli.screen import installed_components, make_console, units, warn
+from bench.text import one_line
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -52,12 +53,14 @@ def _print_plan(planned: Plan, estimator: Estimator, failed: Mapping[str, str], 
     environment = planned.session.environment
     to_do = {unit.key for unit in planned.to_do}
     rows: list[tuple[str, ...]] = []
-    total = 0.0
+    total, unknown = 0.0, 0
     for unit in planned.units:
         state, seconds, note = _state(unit, estimator, failed) if unit.key in to_do else ("done", None, "")
         total += seconds or 0.0
+        lasts = unit.key in to_do and unit.kind != "ensemble"  # an ensemble takes no time to speak of
+        unknown += lasts and seconds is None
         name = f"{unit.dataset.name}  {unit.label}"
-        rows.append((unit.kind, name, state, _duration(seconds), note))
+        rows.append((unit.kind, name, state, _duration(seconds) or "unknown" * lasts, note))
     rows += [("run", cell.label, "n/a", "", cell.reason) for cell in planned.not_possible]
     if len(rows) > LONG:
         _print_lines([TITLES, *rows])
@@ -68,7 +71,7 @@ def _print_plan(planned: Plan, estimator: Estimator, failed: Mapping[str, str], 
             grid.add_row(*map(Text, row))
         console.print(grid)
     hardware = f"{environment.device}, {environment.threads} threads"
-    console.print(f"To do: about {_duration(total) or '0 s'} on this machine ({hardware}).")
+    console.print(f"To do: {_total(total, unknown)} on this machine ({hardware}).")
 
 
 def _print_lines(rows: Sequence[tuple[str, ...]]) -> None:
@@ -76,7 +79,7 @@ def _print_lines(rows: Sequence[tuple[str, ...]]) -> None:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        typer.echo("  ".join(cells).rstrip())
+        typer.echo(one_line("  ".join(cells).rstrip()))
 
 
 def _state(unit: UnitSpec, estimator: Estimator, failed: Mapping[str, str]) -> tuple[str, float | None, str]:
@@ -92,6 +95,15 @@ def _state(unit: UnitSpec, estimator: Estimator, failed: Mapping[str, str]) -> t
     if expected is None:
         return state, None, note
     return state, expected.seconds, note or f"from {expected.basis}"
+
+
+def _total(seconds: float, unknown: int) -> str:
+    """The sum, and how much it leaves out."""
+    if not unknown:
+        return f"about {_duration(seconds)}"
+    if not seconds:
+        return f"{units(unknown)} of unknown duration"
+    return f"at least {_duration(seconds)}, and {units(unknown)} of unknown duration"
 
 
 def _duration(seconds: float | None) -> str:

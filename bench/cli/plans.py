@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from bench.text import one_line
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -17,16 +19,17 @@ if TYPE_CHECKING:
 
 
 def show_plan(study: Study, environment: Environment, options: StudyOptions, console: Console) -> Plan:
-    """Plan a study, showing progress, its splits, and the cells that cannot exist."""
+    """Plan a study, showing progress on stderr, and on `console` its splits and cells that cannot exist."""
     from bench import api
     from bench.cli.progress import display
+    from bench.cli.screen import make_console
 
-    with display(console, 0) as shown:
+    with display(make_console(stderr=True), 0) as shown:
         plan = api.plan(
             study, environment, shown.report, manifests=options.split or (), strict=options.strict
         )
     for name, reason in plan.unlisted:
-        typer.echo(f"FAILED  {name}: {reason}", err=True)
+        typer.echo(one_line(f"FAILED  {name}: {reason}"), err=True)
     for dataset in dict.fromkeys(ref for ref, _ in plan.splits):
         print_counts(dataset, plan.splits, console)
     for cell in plan.not_possible:

@@ -107,7 +107,8 @@ def display(console: Console, total: int) -> Iterator[Display]:
         console=console,
         transient=True,
         refresh_per_second=5,
-        redirect_stderr=sys.stderr.isatty(),  # `2>file` gets what is meant for it
+        redirect_stdout=sys.stdout.isatty(),  # `>file` and `2>file` get what is meant for them
+        redirect_stderr=sys.stderr.isatty(),
     ) as bars:
         yield LiveDisplay(console, total, bars)
 

@@ -14,8 +14,6 @@ from bench.cli.screen import installed_components, make_console, units, warn
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from rich.console import Console
-
     from bench.execution.plan import Plan
     from bench.interfaces.executor import Outcome
 
@@ -71,8 +69,8 @@ def run(
     asked = study.study(registry)
     worker = choose_executor(registry, executor, jobs, in_process)
     environment = where.environment(jobs=jobs, compile=compile_, timeout=timeout)
+    console = make_console(stderr=True)  # standard output has the tables alone
     warn(unchecked(environment.device))
-    console = make_console()
     outcomes: list[Outcome] = []
     try:
         with study_log(asked, environment.results) as log:
@@ -95,10 +93,10 @@ def run(
         done = sum(outcome.status == "done" for outcome in outcomes)
         typer.echo(f"{units(done)} finished in this session, kept; checkpoints too", err=True)
         raise
-    _conclude(plan, outcomes, len(to_do), log.path, console)
+    _conclude(plan, outcomes, len(to_do), log.path)
 
 
-def _conclude(plan: Plan, outcomes: list[Outcome], to_do: int, log: Path, console: Console) -> None:
+def _conclude(plan: Plan, outcomes: list[Outcome], to_do: int, log: Path) -> None:
     """The tables of this study; exit code 1 if a unit failed."""
     from bench.comparison.reporters import render
     from bench.comparison.tables import tables_of
@@ -112,7 +110,7 @@ def _conclude(plan: Plan, outcomes: list[Outcome], to_do: int, log: Path, consol
     warn([*warnings, *compared.warnings])
     reporter = session.registry.reporters.first(lambda reporter: reporter.default)
     if compared.tables and reporter:
-        console.file.write(render(reporter, compared.tables, session.registry))
+        typer.echo(render(reporter, compared.tables, session.registry), nl=False)
     failed = [outcome for outcome in outcomes if outcome.status != "done"]
     if failed:
         left = to_do - len(outcomes)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from bench.text import one_line
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -17,11 +19,11 @@ if TYPE_CHECKING:
 
 def make_console(*, stderr: bool = False) -> Console:
     """A console that does not wrap what is read by programs and honours NO_COLOR and COLUMNS."""
-    from rich.console import Console
+    from bench.cli.console import PlainConsole
 
-    console = Console(stderr=stderr, highlight=False, soft_wrap=False)
+    console = PlainConsole(stderr=stderr, highlight=False, soft_wrap=False)
     if not console.is_terminal and "COLUMNS" not in os.environ:
-        console = Console(stderr=stderr, highlight=False, width=160)
+        console = PlainConsole(stderr=stderr, highlight=False, width=160)
     return console
 
 
@@ -33,7 +35,7 @@ def say(console: Console, text: str) -> None:
 def warn(problems: Iterable[str]) -> None:
     """Say on stderr what is wrong without being an error."""
     for problem in problems:
-        typer.echo(f"warning: {problem}", err=True)
+        typer.echo(f"warning: {one_line(problem)}", err=True)
 
 
 def installed_components() -> Registry:

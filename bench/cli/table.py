@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bench.cli import complete
-from bench.cli.options import DatasetsOption, Names, ResultsOption
+from bench.cli.options import DatasetsOption, Names, ResultsOption, given_names, results_named
 from bench.cli.screen import installed_components, make_console, warn
+from bench.text import one_line
+
+if TYPE_CHECKING:
+    from bench.interfaces.reporter import Reporter
+    from bench.registry import Registry
 
 
 def table(
@@ -32,7 +37,10 @@ def table(
         bool, typer.Option("--reported", help="Put published numbers for the same data set beside ours.")
     ] = False,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write to a file instead of the screen.")
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="Write to a file; its suffix chooses the format (.md, .tex, .csv, .json)."
+        ),
     ] = None,
 ) -> None:
     """Compare what has been run. Scores are computed from stored predictions, so this takes seconds.
@@ -41,24 +49,27 @@ def table(
     """
     from rich.text import Text
 
-    from bench.comparison.reporters import choose_reporter, render
+    from bench.api import check_folder
+    from bench.comparison.reporters import render
     from bench.comparison.tables import choose_metrics, tables_of
+    from bench.errors import ConfigError
     from bench.results.store import scan
-    from bench.study.study import split_names
 
     registry = installed_components()
-    reporter = choose_reporter(registry, format_)
-    columns = split_names(metrics)
+    check_folder(results, "--results")
+    reporter = _reporter(registry, format_, output)
+    columns = given_names("--metrics", metrics)
+    names = given_names("--dataset", dataset)
     choose_metrics(registry, columns)  # an unknown name is said before anything is read
+    if results_named() and not results.exists():
+        raise ConfigError(f"--results {results}: no such folder; name the one that `bench run` filled")
     records, warnings = scan(results)
-    compared = tables_of(
-        records, results, columns, datasets=split_names(dataset), reported=reported, registry=registry
-    )
+    compared = tables_of(records, results, columns, datasets=names, reported=reported, registry=registry)
     warn([*warnings, *compared.warnings])
     if not compared.tables:
         typer.echo(
-            f"no finished runs in {results}; make some (`bench run --help`), or name their folder by "
-            "--results",
+            f"no finished runs in {one_line(str(results))}; make some (`bench run --help`), "
+            "or name their folder by --results",
             err=True,
         )
         return
@@ -67,6 +78,24 @@ def table(
         typer.echo(text, nl=False)
     else:
         _write(output, Text.from_ansi(text).plain.rstrip("\n") + "\n" if "\x1b" in text else text)
+
+
+def _reporter(registry: Registry, name: str, output: Path | None) -> Reporter:
+    """The reporter of --format, or of the suffix of --output. Raises ConfigError where they contradict."""
+    from bench.comparison.reporters import choose_reporter
+    from bench.errors import ConfigError
+
+    suffix = output.suffix.lower() if output else ""
+    by_suffix = registry.reporters.first(lambda reporter: suffix in reporter.suffixes) if suffix else None
+    if not name:
+        return by_suffix or choose_reporter(registry)
+    chosen = choose_reporter(registry, name)
+    if by_suffix and by_suffix.name != chosen.name and suffix not in chosen.suffixes:
+        raise ConfigError(
+            f"--output {output}: {suffix} is for {by_suffix.name}, not for --format {chosen.name}; "
+            "change one of them"
+        )
+    return chosen
 
 
 def _write(path: Path, text: str) -> None:

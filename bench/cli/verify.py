@@ -9,6 +9,7 @@ import typer
 
 from bench.cli.options import ResultsOption
 from bench.cli.screen import make_console, say
+from bench.text import one_line
 
 if TYPE_CHECKING:
     from bench.results.verify import Verification
@@ -45,7 +46,7 @@ def verify(
         compute_again(place, records, installed_components(), found)
     console = make_console()
     for problem in found.problems:
-        typer.echo(str(problem))
+        typer.echo(one_line(str(problem)))
     say(console, f"{place}: {_summary(found)}")
     if found.problems:
         raise typer.Exit(1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
-from bench.comparison.rows import chosen
+from bench.comparison.rows import chosen, labels, row_id
 from bench.comparison.scored import ScoredUnit
 from bench.identity import to_json
 from bench.interfaces.rows import Row
@@ -39,7 +39,7 @@ def _origin(group: Sequence[ScoredUnit]) -> str:
 def footer(group: Sequence[ScoredUnit], rows: Sequence[Row], sources: Sequence[str]) -> tuple[str, ...]:
     """Lines that say what the numbers are, and what they are not."""
     lines = [*_rounds(rows), *_images(group), *_audit(group), *_missing(group), *_notes(group)]
-    lines += [*_precision(group), *_settings(group)]
+    lines += [*_precision(group), *_hardware(group), *_settings(group)]
     lines += _costs(group, rows)
     if sources:
         lines.append(
@@ -149,6 +149,24 @@ def _precision(group: Sequence[ScoredUnit]) -> Iterator[str]:
             "Some of these were trained on a GPU, in bf16, and some on a CPU, in fp32, as precision auto "
             "means there; --set protocol.precision=fp32 (or bf16) trains all alike."
         )
+
+
+def _hardware(group: Sequence[ScoredUnit]) -> Iterator[str]:
+    """Rows that were computed on other kinds of device, or with another number of threads."""
+    runs = [unit for unit in group if isinstance(unit.spec, RunSpec) and unit.status == "done"]
+    names = labels(unit.spec for unit in runs)
+    rows: dict[str, dict[str, None]] = defaultdict(dict)
+    for unit in runs:
+        if used := unit.record.provenance.arithmetic:
+            label = names[row_id(unit.spec)]
+            rows[used][f"{label.model} {label.method}"] = None
+    if len(rows) < 2:
+        return
+    listed = "; ".join(f"{used}: {', '.join(sorted(those))}" for used, those in sorted(rows.items()))
+    yield (
+        "Not all of these were computed alike, and rounding that differs can grow in training until accuracy "
+        f"differs by points: {listed}."
+    )
 
 
 def _listed(rounds: set[int]) -> str:

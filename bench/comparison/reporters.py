@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from bench.errors import BenchError, ConfigError, failure_of
 from bench.interfaces.reporter import Reporter, Table
 from bench.registry import Registry
+from bench.text import one_line
 
 
 def choose_reporter(registry: Registry, name: str = "") -> Reporter:
@@ -26,7 +28,7 @@ def choose_reporter(registry: Registry, name: str = "") -> Reporter:
 def render(reporter: Reporter, tables: Sequence[Table], registry: Registry) -> str:
     """The text that a reporter makes of tables. Raises PluginError naming its plugin if it fails."""
     try:
-        text = reporter.render(tables)
+        text = reporter.render([_printable(table) for table in tables])
         if not isinstance(text, str):
             raise TypeError(f"render gave {type(text).__name__} instead of str")
         return text
@@ -40,3 +42,18 @@ def render(reporter: Reporter, tables: Sequence[Table], registry: Registry) -> s
             "repair it, or choose another with --format",
             registry.reporters.entry(reporter.name).plugin,
         ) from error
+
+
+def _printable(table: Table) -> Table:
+    """A table whose texts (names of data sets and packages, messages of failures) are plain lines."""
+    return replace(
+        table,
+        title=one_line(table.title),
+        protocol=one_line(table.protocol),
+        columns=tuple(replace(column, title=one_line(column.title)) for column in table.columns),
+        rows=tuple(
+            replace(row, model=one_line(row.model), method=one_line(row.method), note=one_line(row.note))
+            for row in table.rows
+        ),
+        footer=tuple(map(one_line, table.footer)),
+    )

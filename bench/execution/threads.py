@@ -8,13 +8,13 @@ device, or of the checkpoint of the unit at work, unless --threads asks for anot
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from bench.errors import StoreError
 from bench.execution.session import Session
+from bench.interfaces.executor import Environment
 from bench.results import store
 from bench.study.spec import EnsembleSpec, UnitSpec
 
@@ -25,7 +25,9 @@ def keep_threads(units: Sequence[UnitSpec], session: Session) -> None:
     """Give the session the number of threads that these units were begun with. Where another number was asked
     for, warn that rows will differ."""
     environment = session.environment
-    begun = threads_begun_with(units, session)
+    if environment.device.startswith("cuda"):  # the CPU's threads add nothing up there
+        return
+    begun = threads_begun_with(units, environment)
     if begun is None or begun == environment.threads:
         return
     if environment.threads_given:
@@ -47,10 +49,10 @@ def keep_threads(units: Sequence[UnitSpec], session: Session) -> None:
     session.environment = replace(environment, threads=begun)
 
 
-def threads_begun_with(units: Sequence[UnitSpec], session: Session) -> int | None:
+def threads_begun_with(units: Sequence[UnitSpec], environment: Environment) -> int | None:
     """The number of threads of the first unit that is done on such a device, else that of a checkpoint; None
     if nothing has begun."""
-    environment = session.environment
+    kind = _kind(environment.device)
     for unit in units:
         if isinstance(unit, EnsembleSpec) or not store.exists(environment.results, unit):
             continue
@@ -59,17 +61,17 @@ def threads_begun_with(units: Sequence[UnitSpec], session: Session) -> int | Non
         except StoreError:  # said where its results are read
             continue
         threads = hardware.get("threads")
-        if isinstance(threads, int) and threads > 0 and _kind(hardware) == _kind(session.hardware):
+        if isinstance(threads, int) and threads > 0 and _kind(hardware.get("device")) == kind:
             return threads
-    return _of_checkpoint(units, environment.scratch / "checkpoints", environment.device)
+    return _of_checkpoint(units, environment.scratch / "checkpoints", kind)
 
 
-def _kind(hardware: Mapping[str, Any]) -> tuple[str, Any]:
-    """The class of a device: "cuda" with the name of the GPU, "cpu"."""
-    return str(hardware.get("device")).partition(":")[0], hardware.get("gpu")
+def _kind(device: object) -> str:
+    """ "cpu", "mps": a device's name without its number."""
+    return str(device).partition(":")[0]
 
 
-def _of_checkpoint(units: Sequence[UnitSpec], folder: Path, device: str) -> int | None:
+def _of_checkpoint(units: Sequence[UnitSpec], folder: Path, kind: str) -> int | None:
     """Of the checkpoint of a unit at work; None if there is none, or one of another device."""
     if not folder.is_dir():
         return None
@@ -80,6 +82,6 @@ def _of_checkpoint(units: Sequence[UnitSpec], folder: Path, device: str) -> int 
         from bench.engine import checkpoint
 
         begun = checkpoint.begun_with(path)
-        if begun and begun.device == device.partition(":")[0]:
+        if begun and begun.device == kind:
             return begun.threads
     return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bench.interfaces.executor import Progress
+from bench.text import one_line
 
 LINES = 10  # per stage
 
@@ -15,7 +16,7 @@ def print_progress(progress: Progress) -> None:
     epoch, epochs = progress.epoch, progress.epochs
     tenth = not epochs or epoch * LINES // epochs > (epoch - 1) * LINES // epochs
     if tenth and progress.done == progress.total:
-        print(describe(progress), flush=True)
+        print(one_line(describe(progress)), flush=True)
 
 
 def describe(progress: Progress) -> str:

@@ -49,7 +49,9 @@ class Reporter(Component[P]):
     Attributes:
         render: `render(tables)` gives the text that `bench table --format NAME` prints or writes.
         default: whether `bench table` uses it if a command names none.
+        suffixes: of the files it is for, such as ".csv": `bench table -o FILE.csv` chooses it.
     """
 
     render: Callable[[Sequence[Table]], str]
     default: bool = False
+    suffixes: tuple[str, ...] = ()

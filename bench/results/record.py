@@ -158,6 +158,18 @@ class Provenance:
         """ "cpu", "cuda" or "cuda:N"; empty where a record does not say."""
         return str(self.hardware.get("device") or "")
 
+    @property
+    def arithmetic(self) -> str:
+        """What rounding depends on: the kind of device, with the name of a GPU or a CPU's number of threads;
+        empty where a record does not say."""
+        kind = self.device.partition(":")[0]
+        if kind == "cuda":
+            return str(self.hardware.get("gpu") or "a GPU")
+        threads = self.hardware.get("threads")
+        if not isinstance(threads, int):
+            return ""
+        return f"{kind}, {threads} thread{'s' * (threads != 1)}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Record:

@@ -122,7 +122,7 @@ def assign(config: StudyConfig, assignments: Sequence[Assignment], kinds: Sequen
     given: dict[str, Assignment] = {}
     for assignment in assignments:
         other = given.setdefault(assignment.path, assignment)
-        if other.value != assignment.value:
+        if other is not assignment and other.value != assignment.value:
             raise ConfigError(f"{other.text} and {assignment.text}: two values for one key; give one of them")
         _assign(assignment, tables, kinds)
     return replace(config, **tables)

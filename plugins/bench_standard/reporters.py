@@ -29,7 +29,7 @@ def _markdown(table: Table) -> str:
 
 
 def _markdown_escape(text: str) -> str:
-    return re.sub(r"([\\|*_<>\[\]])", r"\\\1", " ".join(text.split()))
+    return re.sub(r"([\\`|*_<>\[\]])", r"\\\1", " ".join(text.split()))
 
 
 def as_latex(tables: Sequence[Table]) -> str:
@@ -116,12 +116,16 @@ def as_csv(tables: Sequence[Table]) -> str:
             for name in names:
                 value = row.values.get(name)
                 numbers += [value.mean, value.spread] if value else [None, None]
-            first = [table.title, table.protocol, row.kind, row.model, row.method]
+            first = map(_csv_text, (table.title, table.protocol, row.kind, row.model, row.method))
             shown = ["" if n is None or math.isnan(n) else repr(n) for n in numbers]
-            writer.writerow(
-                [*first, row.rounds_done, row.rounds_asked, *shown, row.note, " | ".join(table.footer)]
-            )
+            last = map(_csv_text, (row.note, " | ".join(table.footer)))
+            writer.writerow([*first, row.rounds_done, row.rounds_asked, *shown, *last])
     return text.getvalue()
+
+
+def _csv_text(text: str) -> str:
+    """A text that no spreadsheet takes for a formula (OWASP, "CSV Injection")."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 
 def as_json(tables: Sequence[Table]) -> str:
@@ -151,10 +155,25 @@ REPORTERS = (
         render=as_screen,
         default=True,
     ),
-    Reporter(name="markdown", about="pipe tables, the best value of a column bold", render=as_markdown),
-    Reporter(name="latex", about="booktabs tables, the best value of a column bold", render=as_latex),
     Reporter(
-        name="csv", about="one flat table of all rows, means and deviations in full precision", render=as_csv
+        name="markdown",
+        about="pipe tables, the best value of a column bold",
+        render=as_markdown,
+        suffixes=(".md", ".markdown"),
     ),
-    Reporter(name="json", about="all that a table holds, in full precision", render=as_json),
+    Reporter(
+        name="latex",
+        about="booktabs tables, the best value of a column bold",
+        render=as_latex,
+        suffixes=(".tex",),
+    ),
+    Reporter(
+        name="csv",
+        about="one flat table of all rows, means and deviations in full precision",
+        render=as_csv,
+        suffixes=(".csv",),
+    ),
+    Reporter(
+        name="json", about="all that a table holds, in full precision", render=as_json, suffixes=(".json",)
+    ),
 )

@@ -32,7 +32,9 @@ class HostRandom(TorchDispatchMode):  # type: ignore[no-untyped-call]  # not in 
             return func(*args, **kwargs)
         given = (args, kwargs)
         devices = [v.device if isinstance(v, Tensor) else v for v in tree_leaves(given)]
-        target = next((d for d in devices if isinstance(d, torch.device) and d.type != "cpu"), None)
+        target = next(
+            (d for d in devices if isinstance(d, torch.device) and d.type not in ("cpu", "meta")), None
+        )
         if target is None:
             return func(*args, **kwargs)
         host_args, host_kwargs = tree_map(_on_host, given)
