@@ -64,6 +64,7 @@ def run(
     from bench.cli.logs import study_log
     from bench.cli.plans import show_plan
     from bench.cli.progress import display
+    from bench.doctor.verdict import unchecked
     from bench.execution.plan import choose_executor
     from bench.execution.work import work
 
@@ -72,6 +73,7 @@ def run(
     worker = choose_executor(registry, executor, jobs, in_process)
     environment = where.environment(jobs=jobs, compile=compile_, graph=not no_graph, timeout=timeout)
     console = make_console(stderr=True)  # standard output has the tables alone
+    warn(unchecked(environment.device))
     outcomes: list[Outcome] = []
     try:
         with study_log(asked, environment.results) as log:
