@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from bench.registry import Registry
 
 CLASSES = 3  # unless --classes or --dataset says otherwise
+LARGEST = 8192  # pixels, as in a protocol
 MAX_NAMED = 3  # operators without a count, those with most operations first
 
 
@@ -37,14 +38,16 @@ def cost(
     baselines: BaselinesOption = None,
     classes: Annotated[
         int | None,
-        typer.Option(min=1, help=f"Classes of the classifier [default: {CLASSES}].", show_default=False),
+        typer.Option(
+            min=1, max=100_000, help=f"Classes of the classifier [default: {CLASSES}].", show_default=False
+        ),
     ] = None,
     dataset: Annotated[
         str,
         typer.Option("--dataset", "-d", help="As many classes as it has.", autocompletion=complete.datasets),
     ] = "",
     size: Annotated[
-        int, typer.Option(min=1, help="Side of the image, pixels, or the nearest allowed.")
+        int, typer.Option(min=1, max=LARGEST, help="Side of the image, pixels, or the nearest allowed.")
     ] = 224,
     batch: Annotated[str, typer.Option(help="Batches to time, comma-separated; 0 times nothing.")] = "16",
     train: Annotated[bool, typer.Option("--train", help="Time training steps too.")] = False,
@@ -81,10 +84,15 @@ def cost(
 
 def _batches(text: str, train: bool) -> tuple[int, ...]:
     from bench.errors import ConfigError
+    from bench.parsing import brief
 
     parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdecimal() for part in parts):
-        raise ConfigError(f"--batch {text!r}: must be numbers of images like 16 or 16,64, or 0 for no timing")
+    if not all(part.isascii() and part.isdecimal() for part in parts):
+        raise ConfigError(
+            f"--batch {brief(text)!r}: must be numbers of images like 16 or 16,64, or 0 for no timing"
+        )
+    if any(len(part) > 5 for part in parts):
+        raise ConfigError(f"--batch {brief(text)!r}: too many images; at most 99999")
     batches = tuple(dict.fromkeys(int(part) for part in parts if int(part)))
     if train and (not batches or 1 in batches):
         raise ConfigError(f"--train with --batch {text}: a training step needs 2 images or more")

@@ -265,10 +265,10 @@ def given_names(option: str, texts: Names) -> tuple[str, ...]:
     from bench.errors import ConfigError
     from bench.study.study import split_names
 
-    names = split_names(texts)
-    if texts and not names:
-        raise ConfigError(f"{option} {texts[0]!r}: names nothing; give names, or leave the option out")
-    return names
+    for text in texts or ():
+        if not split_names(text):
+            raise ConfigError(f"{option} {text!r}: names nothing; give names, or leave the option out")
+    return split_names(texts)
 
 
 def results_named() -> bool:

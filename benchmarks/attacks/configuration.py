@@ -303,13 +303,16 @@ def _options() -> Iterator[Mutation]:
     )
     for option in ("--dataset", "--strategies", "--models", "--baselines", "--ensembles", "--protocol"):
         for name in bad_names:
-            yield Mutation(f"plan {option} {name[:20]!r}", (*_plan(), option, name))
+            default = option == "--protocol" and not name  # as if it had not been given
+            yield Mutation(f"plan {option} {name[:20]!r}", (*_plan(), option, name), nonsense=not default)
     for option in ("--executor",):
         for name in bad_names[4:]:
             yield Mutation(f"run {option} {name[:20]!r}", ("run", *_plan()[2:], option, name))
     for option in ("--dataset", "--metrics", "--format"):
         for name in bad_names:
-            yield Mutation(f"table {option} {name[:20]!r}", ("table", option, name))
+            # An empty format is the default one, and without results no data set is known.
+            nonsense = bool(name) if option == "--format" else option == "--metrics"
+            yield Mutation(f"table {option} {name[:20]!r}", ("table", option, name), nonsense=nonsense)
     for option, values in {
         "--rounds": ("0", "-1", "x", "", "1.5", HUGE, "9" * 5000, "1000000000", "nan", "true"),
         "--threads": ("-1", "x", "", "1.5", HUGE, "9" * 5000, "1000000000", "nan"),

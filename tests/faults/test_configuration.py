@@ -1,7 +1,7 @@
 """Nonsense in study files, `--set` and options is one line and exit code 2, before any work.
 
-All thousand mutations: `python -m benchmarks.attacks.configuration`. Here are every so many-th of them, and
-by name those that were once accepted, raised or hung.
+`python -m benchmarks.attacks.configuration` does all thousand mutations; here are some of each kind, and by
+name those that were once accepted, raised or hung.
 """
 
 from __future__ import annotations
