@@ -73,7 +73,7 @@ class Step:
         }
         if self.job.device.type == "cuda" and self.job.precision == "auto":
             bf16 = uses_bf16("auto", self.job.device)
-            choices["precision"] = "bf16" if bf16 else "fp32: this GPU does not compute in bf16"
+            choices["bf16"] = "yes" if bf16 else "no: this GPU does not compute in it"
         return choices
 
 

@@ -223,9 +223,9 @@ def _train_within_memory(spec: PretrainSpec | RunSpec, session: Session, report:
                 finetune(spec, session, report, accumulate)
             return
         except RuntimeError as error:
-            if (
-                not out_of_memory(error) or session.environment.shared
-            ):  # the executor tries again with fewer units at once
+            if session.environment.shared:  # the executor tries again with fewer units at once
+                raise
+            if not out_of_memory(error):
                 raise
             if accumulate >= batch:
                 raise TrainingError(
@@ -236,8 +236,8 @@ def _train_within_memory(spec: PretrainSpec | RunSpec, session: Session, report:
         accumulate *= 2
         if session.device_store is not None:
             session.device_store.clear()
+        gc.collect()
         if torch.cuda.is_available():
-            gc.collect()
             torch.cuda.empty_cache()
 
 
