@@ -43,10 +43,12 @@ def local_environment(
     threads: int = 0,
     jobs: int = 1,
     compile: bool = False,
+    graph: bool = True,
     timeout: float = 0.0,
 ) -> Environment:
     """Where units run on this machine, with the command line's defaults for what is not given.
 
+    Without `graph`, or with $BENCH_GRAPH set to 0, a GPU does ordinary steps instead of CUDA graphs.
     Data sets are looked for in `data`, else $BENCH_DATA, else the platform's folder for a user's data;
     results are kept in `results`, else $BENCH_RESULTS, else ./results. The device is a GPU if there is one;
     the cores that this process may use are shared among `jobs` units at once. A unit is given up after
@@ -74,6 +76,7 @@ def local_environment(
         threads_given=threads > 0,
         jobs=jobs,
         compile=compile,
+        graph=graph and os.environ.get("BENCH_GRAPH") != "0",
         timeout=timeout,
     )
 

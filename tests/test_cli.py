@@ -233,7 +233,7 @@ def test_an_interruption_says_how_to_go_on(tmp_path: Path, polite: signal.Signal
     process.send_signal(polite)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "Run the same command again to go on" in said
+    assert "interrupted; to go on: bench run" in said
     assert "Traceback" not in said
     assert not list(tmp_path.glob("results/pretrain/*/*")), "nothing half-written"
 
@@ -241,7 +241,7 @@ def test_an_interruption_says_how_to_go_on(tmp_path: Path, polite: signal.Signal
 def test_a_unit_that_fails_is_a_row_with_its_cause_and_is_retried(tmp_path: Path) -> None:
     arguments = ["run", *PHANTOM, "-s", "imagenet,scratch", "-p", "tiny.toml"]
     done = bench(workspace(tmp_path), *arguments, code=1)
-    assert "FAILED" in done.stdout
+    assert "FAILED" in done.stderr
     table = bench(tmp_path, "table").stdout
     assert "imagenet" in table
     assert "0/1" in table

@@ -246,7 +246,7 @@ def test_an_interrupted_fetch_is_listed_and_goes_on(
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert errors == "interrupted; what has arrived is kept. Run the same command again to go on.\n"
+    assert errors.startswith("what has arrived is kept\ninterrupted; to go on: bench data fetch toy")
     assert part.exists()
     assert "unfinished" in row(bench("list"), "toy")
     server.cut.clear()

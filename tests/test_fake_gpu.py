@@ -7,6 +7,7 @@ rendering and the forward pass can be checked: PyTorch's autograd engine and fus
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -18,8 +19,10 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from bench import Context, Encoder
 from bench.data.images.view import View
 from bench.engine import input_pipeline, loop
+from bench.engine.gpu.graph import GraphReplay
 from bench.engine.gpu.memory_format import arranged
 from bench.engine.gpu.resident import DeviceStore
+from bench.engine.gpu.stability import obstacle, trace
 from bench.engine.input_pipeline import InputPipeline
 from bench.registry import installed
 
@@ -140,3 +143,60 @@ def test_what_cannot_be_captured_is_noticed(fault: Callable[[Tensor], object]) -
 
 
 ON_THE_HOST = torch.ones(3)
+
+
+# --- what is seen before a capture -------------------------------------------------------------------
+
+
+def test_a_step_is_watched_before_it_is_captured(caplog: pytest.LogCaptureFixture) -> None:
+    """What would be frozen without an error keeps the steps ordinary: operator and place are named."""
+    captured: list[object] = []
+
+    def capture(work: Callable[[], None]) -> Callable[[], None]:
+        captured.append(work)
+        return work
+
+    total, count = torch.zeros(()), 0
+
+    def sound(x: Tensor) -> None:
+        total.add_(x.sum())
+
+    def counting(x: Tensor) -> None:
+        nonlocal count
+        count += 1
+        total.add_(x.sum() * 0.9**count)
+
+    def reading(x: Tensor) -> None:
+        total.add_(x.sum() / x.sum().item())
+
+    for work, reason in (
+        (sound, ""),
+        (counting, r"aten\.mul\.Tensor at .*test_fake_gpu\.py:\d+ is given 0\.81, and 0\.729"),
+        (reading, r"aten\._local_scalar_dense\.default at .*test_fake_gpu\.py:\d+ waits for the device"),
+    ):
+        captured.clear()
+        caplog.clear()
+        total.zero_()
+        replay = GraphReplay(work, CPU, capture)
+        rows = torch.arange(24.0).view(8, 3)
+        for row in rows:  # one table in memory, of which each step sees another part
+            replay(row)
+        assert bool(captured) == (not reason)
+        assert re.search(f"eager: {reason}" if reason else "graph", replay.mode), replay.mode
+        assert len(caplog.records) == bool(reason)
+        if work is sound:
+            assert total == rows.sum()  # each step was done once, the watched ones too
+
+
+def test_the_watched_steps_of_a_forward_pass_on_a_gpu_name_what_copies_from_the_host() -> None:
+    with NO_GPU:
+        weight = torch.zeros(3, device=GPU)
+        batch = (torch.zeros(4, 3, device=GPU),)
+    for work, found in (
+        (lambda x: x * weight + 2.0, ""),
+        (lambda x: x * torch.tensor(2.0), "copies a value from the host"),
+        (lambda x: weight.copy_(torch.ones(3)), "copies between the host and the device"),
+    ):
+        with NO_GPU:
+            said = obstacle([trace(work, batch), trace(work, batch)])
+        assert found in said if found else not said, said

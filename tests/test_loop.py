@@ -35,6 +35,17 @@ class Toy(nn.Module):
         return (self.net(x) - x.sum(1, keepdim=True)).square().mean()
 
 
+class Pictures(nn.Module):
+    """Has a convolution, whose weights have other strides in another memory format."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Conv2d(3, 5, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (self.net(x) - x.mean(1, keepdim=True)[..., 1:-1, 1:-1]).square().mean()
+
+
 def epoch_batches(seed: int) -> Iterator[Batch]:
     draw = torch.Generator().manual_seed(seed)
     for _ in range(BUDGET.steps):
@@ -113,9 +124,82 @@ def test_a_killed_training_resumes_bit_for_bit(tmp_path: Path, killed_after: int
         assert torch.equal(resumed.state_dict()[name], value), name
 
 
-def test_a_damaged_checkpoint_is_discarded(tmp_path: Path) -> None:
-    (tmp_path / "toy.pt").write_bytes(b"half a checkpo")
+@pytest.mark.parametrize("damage", ["empty", "text", "zeros", "cut short", "a byte short", "a wrong byte"])
+def test_a_damaged_checkpoint_is_discarded(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "toy.pt"
+    checkpoint.save(path, {"weights": torch.zeros(1000)})
+    whole = path.read_bytes()
+    middle = len(whole) // 2  # in the weights
+    path.write_bytes(
+        {
+            "empty": b"",
+            "text": b"half a checkpo",
+            "zeros": bytes(len(whole)),
+            "cut short": whole[:middle],
+            "a byte short": whole[:-1],
+            "a wrong byte": whole[:middle] + b"x" + whole[middle + 1 :],
+        }[damage]
+    )
+    assert checkpoint.load(path) is None
+    assert not path.exists()
     assert loop.optimize(toy(), InputPipeline(epoch_batches), BUDGET, job(tmp_path)).resumed_from == 0
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("CUDA error: an illegal memory access was encountered"),
+        OSError(5, "Input/output error"),
+        MemoryError(),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_checkpoint_that_cannot_be_loaded_now_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    path = tmp_path / "c.pt"
+    checkpoint.save(path, {"epoch": 900})
+
+    def fail(*_: object, map_location: str, **__: object) -> None:
+        assert map_location == "cpu"
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "load", fail)
+        with pytest.raises(type(error)):
+            checkpoint.load(path)
+    assert checkpoint.load(path) == {"epoch": 900}
+
+
+@pytest.mark.parametrize("first", [torch.contiguous_format, torch.channels_last])
+def test_a_training_resumes_in_another_memory_format(tmp_path: Path, first: torch.memory_format) -> None:
+    (second,) = {torch.contiguous_format, torch.channels_last} - {first}
+    epochs: list[int] = []
+
+    def images(seed: int) -> Iterator[Batch]:
+        draw = torch.Generator().manual_seed(seed)
+        for _ in range(BUDGET.steps):
+            yield (torch.randn(4, 3, 6, 6, generator=draw),)
+
+    def fresh(memory_format: torch.memory_format) -> nn.Module:
+        torch.manual_seed(0)
+        return Pictures().to(memory_format=memory_format)  # type: ignore[call-overload, no-any-return]
+
+    def until_killed(seed: int) -> Iterator[Batch]:
+        yield from images(seed)
+        epochs.append(seed)
+        if len(epochs) == 3:
+            raise Killed
+
+    expected = fresh(first)
+    loop.optimize(expected, InputPipeline(images), BUDGET, job(tmp_path / "a"))
+    with pytest.raises(Killed):
+        loop.optimize(fresh(first), InputPipeline(until_killed), BUDGET, job(tmp_path / "b"))
+    resumed = fresh(second)
+    assert loop.optimize(resumed, InputPipeline(images), BUDGET, job(tmp_path / "b")).resumed_from > 0
+    for name, value in expected.state_dict().items():
+        torch.testing.assert_close(resumed.state_dict()[name], value, rtol=1e-4, atol=1e-5)
 
 
 def test_a_crash_while_saving_keeps_the_old_checkpoint(
@@ -131,7 +215,7 @@ def test_a_crash_while_saving_keeps_the_old_checkpoint(
     monkeypatch.setattr(torch, "save", crash)
     with pytest.raises(OSError, match="disk full"):
         checkpoint.save(path, {"epoch": 2})
-    assert checkpoint.load(path, torch.device("cpu")) == {"epoch": 1}
+    assert checkpoint.load(path) == {"epoch": 1}
     (tmp_path / "another.1.tmp").touch()  # of another unit
     checkpoint.discard(path)
     assert [left.name for left in tmp_path.iterdir()] == ["another.1.tmp"]
@@ -142,7 +226,7 @@ def test_a_checkpoint_is_what_the_state_was_when_it_was_taken(tmp_path: Path) ->
     with checkpoint.Writer(path) as writer:
         writer.write({"epoch": 1, "module": {"w": weight}, "moments": [weight, (weight, 2)]})
         weight.fill_(5.0)  # the training goes on while the file is written
-    saved = checkpoint.load(path, torch.device("cpu"))
+    saved = checkpoint.load(path)
     assert saved
     assert (saved["module"]["w"] == 0).all()
     assert (saved["moments"][1][0] == 0).all()
@@ -153,7 +237,7 @@ def test_checkpoints_follow_one_another_and_the_last_is_on_disk(tmp_path: Path) 
     with checkpoint.Writer(path) as writer:
         for epoch in range(20):
             writer.write({"epoch": epoch})
-    assert checkpoint.load(path, torch.device("cpu")) == {"epoch": 19}
+    assert checkpoint.load(path) == {"epoch": 19}
     assert [p.name for p in tmp_path.iterdir()] == ["c.pt"]
 
 
@@ -261,7 +345,7 @@ def test_validation_keeps_the_best_epoch_also_across_a_resume(
     if killed_in is not None:
         with pytest.raises(Killed):
             loop.optimize(module, InputPipeline(epoch_batches), BUDGET, job(tmp_path), validate)
-        saved = checkpoint.load(tmp_path / "toy.pt", torch.device("cpu"))
+        saved = checkpoint.load(tmp_path / "toy.pt")
         assert saved
         assert saved["epoch"] == killed_in
         killed_in = None
@@ -302,6 +386,30 @@ def test_predictions_have_the_precision_of_the_training(tmp_path: Path, precisio
         expected = net(images / 255).double().softmax(1)
     torch.testing.assert_close(predicted, expected, rtol=0, atol=0)
     assert not net.training
+
+
+@pytest.mark.parametrize("room", [1, 3, 0])
+def test_memory_that_runs_out_halves_the_batch_of_predictions(tmp_path: Path, room: int) -> None:
+    seen: list[int] = []
+
+    def net(images: Tensor) -> Tensor:
+        if len(images) > room:
+            raise torch.OutOfMemoryError("full")
+        seen.append(len(images))
+        return images
+
+    class Small(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return net(x)
+
+    images = torch.arange(21.0).reshape(7, 3).sin()
+    if not room:
+        with pytest.raises(torch.OutOfMemoryError):
+            predict(Small(), [(images,)], lambda x: x, job(tmp_path))
+        return
+    predicted = predict(Small(), [(images[:5],), (images[5:],)], lambda x: x, job(tmp_path))
+    assert torch.equal(predicted, images.double().softmax(dim=1))
+    assert seen == {1: [1] * 7, 3: [3, 2, 2]}[room]
 
 
 def test_every_step_is_reported(tmp_path: Path) -> None:

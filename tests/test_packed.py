@@ -14,8 +14,10 @@ from typing import Any
 import pytest
 
 from bench import Environment, Outcome, Progress, Session, silent
+from bench_standard import packed as packing
 from bench_standard.executors import local, packed
-from bench_standard.packed import STEADY, Worker, _room
+from bench_standard.packed import STEADY, _room
+from bench_standard.pool import Worker
 
 
 @dataclass(frozen=True)
@@ -37,9 +39,23 @@ def work(unit: Any, session: Session, report: Any) -> Outcome:
     if missing := [need.name for need in unit.needs if not (environment.results / need.name).exists()]:
         return Outcome(unit=unit, status="failed", reason=f"too early: {missing}")
     if unit.name.startswith("dies"):
+        with (environment.results / "tries").open("a") as file:
+            file.write(f"{os.getpid()}\n")
         os.kill(os.getpid(), signal.SIGKILL)
     if unit.name.startswith("exits"):
         os._exit(7)
+    if unit.name == "hangs":
+        while True:
+            time.sleep(0.01)
+    if unit.name == "poisons":
+        tries = environment.results / "poisons.tries"
+        with tries.open("a") as file:
+            file.write(f"{os.getpid()}\n")
+        if len(tries.read_text().split()) == 1:
+            return Outcome(unit=unit, status="failed", reason="CUDA error", device_lost=True)
+    if unit.name.startswith("device"):
+        time.sleep(0.3)
+        (environment.results / f"{unit.name}.device").write_text(f"{environment.device} {os.getpid()}")
     if unit.name.startswith("large") and environment.shared:
         return Outcome(unit=unit, status="failed", reason="CUDA out of memory", out_of_memory=True)
     if unit.name.startswith("sleeps"):
@@ -73,19 +89,59 @@ def test_units_wait_for_what_they_need_and_share_the_workers(tmp_path: Path) -> 
     last = Unit("ensemble", tuple(runs))
     outcomes = run(tmp_path, [first, runs[0], second, runs[1], last])
     assert [o.status for o in outcomes.values()] == ["done"] * 5
-    processes = {path.read_text() for path in tmp_path.iterdir()}
+    processes = {path.read_text() for path in tmp_path.iterdir() if path.is_file()}
     assert len(processes) == 2
     assert str(os.getpid()) not in processes
 
 
 @pytest.mark.parametrize(
-    ("name", "reason"), [("dies", "killed by signal 9 (memory?)"), ("exits", "exit code 7")]
+    ("name", "reason"), [("dies", "killed by SIGKILL (memory?)"), ("exits", "exit code 7")]
 )
 def test_a_process_that_ends_fails_its_unit_alone(tmp_path: Path, name: str, reason: str) -> None:
     outcomes = run(tmp_path, [Unit("a"), Unit(name), Unit("b"), Unit("c")])
     assert outcomes[name].status == "failed"
     assert outcomes[name].reason == f"its process ended before it did: {reason}"
     assert all(outcomes[other].status == "done" for other in "abc")
+    if name == "dies":  # a machine may have done it, so it is tried once more, in another process
+        assert len(set((tmp_path / "tries").read_text().split())) == 2
+    else:
+        assert "test_packed.py" in outcomes[name].traceback
+    assert list((tmp_path / ".scratch" / "workers").iterdir()) == []
+
+
+def test_a_unit_that_takes_too_long_is_given_up_and_says_where_it_was(tmp_path: Path) -> None:
+    place = Environment(data=tmp_path, results=tmp_path, device="cpu", threads=1, timeout=8.0)
+    outcomes = {o.unit.name: o for o in packed(work, [Unit("hangs"), Unit("a")], Session(place), silent)}
+    assert outcomes["hangs"].reason.startswith("took longer than --timeout 8 (seconds)")
+    assert "test_packed.py" in outcomes["hangs"].traceback
+    assert outcomes["a"].status == "done"
+
+
+def test_a_unit_that_is_silent_for_long_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packing, "SILENCE", 8.0)
+    outcomes = run(tmp_path, [Unit("hangs"), Unit("a")], jobs=1)
+    assert "gave no sign of life for" in outcomes["hangs"].reason
+    assert outcomes["a"].status == "done"
+
+
+def test_a_unit_whose_device_is_lost_goes_on_in_another_process(tmp_path: Path) -> None:
+    outcomes = run(tmp_path, [Unit("poisons"), Unit("a")], jobs=1)
+    assert {o.status for o in outcomes.values()} == {"done"}
+    first, second = (tmp_path / "poisons.tries").read_text().split()
+    assert first != second
+    assert (tmp_path / "a").read_text() == second  # who lost its device does no more
+
+
+def test_several_devices_are_dealt_to_the_workers(tmp_path: Path) -> None:
+    place = Environment(
+        data=tmp_path, results=tmp_path, device="cpu:0", devices=("cpu:0", "cpu:1"), threads=1, jobs=2
+    )
+    names = [f"device{i}" for i in range(4)]
+    outcomes = list(packed(work, [Unit(name) for name in names], Session(place), silent))
+    assert {outcome.status for outcome in outcomes} == {"done"}
+    used = {(tmp_path / f"{name}.device").read_text() for name in names}
+    assert {text.split()[0] for text in used} == {"cpu:0", "cpu:1"}
+    assert len(used) == 2  # a worker keeps its device
 
 
 def test_memory_that_runs_out_beside_others_is_tried_again_with_fewer(tmp_path: Path) -> None:
@@ -106,7 +162,8 @@ def test_leaving_early_ends_the_processes(tmp_path: Path) -> None:
 
 
 def worker(held: int, free: int, steps: int = STEADY) -> Worker:
-    return Worker(None, None, "unit", 0.0, steps, (held, free))  # type: ignore[arg-type]
+    unit: Any = Unit("unit")
+    return Worker(None, None, Path("none"), unit=unit, steps=steps, memory=(held, free))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

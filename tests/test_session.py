@@ -26,7 +26,7 @@ from bench import (
 from bench.execution import provenance
 from bench.execution.plan import choose_executor
 from bench.identity import Ref
-from bench.registry import Plugin, installed
+from bench.registry import Entry, Plugin, installed
 from bench.study.protocol import AuditSettings
 
 FILES = Ref("files")
@@ -147,7 +147,18 @@ def test_the_commit_of_the_source_tree_is_recorded_with_whether_it_was_changed(t
 def test_several_units_at_once_need_an_executor_that_can() -> None:
     registry = installed()
     for jobs in (1, 2):
-        assert choose_executor(registry, "", jobs).parallel == (jobs > 1)
+        assert choose_executor(registry, "", jobs).parallel
+    assert choose_executor(registry, "", 1, in_process=True).in_process
+    alone = {
+        name: entry for name, entry in registry.executors.entries.items() if not entry.component.parallel
+    }
+    alone = {
+        name: Entry(dataclasses.replace(e.component, default=True), e.plugin) for name, e in alone.items()
+    }
+    serial = dataclasses.replace(registry, executors=dataclasses.replace(registry.executors, entries=alone))
+    assert choose_executor(serial, "", 1) is alone["local"].component
+    with pytest.raises(ConfigError, match="no plugin has a default executor for --jobs; name one"):
+        choose_executor(serial, "", 2)
     without = dataclasses.replace(registry, executors=dataclasses.replace(registry.executors, entries={}))
     with pytest.raises(ConfigError, match="no plugin has a default executor for --jobs; name one"):
         choose_executor(without, "", 2)

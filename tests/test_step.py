@@ -6,7 +6,9 @@ the buffers hold at that time.
 
 from __future__ import annotations
 
+import gc
 import math
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,7 +21,8 @@ from torch.nn.functional import cross_entropy
 from bench import ConfigError, Context, silent
 from bench.data.images.view import View
 from bench.engine import input_pipeline, loop
-from bench.engine.device import check_device, configure
+from bench.engine.batches import Batch
+from bench.engine.device import check_device, configure, device_lost, out_of_memory, uses_bf16
 from bench.engine.gpu.graph import WARMUP, CudaCapture, GraphReplay
 from bench.engine.gpu.memory_format import FORMATS, fastest_format
 from bench.engine.gpu.resident import DeviceStore
@@ -116,7 +119,9 @@ def trained(monkeypatch: pytest.MonkeyPatch, folder: Path, capture: object, pipe
 
     def make_step(module: nn.Module, inputs: InputPipeline, budget: Budget, job: Job) -> Step:
         optimizer = make_optimizer(module, budget)
-        return Step(module, optimizer, job, inputs.render, torch.channels_last, capture)  # type: ignore[arg-type]
+        step = Step(module, optimizer, job, inputs.render, torch.channels_last, capture)  # type: ignore[arg-type]
+        step.rate = torch.zeros(())  # as on a GPU: a graph would not see another number
+        return step
 
     monkeypatch.setattr(loop, "make_step", make_step)
     module = loop.Classifier(net(), CONTEXT.normalize)
@@ -146,8 +151,7 @@ def test_the_path_of_a_gpu_gives_what_a_cpu_gives(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int | None
 ) -> None:
     """Tables of crops, rendered within a captured step. Crops are exact, so the results are equal."""
-    module = loop.Classifier(net(), CONTEXT.normalize)
-    expected = loop.optimize(module, inputs(), BUDGET, job(tmp_path / "a"))
+    module, expected = trained(monkeypatch, tmp_path / "a", None, inputs())
     capture = Rerun()
     other, history = trained(
         monkeypatch, tmp_path / "b", capture, inputs(device_store=DeviceStore(CPU, limit))
@@ -167,10 +171,9 @@ def test_the_path_of_a_gpu_gives_what_a_cpu_gives(
 def test_a_captured_step_in_parts_is_the_ordinary_step_in_parts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, accumulate: int
 ) -> None:
-    whole = loop.Classifier(net(), CONTEXT.normalize)
-    loop.optimize(whole, inputs(), BUDGET, job(tmp_path / "a", accumulate=accumulate))
     original = job
     monkeypatch.setitem(globals(), "job", lambda folder: original(folder, accumulate=accumulate))
+    whole, _ = trained(monkeypatch, tmp_path / "a", None, inputs())
     other, _ = trained(monkeypatch, tmp_path / "b", Rerun(), inputs(device_store=DeviceStore(CPU)))
     assert_same(other, whole, rtol=0.0, atol=0.0)
 
@@ -235,6 +238,40 @@ def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
                 check_device(name)
 
 
+@pytest.mark.parametrize("name", ["meta", "hpu", "mps", "xpu", "nonsense", "cuda:-1", "cuda:x"])
+def test_a_device_that_cannot_train_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match="use cpu, cuda or cuda:N"):
+        check_device(name)
+
+
+@pytest.mark.parametrize(
+    ("error", "memory", "lost"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory"), True, False),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"), True, False),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), True, False),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), False, True),
+        (RuntimeError("shapes do not fit"), False, False),
+        (ValueError("CUDA error"), False, False),
+    ],
+)
+def test_what_an_error_says_of_the_device(error: Exception, memory: bool, lost: bool) -> None:
+    assert (out_of_memory(error), device_lost(error)) == (memory, lost)
+
+
+def test_bf16_is_used_where_a_gpu_computes_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for native in (True, False):
+        monkeypatch.setattr(
+            torch.cuda,
+            "is_bf16_supported",
+            lambda including_emulation=True, native=native: native or including_emulation,
+        )
+        assert uses_bf16("auto", torch.device("cuda")) is native
+    assert uses_bf16("bf16", torch.device("cuda"))
+    assert not uses_bf16("auto", CPU)
+
+
 def test_a_process_has_the_threads_it_is_given() -> None:
     for threads in (2, 1):
         assert configure("cpu", threads) == CPU
@@ -266,11 +303,11 @@ def test_a_capture_that_fails_leaves_ordinary_steps_and_a_reason(caplog: pytest.
     def refuse(work: Callable[[], None]) -> Callable[[], None]:
         raise RuntimeError("operation not permitted when stream is capturing\nmore")
 
-    seen: list[float] = []
-    replayed = GraphReplay(lambda x: seen.append(x.item()), CPU, refuse)
+    seen: list[Tensor] = []
+    replayed = GraphReplay(lambda x: seen.append(x + 0), CPU, refuse)
     for i in range(6):
         replayed(torch.tensor(float(i)))
-    assert seen == [0, 1, 2, 3, 4, 5]
+    assert [int(x) for x in seen] == [0, 1, 2, 3, 4, 5]
     assert replayed.mode == "eager: RuntimeError: operation not permitted when stream is capturing"
     assert len(caplog.records) == 1
     assert "cannot be captured" in caplog.text
@@ -285,7 +322,49 @@ def test_memory_that_runs_out_in_a_capture_is_not_taken_for_a_bad_step() -> None
         replayed(torch.ones(1))
 
 
+def test_nothing_of_a_captured_training_outlives_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a garbage collection: the retry with smaller steps needs the memory at once."""
+    alive: list[weakref.ref] = []
+
+    def make_step(module: nn.Module, inputs: InputPipeline, budget: Budget, job: Job) -> Step:
+        step = Step(module, make_optimizer(module, budget), job, inputs.render, None, Rerun())
+        alive.extend(weakref.ref(part) for part in (module, step.optimizer, step.replay))
+        return step
+
+    def train(validate: Callable[[], float] | None) -> None:
+        module = loop.Classifier(net(), CONTEXT.normalize)
+        loop.optimize(module, inputs(), BUDGET, job(tmp_path), validate)
+
+    def run_out() -> float:
+        raise torch.OutOfMemoryError("full")
+
+    monkeypatch.setattr(loop, "make_step", make_step)
+    gc.collect()
+    gc.disable()
+    try:
+        train(None)
+        with pytest.raises(torch.OutOfMemoryError):
+            train(run_out)
+        assert len(alive) == 6
+        assert [ref() for ref in alive] == [None] * 6
+    finally:
+        gc.enable()
+
+
 # --- memory formats ----------------------------------------------------------------------------------
+
+
+class FakeStep:
+    """Does `work` for a step."""
+
+    def __init__(self, work: Callable[[], None] = lambda: None) -> None:
+        self.work = work
+
+    def __call__(self, batch: Batch, rate: float) -> None:
+        self.work()
+
+    def close(self) -> None:
+        del self.work
 
 
 @pytest.mark.parametrize("slow", list(FORMATS.values()))
@@ -293,14 +372,14 @@ def test_the_faster_format_is_kept_for_the_next_training(tmp_path: Path, slow: t
     tried: list[torch.memory_format] = []
     now = 0.0
 
-    def build(module: nn.Module, memory_format: torch.memory_format) -> Step:
+    def build(module: nn.Module, memory_format: torch.memory_format) -> FakeStep:
         tried.append(memory_format)
 
-        def step(sample: object, rate: float) -> None:
+        def step() -> None:
             nonlocal now
             now += 2.0 if memory_format is slow else 1.0
 
-        return step  # type: ignore[return-value]
+        return FakeStep(step)
 
     def choose(images: int) -> torch.memory_format:
         sample = (torch.zeros(images, 10, dtype=torch.int64),)
@@ -313,22 +392,45 @@ def test_the_faster_format_is_kept_for_the_next_training(tmp_path: Path, slow: t
     assert tried == list(FORMATS.values())  # once each
     assert choose(5) is fast
     assert len(tried) == 4  # another size of batch is measured anew
-    for file in (tmp_path / "formats").iterdir():
+    for file in (tmp_path / "formats").glob("*.json"):
         file.write_text("{}")
     assert choose(4) is fast
     assert len(tried) == 6  # a damaged file is measured anew
 
 
-def test_a_measurement_that_fails_gives_channels_last(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("failing", [["channels_last"], ["contiguous_format"], list(FORMATS)])
+def test_a_format_that_fails_is_not_chosen(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, failing: list[str]
 ) -> None:
-    def build(module: nn.Module, memory_format: torch.memory_format) -> Step:
-        raise torch.OutOfMemoryError("full")
+    def build(module: nn.Module, memory_format: torch.memory_format) -> FakeStep:
+        if any(FORMATS[name] is memory_format for name in failing):
+            raise torch.OutOfMemoryError("full")
+        return FakeStep()
 
     measuring = job(tmp_path, memory_formats=tmp_path / "formats")
-    assert fastest_format(net(), (torch.zeros(1),), build, measuring) is torch.channels_last
-    assert "(OutOfMemoryError: full); using channels_last" in caplog.text
-    assert not (tmp_path / "formats").exists()
+    chosen = fastest_format(net(), (torch.zeros(1),), build, measuring)
+    assert chosen is FORMATS[next((name for name in FORMATS if name not in failing), "channels_last")]
+    for name in failing:
+        assert f"memory format {name} cannot be tried (OutOfMemoryError: full)" in caplog.text
+    # What failed may do so once only, for want of memory, so channels_last is tried anew.
+    assert bool(list((tmp_path / "formats").glob("*.json"))) == ("channels_last" not in failing)
+
+
+@pytest.mark.parametrize(("saved", "name"), [(0.04, "channels_last"), (0.06, "contiguous_format")])
+def test_a_small_difference_is_no_reason_to_leave_channels_last(
+    tmp_path: Path, saved: float, name: str
+) -> None:
+    now = 0.0
+
+    def build(module: nn.Module, memory_format: torch.memory_format) -> FakeStep:
+        def step() -> None:
+            nonlocal now
+            now += 1.0 if memory_format is torch.channels_last else 1.0 - saved
+
+        return FakeStep(step)
+
+    measuring = job(tmp_path, memory_formats=tmp_path / "formats")
+    assert fastest_format(net(), (torch.zeros(1),), build, measuring, lambda: now) is FORMATS[name]
 
 
 def test_measuring_leaves_the_module_as_it_was(tmp_path: Path) -> None:

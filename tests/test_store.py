@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import threading
+import time
+import uuid
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +17,7 @@ from samples import data_of, failure_of, mean_of, predictions, record_of, run_sp
 
 from bench.data.audit.verdict import Verdict
 from bench.errors import StoreError
+from bench.files import host_name, remove_leftovers
 from bench.identity import Ref
 from bench.results import store
 from bench.results.record import TrainingHistory
@@ -83,6 +87,27 @@ def test_the_remains_of_a_killed_writer_are_ignored(tmp_path: Path) -> None:
     left.mkdir(parents=True)
     (left / "record.json").write_text("{")
     assert store.scan(tmp_path) == ([], [])
+
+
+def test_temporary_files_are_removed_when_their_writer_is_gone(tmp_path: Path) -> None:
+    gone, alive = 2**22 + 1, os.getpid()  # no system numbers processes so high
+    kept, removed = set(), set()
+    for host, pid, age, left in (
+        (host_name(), gone, 100, False),
+        (host_name(), gone, 5, True),  # a moment ago: its process may be one we cannot see
+        (host_name(), alive, 100, True),
+        ("elsewhere", gone, 100, True),
+        ("elsewhere", gone, 2 * 24 * 3600, False),
+    ):
+        path = tmp_path / f".writing-{host}-{pid}-{uuid.uuid4().hex}"
+        path.mkdir() if pid == gone else path.touch()
+        os.utime(path, (time.time() - age,) * 2)
+        (kept if left else removed).add(path)
+    other = tmp_path / ".writing-by-hand"
+    other.touch()
+    remove_leftovers(tmp_path)
+    assert set(tmp_path.iterdir()) == kept | {other}
+    remove_leftovers(tmp_path / "absent")
 
 
 def test_the_first_of_two_writers_wins(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from bench import interruption
 from bench.cli.clean import clean
 from bench.cli.cost import cost
 from bench.cli.data import app as data
+from bench.cli.doctor import doctor
 from bench.cli.installation import former_installation
 from bench.cli.list import list_components
 from bench.cli.options import VerboseOption, with_verbose
@@ -46,6 +47,7 @@ app.command("verify")(with_verbose(verify))
 app.command("list")(with_verbose(list_components))
 app.command("show")(with_verbose(show))
 app.command("cost")(with_verbose(cost))
+app.command("doctor")(with_verbose(doctor))
 app.command("clean")(with_verbose(clean))
 app.add_typer(data, name="data")
 

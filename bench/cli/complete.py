@@ -122,6 +122,17 @@ def components(word: str) -> Candidates:
     return _one(word, [*named, *families, *own], files=".toml")
 
 
+def checks(word: str) -> Candidates:
+    """Names of checks of `bench doctor`, comma-separated."""
+
+    def named(last: str) -> Named:
+        from bench.doctor.checks import CHECKS
+
+        return [(check.name, check.question) for check in CHECKS]
+
+    return _several(word, named)
+
+
 def devices(word: str) -> Candidates:
     """A device."""
     return _one(word, [("cpu", ""), ("cuda", "the GPU; cuda:N for another than the first")])

@@ -53,6 +53,9 @@ def run(
     compile_: Annotated[
         bool, typer.Option("--compile", help="Use torch.compile: minutes to start, then perhaps faster.")
     ] = False,
+    no_graph: Annotated[
+        bool, typer.Option("--no-graph", help="Do ordinary steps on a GPU, not CUDA graphs ($BENCH_GRAPH=0).")
+    ] = False,
 ) -> None:
     """Pretrain, fine-tune and compare. The same command again goes on where this one stopped.
 
@@ -61,14 +64,16 @@ def run(
     from bench.cli.logs import study_log
     from bench.cli.plans import show_plan
     from bench.cli.progress import display
+    from bench.doctor.verdict import unchecked
     from bench.execution.plan import choose_executor
     from bench.execution.work import work
 
     registry = installed_components()
     asked = study.study(registry)
     worker = choose_executor(registry, executor, jobs, in_process)
-    environment = where.environment(jobs=jobs, compile=compile_, timeout=timeout)
+    environment = where.environment(jobs=jobs, compile=compile_, graph=not no_graph, timeout=timeout)
     console = make_console(stderr=True)  # standard output has the tables alone
+    warn(unchecked(environment.device))
     outcomes: list[Outcome] = []
     try:
         with study_log(asked, environment.results) as log:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import math
 import os
 import time
+import zipfile
+import zlib
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -104,16 +106,32 @@ def save(path: Path, state: dict[str, Any]) -> None:
     temporary.replace(path)
 
 
-def load(path: Path, device: torch.device) -> dict[str, Any] | None:
-    """The saved state; None if there is none or it is damaged, so that training starts from the beginning."""
+def load(path: Path) -> dict[str, Any] | None:
+    """The saved state, on the CPU; None if there is none or it is damaged, so that training starts from the
+    beginning.
+
+    Only a damaged file is deleted. Memory that runs out and a disk that cannot be read are raised, because
+    the file may hold days of work.
+    """
     try:
-        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+        whole = _is_whole(path)
     except FileNotFoundError:
         return None
-    except Exception:  # torch raises many types for a damaged file; scratch may always be discarded
-        path.unlink(missing_ok=True)
-        return None
-    return state
+    if whole:
+        # On the CPU, because a device may have no room for a second copy of the state.
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        return state
+    path.unlink(missing_ok=True)
+    return None
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether the file is an archive as torch.save writes it, with the checksums of all its parts right."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip() is None
+    except (zipfile.BadZipFile, EOFError, zlib.error, NotImplementedError):
+        return False
 
 
 class Begun(NamedTuple):

@@ -29,16 +29,32 @@ def configure(device: str, threads: int) -> torch.device:
 
 
 def check_device(device: str) -> torch.device:
-    """The PyTorch device of this name. Raises ConfigError if this machine does not have it."""
+    """The PyTorch device of this name. Raises ConfigError for one that cannot train or is not there."""
     try:
         target = torch.device(device)
     except RuntimeError:
         raise ConfigError(f"--device {device!r}: not a device; use cpu, cuda or cuda:N") from None
+    if target.type not in ("cpu", "cuda"):
+        raise ConfigError(f"--device {device}: bench trains on cpu and cuda only; use cpu, cuda or cuda:N")
     if target.type == "cuda" and (target.index or 0) >= torch.cuda.device_count():
         raise ConfigError(
             f"--device {device}: this PyTorch sees {torch.cuda.device_count()} GPUs; use --device cpu"
         )
     return target
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether the device had too little memory; cuBLAS and cuDNN say so in errors of their own."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "ALLOC_FAILED" in str(error)
+
+
+def device_lost(error: BaseException) -> bool:
+    """Whether this process can no longer use its device: after such an error every CUDA call fails."""
+    if out_of_memory(error) or not isinstance(error, RuntimeError):
+        return False
+    return "CUDA error" in str(error) and "operation not permitted when stream is capturing" not in str(error)
 
 
 def default_device() -> str:
@@ -47,8 +63,14 @@ def default_device() -> str:
 
 
 def uses_bf16(precision: str, device: torch.device) -> bool:
-    """Whether `precision` means bf16 autocast on this device; "auto" does so on a GPU."""
-    return precision == "bf16" or (precision == "auto" and device.type == "cuda")
+    """Whether `precision` means bf16 autocast on this device; "auto" does so on a GPU that computes in bf16.
+
+    Older GPUs emulate it, which is slower than float32.
+    """
+    if precision != "auto" or device.type != "cuda":
+        return precision == "bf16"
+    # Without a GPU the question has no answer; nothing is computed there either.
+    return not torch.cuda.is_available() or torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:

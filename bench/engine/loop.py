@@ -59,7 +59,23 @@ def optimize(
     Raises TrainingError if the loss becomes infinite or nan.
     """
     started = time.perf_counter()
-    step, state = _start_or_resume(module, inputs, budget, job)
+    step = make_step(module, inputs, budget, job)
+    try:
+        history = _train(module, inputs, budget, job, validate, step)
+        return replace(history, seconds=time.perf_counter() - started)
+    finally:
+        step.close()  # what comes next, perhaps another try with smaller steps, needs the memory
+
+
+def _train(
+    module: nn.Module,
+    inputs: InputPipeline,
+    budget: Budget,
+    job: Job,
+    validate: Callable[[], float] | None,
+    step: Step,
+) -> History:
+    state = _start_or_resume(module, step, job)
     history = History(state["losses"], state["scores"], resumed_from=state["epoch"])
     steps = 0
     module.train()
@@ -94,8 +110,7 @@ def optimize(
                 writer.write(_checkpoint_state(module, step.optimizer, epoch + 1, history, state.get("best")))
     if validate:
         module.load_state_dict(state["best"])
-    seconds = time.perf_counter() - started
-    return replace(history, seconds=seconds, steps=steps, engine=step.choices | {"images": inputs.kind})
+    return replace(history, steps=steps, engine=step.choices | {"images": inputs.kind})
 
 
 def learning_rate(step: int, budget: Budget) -> float:
@@ -110,19 +125,29 @@ def learning_rate(step: int, budget: Budget) -> float:
     return budget.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, total - warm)))
 
 
-def _start_or_resume(
-    module: nn.Module, inputs: InputPipeline, budget: Budget, job: Job
-) -> tuple[Step, dict[str, Any]]:
-    """The step, and the state to start from: that of the checkpoint, put into place, or a new one."""
-    step = make_step(module, inputs, budget, job)
-    state = checkpoint.load(job.checkpoint, job.device)
+def _start_or_resume(module: nn.Module, step: Step, job: Job) -> dict[str, Any]:
+    """The state to start from: that of the checkpoint, put into place, or a new one."""
+    state = checkpoint.load(job.checkpoint)
     if state is None:
-        return step, {"epoch": 0, "losses": [], "scores": []}
+        return {"epoch": 0, "losses": [], "scores": []}
     module.load_state_dict(state.pop("module"))
     step.optimizer.load_state_dict(state.pop("optimizer"))
     for group in step.optimizer.param_groups:  # the checkpoint may come from another kind of device
         group["capturable"] = job.device.type == "cuda"
-    return step, state
+    _lay_out_as_parameters(step.optimizer)
+    return state
+
+
+def _lay_out_as_parameters(optimizer: torch.optim.Optimizer) -> None:
+    """Give the state of every parameter the strides of the parameter.
+
+    A checkpoint may come from a training in another memory format, and the fused AdamW goes through the
+    memory of a parameter and of its state in the same order, whatever their strides are.
+    """
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():
+            if value.shape == parameter.shape and value.stride() != parameter.stride():
+                state[name] = torch.empty_like(parameter.detach()).copy_(value)
 
 
 class _EpochProgress:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.engine.batches import Batch
-from bench.engine.device import autocast
+from bench.engine.device import autocast, uses_bf16
 from bench.engine.gpu.graph import Capture, CudaCapture, GraphReplay
 from bench.engine.gpu.memory_format import arranged, fastest_format
 from bench.engine.input_pipeline import InputPipeline, Render, already_rendered
@@ -47,6 +47,16 @@ class Step:
             group["lr"] = rate if self.rate is None else self.rate
         (self.replay or self._run)(*batch)
 
+    def close(self) -> None:
+        """Let go of graphs, module and optimiser, so that their memory is free now; steps are over.
+
+        A captured step refers to itself, and PyTorch runs no garbage collection before it allocates.
+        """
+        if self.replay is not None:
+            self.replay.close()
+        self.replay = None
+        del self.module, self.optimizer, self.render
+
     def _run(self, *batch: Tensor) -> None:
         rendered = self.render(*batch)
         if self.memory_format is not None:
@@ -56,11 +66,15 @@ class Step:
     @property
     def choices(self) -> dict[str, str]:
         """The choices that change speed only, for the record."""
-        return {
+        choices = {
             "step": self.replay.mode if self.replay else "eager",
             "memory_format": str(self.memory_format or torch.channels_last).removeprefix("torch."),
             "compile": str(self.job.compile).lower(),
         }
+        if self.job.device.type == "cuda" and self.job.precision == "auto":
+            bf16 = uses_bf16("auto", self.job.device)
+            choices["bf16"] = "yes" if bf16 else "no: this GPU does not compute in it"
+        return choices
 
 
 def train_step(

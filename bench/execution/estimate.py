@@ -87,12 +87,15 @@ def time_step(spec: PretrainSpec | RunSpec, session: Session) -> float:
     untimed = 1 if setup.device.type == "cpu" else WARMUP + 1
     times = []
     batches = chain.from_iterable(map(training.inputs.epoch, count()))
-    for batch in islice(batches, TIMED_STEPS + untimed):
-        started = time.perf_counter()
-        step(batch, 0.0)
-        if setup.device.type == "cuda":
-            torch.cuda.synchronize(setup.device)
-        times.append(time.perf_counter() - started)
+    try:
+        for batch in islice(batches, TIMED_STEPS + untimed):
+            started = time.perf_counter()
+            step(batch, 0.0)
+            if setup.device.type == "cuda":
+                torch.cuda.synchronize(setup.device)
+            times.append(time.perf_counter() - started)
+    finally:
+        step.close()
     return statistics.median(times[untimed:])
 
 

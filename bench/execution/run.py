@@ -77,7 +77,7 @@ def execute(spec: UnitSpec, session: Session, report: Report) -> Outcome:
 
 def _outcome(spec: UnitSpec, session: Session, report: Report) -> Outcome:
     """Do one unit that this process has claimed."""
-    import torch
+    from bench.engine.device import device_lost, out_of_memory
 
     started = time.perf_counter()
     try:
@@ -96,7 +96,8 @@ def _outcome(spec: UnitSpec, session: Session, report: Report) -> Outcome:
             status="failed",
             reason=reason,
             seconds=time.perf_counter() - started,
-            out_of_memory=isinstance(error, torch.OutOfMemoryError),
+            out_of_memory=out_of_memory(error),
+            device_lost=device_lost(error),
         )
     return Outcome(unit=spec, status="done", seconds=time.perf_counter() - started)
 
@@ -210,6 +211,8 @@ def _train_within_memory(spec: PretrainSpec | RunSpec, session: Session, report:
     """Train; where memory runs out, start again with each step in twice as many parts."""
     import torch
 
+    from bench.engine.device import out_of_memory
+
     accumulate = 1
     batch = spec.pretrain.batch if isinstance(spec, PretrainSpec) else spec.finetune.batch
     while True:
@@ -219,8 +222,10 @@ def _train_within_memory(spec: PretrainSpec | RunSpec, session: Session, report:
             else:
                 finetune(spec, session, report, accumulate)
             return
-        except torch.OutOfMemoryError:
+        except RuntimeError as error:
             if session.environment.shared:  # the executor tries again with fewer units at once
+                raise
+            if not out_of_memory(error):
                 raise
             if accumulate >= batch:
                 raise TrainingError(
@@ -231,8 +236,8 @@ def _train_within_memory(spec: PretrainSpec | RunSpec, session: Session, report:
         accumulate *= 2
         if session.device_store is not None:
             session.device_store.clear()
+        gc.collect()
         if torch.cuda.is_available():
-            gc.collect()
             torch.cuda.empty_cache()
 
 
@@ -258,6 +263,7 @@ def _optimize(
         precision=spec.precision,
         accumulate=accumulate,
         memory_formats=environment.scratch / "memory_formats",
+        graph=environment.graph,
         compile=environment.compile,
     )
     validate = None

@@ -55,6 +55,7 @@ class Environment:
             its units were computed with.
         asked: the protocol and rounds that the study was started with, for records.
         compile: whether to torch.compile what is trained.
+        graph: whether steps on a GPU are captured as CUDA graphs.
         jobs: units at work at once, where the executor can.
         shared: whether other units are at work on this device now.
         timeout: seconds after which a unit is given up, where the executor can; 0 for no limit but on
@@ -69,6 +70,7 @@ class Environment:
     threads_given: bool = True
     asked: Mapping[str, str | int] = field(default_factory=dict)
     compile: bool = False
+    graph: bool = True
     jobs: int = 1
     shared: bool = False
     timeout: float = 0.0

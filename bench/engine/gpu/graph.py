@@ -4,8 +4,10 @@ An ordinary step launches about a thousand kernels, and with a batch of 16 image
 than the kernels. A graph launches them all at once.
 
 `GraphReplay` does what a graph needs: inputs in fixed buffers, one graph per shape of batch, a few ordinary
-steps before the capture, and ordinary steps for good if the capture fails. The function that captures is a
-parameter: `CudaCapture` on a GPU; tests on a CPU pass one that runs the work again.
+steps before the capture, and ordinary steps for good if the capture fails. Those before the capture are
+watched operator by operator (`stability`), because what Python does between kernels would be captured without
+an error and be frozen. The function that captures is a parameter: `CudaCapture` on a GPU; tests on a CPU pass
+one that runs the work again.
 
 Capturing itself runs no kernel, so every step trains the network once. A graph runs the same kernels with the
 same random numbers as ordinary steps (the generator is registered with it), so the results are equal.
@@ -21,6 +23,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+from bench.engine.gpu.stability import Trace, obstacle, trace
 
 Work = Callable[..., None]
 """Takes the tensors of a batch, changes state in place, returns nothing."""
@@ -48,6 +52,7 @@ class GraphReplay:
         self.mode = "eager: too few steps to capture one"
         self.graphs: dict[tuple[object, ...], tuple[tuple[Tensor, ...], Callable[[], None]]] = {}  # by shapes
         self.ordinary_steps: dict[tuple[object, ...], int] = {}  # by shapes
+        self.traces: dict[tuple[object, ...], list[Trace]] = {}  # of ordinary steps, by shapes
         self.failure = ""
 
     def __call__(self, *batch: Tensor) -> None:
@@ -60,15 +65,27 @@ class GraphReplay:
                 or done <= (1 if self.graphs else self.warmup)
                 or not self._try_capture(shapes, batch)
             ):
-                self.work(*(t.to(self.device, non_blocking=True) for t in batch))
+                moved = tuple(t.to(self.device, non_blocking=True) for t in batch)
+                # Not the first step of all, in which libraries and modules make what they keep.
+                if self.failure or (done == 1 and not self.graphs):
+                    self.work(*moved)
+                else:
+                    self.traces.setdefault(shapes, []).append(trace(self.work, moved))
                 return
         buffers, replay = self.graphs[shapes]
         for buffer, t in zip(buffers, batch, strict=True):
             buffer.copy_(t, non_blocking=True)
         replay()
 
+    def close(self) -> None:
+        """Free the graphs and their buffers; no step may follow."""
+        self.graphs.clear()
+        del self.work, self.capture
+
     def _try_capture(self, shapes: tuple[object, ...], batch: tuple[Tensor, ...]) -> bool:
         """Whether a graph for these shapes could be captured; if not, all further steps are ordinary ones."""
+        if reason := obstacle(self.traces.pop(shapes, [])):
+            return self._stay_ordinary(reason)
         buffers = tuple(torch.empty_like(t, device=self.device) for t in batch)
         for buffer, t in zip(buffers, batch, strict=True):
             buffer.copy_(t)
@@ -77,13 +94,19 @@ class GraphReplay:
         except torch.OutOfMemoryError:
             raise  # ordinary steps would need as much memory; the unit starts again with smaller ones
         except Exception as error:  # a module may do anything that a graph does not support
-            self.failure = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-            self.mode = f"eager: {self.failure}"
-            self.graphs.clear()
-            log.warning("the step cannot be captured as a CUDA graph, so it runs slower (%s)", self.failure)
-            return False
+            first_line = str(error).splitlines()[0] if str(error) else ""
+            return self._stay_ordinary(f"{type(error).__name__}: {first_line}")
         self.mode = "graph"
         return True
+
+    def _stay_ordinary(self, reason: str) -> bool:
+        """All further steps are ordinary ones: never a capture."""
+        self.failure = reason
+        self.mode = f"eager: {reason}"
+        self.graphs.clear()
+        self.traces.clear()
+        log.warning("the step cannot be captured as a CUDA graph, so it runs slower (%s)", reason)
+        return False
 
 
 class CudaCapture:

@@ -14,8 +14,10 @@ import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 import torch
+from filelock import FileLock
 from torch import Tensor, nn
 
 from bench.engine.batches import Batch
@@ -27,12 +29,22 @@ FORMATS = {"channels_last": torch.channels_last, "contiguous_format": torch.cont
 DEFAULT = "channels_last"
 UNTIMED_STEPS = 5  # warm-up and capture
 TIMED_STEPS = 20
+MARGIN = 0.05  # share of time that another format must save; smaller differences are noise
 
 log = logging.getLogger("bench")
 
-TrainStep = Callable[[Batch, float], None]  # one step on a batch, at a learning rate
-Build = Callable[[nn.Module, torch.memory_format], TrainStep]
 Clock = Callable[[], float]
+
+
+class TrainStep(Protocol):
+    """One step on a batch, at a learning rate."""
+
+    def __call__(self, batch: Batch, rate: float) -> None: ...
+
+    def close(self) -> None: ...
+
+
+Build = Callable[[nn.Module, torch.memory_format], TrainStep]
 
 
 def arranged(value: Tensor, memory_format: torch.memory_format) -> Tensor:
@@ -46,26 +58,47 @@ def fastest_format(
     """The format in which steps of `module` on the batch `sample` are fastest.
 
     `build` makes a step of a copy of the module. The result is kept in `job.memory_formats` by device,
-    PyTorch version, network, batch and precision. channels_last if it cannot be measured: memory does not
-    suffice, or the module cannot be copied.
+    PyTorch version, network, batch and precision. channels_last, unless another one is faster by `MARGIN`; a
+    format in which a step fails is never chosen, and if the trial itself fails (the module cannot be copied,
+    memory does not suffice), nothing is kept.
     """
     assert job.memory_formats is not None
     file = job.memory_formats / f"{_key(module, sample, job)}.json"
-    fastest = _read_fastest(file)
-    if fastest is None:
-        try:
-            seconds = {
-                name: _time(build(copy.deepcopy(module).train(), memory_format), sample, job, clock)
-                for name, memory_format in FORMATS.items()
-            }
-        except Exception as error:  # a measurement that fails must not stop the training
-            log.warning(
-                "memory formats cannot be tried (%s: %s); using %s", type(error).__name__, error, DEFAULT
-            )
-            return FORMATS[DEFAULT]
-        fastest = min(seconds, key=lambda name: seconds[name])
-        write_json(file, {"fastest": fastest, "seconds": seconds})
+    file.parent.mkdir(parents=True, exist_ok=True)
+    # Trainings that measure at once would slow each other down, and might choose differently.
+    with FileLock(file.with_suffix(".lock")):
+        fastest = _read_fastest(file)
+        if fastest is None:
+            seconds = _try_formats(module, sample, build, job, clock)
+            fastest = _choose(seconds)
+            if DEFAULT in seconds:
+                write_json(file, {"fastest": fastest, "seconds": seconds})
     return FORMATS[fastest]
+
+
+def _choose(seconds: dict[str, float]) -> str:
+    """The format of the shortest time, if that is worth leaving the default one."""
+    if not seconds:
+        return DEFAULT
+    fastest = min(seconds, key=lambda name: seconds[name])
+    worth = DEFAULT not in seconds or seconds[fastest] <= (1 - MARGIN) * seconds[DEFAULT]
+    return fastest if worth else DEFAULT
+
+
+def _try_formats(module: nn.Module, sample: Batch, build: Build, job: Job, clock: Clock) -> dict[str, float]:
+    """Seconds of a step, by the formats in which steps can be done."""
+    seconds = {}
+    for name, memory_format in FORMATS.items():
+        step = None
+        try:
+            step = build(copy.deepcopy(module).train(), memory_format)
+            seconds[name] = _time(step, sample, job, clock)
+        except Exception as error:  # a measurement that fails must not stop the training
+            log.warning("memory format %s cannot be tried (%s: %s)", name, type(error).__name__, error)
+        finally:
+            if step is not None:
+                step.close()
+    return seconds
 
 
 def _time(step: TrainStep, sample: Batch, job: Job, clock: Clock) -> float:

@@ -1,0 +1,1 @@
+"""`bench doctor`: does what predictions rely on hold on this machine?"""

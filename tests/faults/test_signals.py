@@ -1,0 +1,104 @@
+"""The first signal writes a checkpoint at the step at work and says how to go on; a second ends at once."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from commands import bench, command, environment, workspace
+
+# Epochs that are long enough for the signal to come in the middle of one.
+LONG = (
+    *("run", "-d", "phantom", "-m", "test_convnext", "-p", "tiny.toml", "-s", "egmae", "--ensembles", "none"),
+    *("--threads", "1", "--set", "dataset.phantom.patients=60", "--set", "protocol.pretrain.epochs=3"),
+)
+
+
+def started(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        command(*arguments),
+        cwd=folder,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: [signal.signal(s, signal.SIG_DFL) for s in (signal.SIGINT, signal.SIGHUP)],
+    )
+
+
+def wait_for_line(process: subprocess.Popen[str], text: str) -> str:
+    """All that the process says on stderr until it says `text`."""
+    said = ""
+    assert process.stderr
+    while text not in said:
+        line = process.stderr.readline()
+        assert line, said
+        said += line
+    return said
+
+
+def predictions(folder: Path) -> list[bytes]:
+    files = sorted(folder.glob("results/*/phantom/*/*"))
+    return [path.read_bytes() for path in files if path.suffix in (".parquet", ".safetensors")]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
+    folder = workspace(tmp_path_factory.mktemp("whole"))
+    assert bench(folder, *LONG).returncode == 0
+    return predictions(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [("SIGUSR1", ()), ("SIGHUP", ()), ("SIGTERM", ("--in-process",)), ("SIGINT", ("--jobs", "2"))],
+)
+def test_the_first_signal_writes_a_checkpoint_and_the_command_goes_on_from_it(
+    tmp_path: Path, uninterrupted: list[bytes], name: str, more: tuple[str, ...]
+) -> None:
+    folder = workspace(tmp_path)
+    process = started(folder, *LONG, *more)
+    said = wait_for_line(process, "pretrain epoch 1/3")
+    process.send_signal(getattr(signal, name))
+    said += process.communicate(timeout=120)[1]
+    assert process.returncode == 130, said
+    (checkpoint,) = folder.glob("results/.scratch/checkpoints/*.pt")
+    assert f"interrupted; to go on: bench {' '.join((*LONG, *more))}" in said
+    again = bench(folder, *LONG, *more)
+    assert again.returncode == 0, again.stderr
+    assert "(resumed)" in again.stderr
+    assert predictions(folder) == uninterrupted
+    assert not checkpoint.exists()
+    assert list(folder.glob("results/.scratch/claims/*")) == []
+
+
+def test_a_signal_while_it_starts_ends_it_with_the_same_words(tmp_path: Path) -> None:
+    process = started(workspace(tmp_path), *LONG)
+    time.sleep(0.7)  # it has begun, and torch is not loaded yet
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode in (130, -signal.SIGTERM), said  # the latter before our first line has run
+    assert "Traceback" not in said
+
+
+def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
+    """With a unit that cannot come to a checkpoint: its process is stopped."""
+    process = started(workspace(tmp_path), *LONG, "--jobs", "2")
+    wait_for_line(process, "pretrain epoch 1/3")
+    listed = subprocess.run(
+        ["pgrep", "-P", str(process.pid), "-f", "spawn_main"], capture_output=True, text=True, check=True
+    )
+    children = listed.stdout.split()
+    for child in children:
+        subprocess.run(["kill", "-STOP", child], check=True)
+    process.send_signal(signal.SIGTERM)
+    time.sleep(1.0)
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=30)
+    assert process.returncode == 130
+    for child in children:
+        assert not Path(f"/proc/{child}").exists()
