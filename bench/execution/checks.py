@@ -12,6 +12,8 @@ from bench.study.study import Study
 def check_study(study: Study, session: Session) -> None:
     """Raise ConfigError where a study's values do not go together, whatever its images are."""
     check_cells(study, session.registry)
+    if study.protocol.audit.embed:
+        session.registry.models.get(study.protocol.audit.embed)
     _check_single_images(study, session)
 
 

@@ -202,6 +202,12 @@ def test_single_images_are_fine_without_batch_norm_and_without_pretraining(tmp_p
     checked(tmp_path, "scratch", "test_resnet", **{"protocol.pretrain.batch": 1})
 
 
+def test_a_network_for_the_audit_that_nobody_has_is_refused_before_any_work(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="unknown model 'nobody'"):
+        checked(tmp_path, **{"protocol.audit.embed": "nobody"})
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_file_in_place_of_a_folder_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for path in (tmp_path / "file", tmp_path / "file" / "inner"):
