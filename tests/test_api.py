@@ -84,7 +84,7 @@ def test_plan_and_run_predict_what_the_command_does_to_the_last_bit(finished: Pa
 
 def test_the_command_goes_on_where_python_stopped(finished: Path) -> None:
     done = command(finished, "run", *ARGUMENTS, "--device", "cpu", "--threads", "1")
-    assert "4 units: 4 done, 0 to do" in done.stdout
+    assert "4 units: 4 done, 0 to do" in done.stderr
 
 
 @pytest.mark.parametrize("reporter", ["markdown", "csv", "json", "latex"])

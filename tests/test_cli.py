@@ -87,7 +87,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished study that several tests look at."""
     folder = workspace(tmp_path_factory.mktemp("study"))
     done = bench(folder, "run", *PHANTOM, "-s", "egmae,scratch", "-p", "tiny.toml")
-    assert "4 units: 0 done, 4 to do" in done.stdout
+    assert "4 units: 0 done, 4 to do" in done.stderr
     return folder
 
 
@@ -119,7 +119,8 @@ def test_tables_can_be_written_to_a_file(finished: Path, form: str, tmp_path: Pa
 def test_the_same_command_again_repeats_nothing(finished: Path) -> None:
     before = times(finished)
     done = bench(finished, "run", *PHANTOM, "-s", "egmae,scratch", "-p", "tiny.toml")
-    assert "4 units: 4 done, 0 to do" in done.stdout
+    assert "4 units: 4 done, 0 to do" in done.stderr
+    assert done.stdout == bench(finished, "table").stdout  # nothing but the table
     assert times(finished) == before
 
 
@@ -138,7 +139,7 @@ def test_units_at_once_predict_the_same_bits(finished: Path, tmp_path: Path) -> 
     done = bench(
         workspace(tmp_path), "run", *PHANTOM, "-s", "egmae,scratch", "-p", "tiny.toml", "--jobs", "2"
     )
-    assert "4 units: 0 done, 4 to do" in done.stdout
+    assert "4 units: 0 done, 4 to do" in done.stderr
     expected = predictions(finished)
     assert predictions(tmp_path) == {name: expected[name] for name in predictions(tmp_path)}
     assert len(predictions(tmp_path)) == 3
@@ -154,7 +155,7 @@ def test_a_compiled_run_says_so(tmp_path: Path) -> None:
 def test_adding_a_strategy_and_a_round_leaves_what_is_there(finished: Path) -> None:
     before = predictions(finished)
     done = bench(finished, "run", *PHANTOM, "-s", "egmae,scratch,noise", "-p", "tiny.toml", "-r", "2")
-    assert "12 units: 3 done, 9 to do" in done.stdout
+    assert "12 units: 3 done, 9 to do" in done.stderr
     after = predictions(finished)
     assert {name: after[name] for name in before} == before
     splits = [json.loads(p.read_text()) for p in (finished / "results" / "splits").rglob("*.json")]
@@ -260,7 +261,7 @@ def test_a_unit_that_fails_is_a_row_with_its_cause_and_is_retried(tmp_path: Path
         env=environment(),
     )
     again = bench(tmp_path, *arguments, "--set", f"strategy.imagenet.weights={weights}")
-    assert "3 units: 1 done, 2 to do" in again.stdout
+    assert "3 units: 1 done, 2 to do" in again.stderr
 
 
 def test_plan_shows_states_and_expected_time(finished: Path) -> None:
@@ -294,8 +295,8 @@ def test_a_cell_that_cannot_exist_is_shown(tmp_path: Path) -> None:
     (info / "entry_points.txt").write_text("[bench]\nnodense = nodense\n")
     arguments = ["run", *PHANTOM, "-s", "egmae,scratch", "-m", "pooled", "-p", "tiny.toml"]
     done = bench(workspace(tmp_path), *arguments, PYTHONPATH=str(tmp_path))
-    assert "n/a  pooled.egmae: pooled lacks dense, which egmae needs" in done.stdout
-    assert "1 unit: 0 done, 1 to do" in done.stdout
+    assert "n/a  pooled.egmae: pooled lacks dense, which egmae needs" in done.stderr
+    assert "1 unit: 0 done, 1 to do" in done.stderr
 
 
 @pytest.fixture(scope="module")
@@ -383,7 +384,7 @@ def test_a_study_file_says_the_same_as_options(finished: Path) -> None:
         "[protocol]\nrounds = 1\n[strategy.egmae]\npatch = 16\n[dataset.phantom]\npatients = 36\n"
     )
     done = bench(finished, "run", "--study", "study.toml", "--device", "cpu", "--threads", "1")
-    assert "4 units: 4 done, 0 to do" in done.stdout
+    assert "4 units: 4 done, 0 to do" in done.stderr
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["--version"], ["list", "strategies"]])

@@ -68,9 +68,9 @@ def test_old_results_give_the_table_they_gave() -> None:
 def test_the_same_command_has_nothing_to_do_and_more_rounds_go_on(old: Path) -> None:
     before = times(old)
     command = ["run", *PHANTOM, "-s", "egmae,scratch", "-p", "tiny.toml"]
-    assert "8 units: 8 done, 0 to do" in bench(old, *command).stdout
+    assert "8 units: 8 done, 0 to do" in bench(old, *command).stderr
     assert times(old) == before
-    assert "12 units: 8 done, 4 to do" in bench(old, *command, "-r", "3").stdout
+    assert "12 units: 8 done, 4 to do" in bench(old, *command, "-r", "3").stderr
     assert {path: time for path, time in times(old).items() if path in before and path.is_file()} == {
         path: time for path, time in before.items() if path.is_file()
     }

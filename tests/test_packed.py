@@ -132,6 +132,17 @@ def test_a_unit_whose_device_is_lost_goes_on_in_another_process(tmp_path: Path) 
     assert (tmp_path / "a").read_text() == second  # who lost its device does no more
 
 
+def test_an_idle_process_that_is_gone_is_replaced(tmp_path: Path) -> None:
+    place = Environment(data=tmp_path, results=tmp_path, device="cpu", threads=1)
+    ended = packed(work, [Unit("a"), Unit("b")], Session(place), silent)
+    assert next(ended).status == "done"
+    os.kill(int((tmp_path / "a").read_text()), signal.SIGKILL)
+    time.sleep(0.5)
+    assert next(ended).status == "done"
+    ended.close()
+    assert (tmp_path / "b").read_text() != (tmp_path / "a").read_text()
+
+
 def test_several_devices_are_dealt_to_the_workers(tmp_path: Path) -> None:
     place = Environment(
         data=tmp_path, results=tmp_path, device="cpu:0", devices=("cpu:0", "cpu:1"), threads=1, jobs=2

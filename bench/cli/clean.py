@@ -15,7 +15,7 @@ def clean(
     results: ResultsOption = Path("results"),
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Remove without asking.")] = False,
 ) -> None:
-    """Remove decoded images and checkpoints. Results stay; do it while nothing runs.
+    """Remove decoded images and checkpoints. Results stay. Refused while units are at work.
 
     A training that was interrupted begins again, and images are decoded again when they are next needed.
 
@@ -25,7 +25,8 @@ def clean(
 
     from rich.filesize import decimal
 
-    from bench.errors import ConfigError
+    from bench.errors import ConfigError, StoreError
+    from bench.execution.claim import holders
     from bench.files import cannot_write
 
     scratch = results / ".scratch"
@@ -33,6 +34,9 @@ def clean(
     if not results.is_dir():
         raise ConfigError(f"--results {results}: no such folder; name the folder that results are kept in")
     parts = sorted(scratch.iterdir()) if scratch.is_dir() else []
+    if at_work := holders(scratch):
+        names = ", ".join(sorted(set(map(str, at_work))))
+        raise StoreError(f"{scratch}: in use by {names}; wait until `bench run` has ended")
     if not parts:
         say(console, f"nothing to remove in {scratch}")
         return

@@ -21,6 +21,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from multiprocessing.connection import wait
 
@@ -108,12 +109,13 @@ def _settled(worker: Worker) -> bool:
 
 def _assign(unit: Unit, execute: Execute, environment: Environment, workers: list[Worker]) -> None:
     device = environment.device
-    idle = (w for w in workers if w.unit is None and w.device in ("", device))
+    idle = (w for w in workers if w.unit is None and w.device in ("", device) and w.process.is_alive())
     worker = next(idle, None) or start_worker(workers, environment.scratch)
     worker.begin(unit, device, environment.shared)
     if device.startswith("cuda"):
         worker.memory = (0, 0)  # so that no other unit starts before this one has reported its memory
-    worker.pipe.send(Task(execute, unit, environment))
+    with suppress(OSError):  # it is gone, which `_receive` will find
+        worker.pipe.send(Task(execute, unit, environment))
 
 
 def _ready(busy: list[Worker]) -> list[Worker]:

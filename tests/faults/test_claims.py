@@ -107,6 +107,17 @@ def test_a_claim_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
         pass
 
 
+def test_nothing_is_cleaned_while_a_unit_is_at_work(tmp_path: Path) -> None:
+    scratch = tmp_path / "results" / ".scratch"
+    with claim(scratch, "unit"):
+        done = bench(tmp_path, "clean", "--yes")
+        assert (done.returncode, done.stdout) == (1, "")
+        assert f"in use by process {os.getpid()}; wait until `bench run` has ended" in done.stderr
+        assert (scratch / "claims" / "unit.json").exists()
+    assert bench(tmp_path, "clean", "--yes").returncode == 0
+    assert list(scratch.iterdir()) == []
+
+
 def test_the_lock_of_a_unit_that_is_done_is_removed(tmp_path: Path) -> None:
     with claim(tmp_path, "unit"):
         forget(tmp_path, "unit")
