@@ -287,7 +287,7 @@ def test_the_local_environment_has_the_commands_defaults(
     bench.local_environment()
     assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
     for wrong in ({"jobs": 0}, {"threads": -1}):
-        with pytest.raises(bench.ConfigError, match="must be 1 or more"):
+        with pytest.raises(bench.ConfigError, match="must be 1 to"):
             bench.local_environment(**wrong)  # type: ignore[arg-type]
     with pytest.raises(bench.ConfigError, match="not a device"):
         bench.local_environment(device="gpu")
@@ -411,7 +411,9 @@ def test_an_ensembles_settings_are_its_own_its_members_common_ones_and_theirs(tm
     assert row["settings"] == expected
 
 
-def test_failed_units_are_among_the_runs_and_damaged_ones_have_no_scores(tmp_path: Path) -> None:
+def test_failed_units_are_among_the_runs_and_damaged_ones_have_no_scores(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     spec = run_spec()
     store.write_failure(tmp_path, failure_of(spec, "out of luck"))
     damaged = store_run(tmp_path, run_spec("egmae"))
@@ -421,8 +423,9 @@ def test_failed_units_are_among_the_runs_and_damaged_ones_have_no_scores(tmp_pat
     assert runs.loc[spec.key, ["status", "reason", "images"]].tolist() == ["failed", "out of luck", ""]
     assert list(results.rounds["method"]) == ["egmae"]
     assert math.isnan(results.rounds["accuracy"][0])
-    with pytest.raises(bench.StoreError, match="cannot be read"):
-        _ = results.predictions
+    assert results.predictions.empty
+    assert "predictions.parquet: " in caplog.text
+    assert "(left out)" in caplog.text
 
 
 def test_a_history_with_validation_and_a_diverged_loss(tmp_path: Path) -> None:
@@ -543,7 +546,7 @@ def test_the_stub_names_what_there_is() -> None:
         for node in tree.body
         if isinstance(node, ast.Assign) and node.targets[0].id == "__all__"  # type: ignore[attr-defined]
     )
-    assert sorted(imported) == listed == bench.__all__
+    assert sorted(imported) == sorted(listed) == sorted(bench.__all__)
     with pytest.raises(AttributeError):
         _ = bench.no_such_name  # type: ignore[attr-defined]
 

@@ -110,7 +110,7 @@ def test_a_leaking_split_is_named_everywhere_and_refused_if_strict(study: Path, 
     assert "leave --strict away" in refused.stderr
     assert not records(tmp_path, "runs")
     done = bench(tmp_path, *run)
-    assert "LEAK: folder round 0" in done.stdout
+    assert "LEAK: folder round 0" in done.stderr
     assert (
         "THE SPLIT LEAKS: validation and test images with a near-duplicate or group mate on another side"
         in " ".join(done.stdout.split())

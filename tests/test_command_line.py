@@ -360,7 +360,7 @@ def test_warnings_are_lines_on_stderr(study: Path, site: str) -> None:
 
 def test_a_failure_names_the_plugin_and_the_line(study: Path, site: str) -> None:
     cause = f"KeyError: 'third step' (plugin wrong (wrong 1.0), {site}/wrong.py:{line_of('# fail')})"
-    (line,) = [line for line in (study / "stdout").read_text().splitlines() if "FAILED" in line]
+    (line,) = [line for line in (study / "stderr").read_text().splitlines() if "FAILED" in line]
     assert line.endswith(cause)
     (record,) = study.glob("results/failures/*/*/record.json")
     assert cause in record.read_text()
@@ -383,7 +383,7 @@ def test_a_log_tells_what_a_developer_asks(study: Path) -> None:
         "wrong (wrong 1.0)",
         "5 units, 5 to do",
         "UserWarning: a warning of Python",
-        "a warning of\na logger",
+        "a warning of a logger",
         "DEBUG a message for developers",
         "Traceback (most recent call last)",
         "KeyError: 'third step'",
@@ -440,7 +440,8 @@ def test_baselines_join_the_models_that_are_named() -> None:
 
 
 def test_logs_that_cannot_be_written_are_said(tmp_path: Path) -> None:
-    (workspace(tmp_path) / "results").write_text("a file where a folder must be")
+    (workspace(tmp_path) / "results").mkdir()
+    (tmp_path / "results" / "logs").write_text("a file where a folder must be")
     done = bench(tmp_path, "run", *PHANTOM, "-s", "scratch", "-p", "tiny.toml", code=1)
     assert "cannot be written" in done.stderr
     assert done.stderr.count("\n") == 1

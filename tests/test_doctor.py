@@ -171,15 +171,15 @@ def test_trainings_that_go_on(here: Environment, monkeypatch: pytest.MonkeyPatch
     assert found.passed, found.said
     real = checkpoint.load
 
-    def forgetful(path: Path, device: torch.device) -> Any:
-        if (state := real(path, device)) is not None:
+    def forgetful(path: Path) -> Any:
+        if (state := real(path)) is not None:
             for values in state["optimizer"]["state"].values():
                 values["exp_avg"].zero_()
         return state
 
     monkeypatch.setattr(checkpoint, "load", forgetful)
     failed(training.resume(here), "differs by up to")
-    monkeypatch.setattr(checkpoint, "load", lambda path, device: None)
+    monkeypatch.setattr(checkpoint, "load", lambda path: None)
     failed(training.resume(here), "its checkpoint was not read")
 
 

@@ -417,7 +417,7 @@ def _file(name: str, text: str | bytes) -> Mutation:
 def command() -> Callable[[], object]:
     """What the installed command `bench` calls, with its imports paid for."""
     entries = importlib.metadata.entry_points(group="console_scripts", name="bench")
-    entry = next(entry for entry in entries if entry.value == "bench.cli:main")
+    entry = next(entry for entry in entries if entry.name == "bench")
     main: Callable[[], object] = entry.load()
     for module in (
         "torch",

@@ -49,6 +49,7 @@ def bench(
         env=environment(plugins),
         capture_output=True,
         text=True,
+        errors="backslashreplace",  # a misdeed prints what is not UTF-8
         timeout=240,
         **options,
     )

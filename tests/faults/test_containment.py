@@ -69,8 +69,9 @@ def test_the_same_holds_in_this_process_for_what_it_survives(plugins: Path, tmp_
 
 
 def test_a_model_and_an_ensemble_that_give_nothing_fail_their_units(plugins: Path, tmp_path: Path) -> None:
-    options = ["--models", "test_convnext,misdeed", "-s", "scratch", "--ensembles", "misdeed"]
-    done = bench(workspace(tmp_path), "run", *STUDY, *options, plugins=plugins)
+    study = ["test_convnext,misdeed" if option == "test_convnext" else option for option in STUDY]
+    options = ["-s", "scratch,prints", "--ensembles", "misdeed"]
+    done = bench(workspace(tmp_path), "run", *study, *options, plugins=plugins)
     assert done.returncode == 1, done.stderr
     reasons = [r.reason for r in store.scan(tmp_path / "results")[0] if r.status == "failed"]
     assert any("model 'misdeed': build gave int instead of torch.Module" in reason for reason in reasons)

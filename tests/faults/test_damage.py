@@ -186,7 +186,7 @@ def test_what_is_damaged_is_moved_aside_and_redone_by_the_same_command(copy: Pat
     attacks.encoder_scaled_and_needed(results)
     attacks.pixels_altered(results)
     done = command(copy, "run", *attacks.STUDY)
-    assert "8 units: 4 done, 4 to do" in done.stdout  # the encoder is looked at when it is used
+    assert "8 units: 4 done, 4 to do" in done.stderr  # the encoder is looked at when it is used
     assert done.stderr.count("is damaged; it was moved to") == 3
     assert "stored pixels were altered; the images are decoded again" in done.stderr
     assert attacks.predictions(results) == sound
