@@ -127,7 +127,7 @@ def describe(error: BaseException) -> str:
     """An error as a line: its type and its message, whatever a plugin's exception makes of that."""
     try:
         message = str(error)
-    except Exception:
+    except Exception:  # a plugin's __str__ may raise anything, and the error must be told all the same
         message = "(its message cannot be shown)"
     return encodable(" ".join(f"{type(error).__name__}: {message}".split()).removesuffix(":"))
 

@@ -265,7 +265,7 @@ def test_a_unit_that_fails_is_a_row_with_its_cause_and_is_retried(tmp_path: Path
 
 
 def test_plan_shows_states_and_expected_time(finished: Path) -> None:
-    done = bench(finished, "plan", *PHANTOM, "-s", "egmae,mae", "-p", "tiny.toml")
+    done = bench(finished, "plan", *PHANTOM, "-s", "egmae,mae", "-p", "tiny.toml", "-r", "3")
     assert "done" in done.stdout
     assert "to do" in done.stdout
     assert "from records" in done.stdout  # fine-tuning has been timed before
@@ -273,9 +273,11 @@ def test_plan_shows_states_and_expected_time(finished: Path) -> None:
     assert not list(finished.glob("results/runs/phantom/*.mae.*"))
     expected = [int(text) for text in re.findall(r"│ to do +│ (\d+) s ", done.stdout)]
     (total,) = re.findall(r"To do: about (\d+) s on this machine", done.stdout)
-    assert len(expected) == 2  # pretraining and fine-tuning; an ensemble costs nothing
+    # Pretraining and fine-tuning of mae in three rounds, of egmae in two; an ensemble costs nothing. So many
+    # that the sum, of seconds that may be rounded to 0 or 1, is more than the largest.
+    assert len(expected) == 10
     assert abs(int(total) - sum(expected)) <= len(expected)
-    assert int(total) >= max(expected)
+    assert int(total) > max(expected)
 
 
 def test_a_cell_that_cannot_exist_is_shown(tmp_path: Path) -> None:

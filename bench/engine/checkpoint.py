@@ -130,6 +130,7 @@ def _is_whole(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             return archive.testzip() is None
+    # The last is what zipfile raises for a method of compression that a damaged header names.
     except (zipfile.BadZipFile, EOFError, zlib.error, NotImplementedError):
         return False
 

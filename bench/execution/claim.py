@@ -109,7 +109,7 @@ def _lock(path: Path, stack: contextlib.ExitStack) -> bool | None:
         lock.acquire(timeout=0)
     except Timeout:
         return False
-    except (NotImplementedError, OSError):
+    except (NotImplementedError, OSError):  # what filelock and the system raise where there are no locks
         if not os.access(path.parent, os.W_OK):
             raise
         return None
