@@ -59,7 +59,6 @@ def local_environment(
     """
     # Threads that wait for each other sleep instead of spinning: docs/architecture.md has what that is worth.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from bench.engine.device import check_device, default_device
     from bench.execution.provenance import usable_cores
 
     if not (1 <= jobs <= MOST and 0 <= threads <= MOST):
@@ -71,7 +70,7 @@ def local_environment(
     return Environment(
         data=default_data_root() if data is None else Path(data),
         results=folder,
-        device=str(check_device(device)) if device else default_device(),
+        device=_checked_device(device),
         threads=threads or max(1, usable_cores() // jobs),
         threads_given=threads > 0,
         jobs=jobs,
@@ -79,6 +78,16 @@ def local_environment(
         graph=graph and os.environ.get("BENCH_GRAPH") != "0",
         timeout=timeout,
     )
+
+
+def _checked_device(name: str) -> str:
+    """`name`, or the default for "". The CPU is there without asking torch, which takes seconds to load and
+    which a process that leaves the training to others does not need. Raises ConfigError."""
+    if name == "cpu":
+        return name
+    from bench.engine.device import check_device, default_device
+
+    return str(check_device(name)) if name else default_device()
 
 
 def check_folder(path: Path, option: str) -> None:

@@ -30,6 +30,7 @@ from bench.identity import Ref, derive_seed, to_json
 from bench.interfaces.executor import Outcome, Report
 from bench.interfaces.model import within
 from bench.interfaces.predictions import Predictions
+from bench.interruption import interrupted
 from bench.registry import DISTRIBUTION
 from bench.results import store
 from bench.results.distribution import fault
@@ -85,9 +86,9 @@ def _outcome(spec: UnitSpec, session: Session, report: Report) -> Outcome:
             combine(spec, session)
         else:
             _train_within_memory(spec, session, report)
-    except KeyboardInterrupt:
-        raise
     except BaseException as error:  # a plugin may call sys.exit, or have exceptions of its own
+        if isinstance(error, KeyboardInterrupt) and interrupted():
+            raise
         log.debug("%s %s failed", spec.kind, spec.label, exc_info=error)
         reason = reason_of(error, spec, session)
         write_failure(spec, session, reason, traceback.format_exc())

@@ -16,7 +16,7 @@ CAUSES = {
     "kills": "killed by SIGKILL (memory?) (it uses plugin misdeeds (misdeeds 1.0))",
     "unprintable": r"RuntimeError: caf\udce9",
     "speechless": "Speechless: (its message cannot be shown) (plugin misdeeds (misdeeds 1.0),",
-    "interrupts": "a plugin raised KeyboardInterrupt (plugin misdeeds (misdeeds 1.0),",
+    "interrupts": "KeyboardInterrupt (plugin misdeeds (misdeeds 1.0),",
     "wrong_type": "initialize gave int instead of builtins.str; repair the plugin misdeeds (misdeeds 1.0)",
 }
 """Strategy -> how its failure record begins."""
@@ -54,7 +54,7 @@ def test_each_misdeed_ends_its_own_unit(plugins: Path, tmp_path: Path, jobs: str
 
 
 def test_the_same_holds_in_this_process_for_what_it_survives(plugins: Path, tmp_path: Path) -> None:
-    survived = ("exits", "unprintable", "speechless", "wrong_type")
+    survived = ("exits", "unprintable", "speechless", "interrupts", "wrong_type")
     done = bench(
         workspace(tmp_path),
         *("run", *STUDY, "--ensembles", "none", "--in-process", "-s", ",".join((*survived, "prints"))),
