@@ -148,9 +148,11 @@ def blame(error: BaseException, plugins: Iterable[_Plugin]) -> str:
 
 
 def blame_text(text: str, plugins: Iterable[_Plugin]) -> str:
-    """`blame` for what `faulthandler` wrote: a traceback whose first line is the innermost."""
+    """`blame` for what `faulthandler` wrote: a traceback whose first line is the innermost. Of several threads
+    it is the one that was at work."""
     by_package = {plugin.package: plugin for plugin in plugins}
-    for file, line, function in re.findall(r'File "([^"]+)", line (\d+) in (\S+)', text):
+    at_work = text.partition("Current thread")[2] or text
+    for file, line, function in re.findall(r'File "([^"]+)", line (\d+) in (\S+)', at_work):
         if function == "execute":  # what called the unit is no part of it
             break
         parts = Path(file).with_suffix("").parts

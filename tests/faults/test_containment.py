@@ -68,6 +68,14 @@ def test_the_same_holds_in_this_process_for_what_it_survives(plugins: Path, tmp_
     assert "a row that is none" not in done.stdout
 
 
+def test_after_so_many_failures_no_further_unit_is_begun(plugins: Path, tmp_path: Path) -> None:
+    options = ["--ensembles", "none", "--in-process", "--max-failures", "2"]
+    study = ["run", *STUDY, *options, "-s", "exits,speechless,wrong_type,scratch"]
+    assert bench(workspace(tmp_path), *study, plugins=plugins).returncode == 1
+    assert failures(tmp_path).keys() == {"exits", "speechless"}
+    assert not list(tmp_path.glob("results/runs/*/*"))
+
+
 def test_a_model_and_an_ensemble_that_give_nothing_fail_their_units(plugins: Path, tmp_path: Path) -> None:
     study = ["test_convnext,misdeed" if option == "test_convnext" else option for option in STUDY]
     options = ["-s", "scratch,prints", "--ensembles", "misdeed"]
