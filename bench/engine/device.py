@@ -57,6 +57,13 @@ def device_lost(error: BaseException) -> bool:
     return "CUDA error" in str(error) and "operation not permitted when stream is capturing" not in str(error)
 
 
+def forget_peak(device: torch.device) -> None:
+    """Give unused memory of a GPU back, and let its peak begin anew: what was tried, or checked, is over."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+
+
 def default_device() -> str:
     """ "cuda" where PyTorch sees a GPU, else "cpu"."""
     return "cuda" if torch.cuda.is_available() else "cpu"

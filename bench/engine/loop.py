@@ -93,7 +93,7 @@ def _train(
                 progress.count_step(len(batch[0]), step.total)
                 if interrupted():
                     writer.write(
-                        _checkpoint_state(module, step.optimizer, epoch, history, state.get("best"))
+                        _checkpoint_state(module, step, epoch, history, state.get("best"))
                         | {"middle": progress.middle(step)}
                     )
                     raise KeyboardInterrupt
@@ -107,7 +107,7 @@ def _train(
                 if history.scores[-1] > max(history.scores[:-1], default=-math.inf):
                     state["best"] = {k: v.detach().clone() for k, v in module.state_dict().items()}
             if epoch + 1 < budget.epochs and writer.due():
-                writer.write(_checkpoint_state(module, step.optimizer, epoch + 1, history, state.get("best")))
+                writer.write(_checkpoint_state(module, step, epoch + 1, history, state.get("best")))
     if validate:
         module.load_state_dict(state["best"])
     return replace(history, steps=steps, engine=step.choices | {"images": inputs.kind})
@@ -218,7 +218,7 @@ def _checked_loss(loss: float, epoch: int, budget: Budget, job: Job) -> float:
 
 def _checkpoint_state(
     module: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    step: Step,
     epoch: int,
     history: History,
     best: dict[str, Tensor] | None,
@@ -226,11 +226,12 @@ def _checkpoint_state(
     """What a checkpoint holds: `epoch` is the next one, `best` the weights of the best one so far."""
     state: dict[str, Any] = {
         "module": module.state_dict(),
-        "optimizer": optimizer.state_dict(),
+        "optimizer": step.optimizer.state_dict(),
         "epoch": epoch,
         "losses": list(history.losses),
         "scores": list(history.scores),
         "device": next(module.parameters()).device.type,
         "threads": torch.get_num_threads(),
+        "memory_format": step.format_name,
     }
     return state | ({"best": best} if best is not None else {})
