@@ -418,3 +418,42 @@ def test_every_step_is_reported(tmp_path: Path) -> None:
     assert [(p.epoch, p.done) for p in reports] == [(e, s) for e in (1, 2, 3, 4) for s in (1, 2, 3)]
     assert reports[2].loss == pytest.approx(history.losses[0])
     assert history.steps == 12
+
+
+def test_the_speed_on_a_gpu_is_that_of_the_last_whole_epoch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not of handing steps to it, which takes a hundredth of the time here."""
+    now = 0.0
+
+    def pass_(seconds: float) -> float:
+        nonlocal now
+        now += seconds
+        return 1.0
+
+    class Total:
+        """A sum on a device, which is waited for when it is read."""
+
+        def zero_(self) -> None: ...
+
+        def __float__(self) -> float:
+            return pass_(BUDGET.steps * 1.0)
+
+    class Queued:
+        """A step that takes 0.01 s to be handed over."""
+
+        total, choices, format_name = Total(), {}, "channels_last"
+        optimizer = make_optimizer(toy(), BUDGET)
+
+        def __call__(self, batch: Batch, rate: float) -> None:
+            pass_(0.01)
+
+        def close(self) -> None: ...
+
+    monkeypatch.setattr(loop, "make_step", lambda *arguments: Queued())
+    monkeypatch.setattr(loop.time, "perf_counter", lambda: now)
+    reports: list[Progress] = []
+    training = replace(job(tmp_path, reports), device=torch.device("cuda"))
+    loop.optimize(toy(), InputPipeline(epoch_batches), BUDGET, training)
+    assert [p.images_per_s for p in reports[:3]] == [None] * 3
+    assert [p.images_per_s for p in reports[3:]] == [pytest.approx(24 / 3.03)] * 9
