@@ -388,13 +388,18 @@ def test_predictions_have_the_precision_of_the_training(tmp_path: Path, precisio
     assert not net.training
 
 
-@pytest.mark.parametrize("room", [1, 3, 0])
-def test_memory_that_runs_out_halves_the_batch_of_predictions(tmp_path: Path, room: int) -> None:
+FULL = [torch.OutOfMemoryError("full"), RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED")]
+
+
+@pytest.mark.parametrize(("room", "error"), [(1, FULL[0]), (1, FULL[1]), (3, FULL[0]), (0, FULL[0])])
+def test_memory_that_runs_out_halves_the_batch_of_predictions(
+    tmp_path: Path, room: int, error: Exception
+) -> None:
     seen: list[int] = []
 
     def net(images: Tensor) -> Tensor:
         if len(images) > room:
-            raise torch.OutOfMemoryError("full")
+            raise error
         seen.append(len(images))
         return images
 
@@ -407,7 +412,11 @@ def test_memory_that_runs_out_halves_the_batch_of_predictions(tmp_path: Path, ro
         with pytest.raises(torch.OutOfMemoryError):
             predict(Small(), [(images,)], lambda x: x, job(tmp_path))
         return
-    predicted = predict(Small(), [(images[:5],), (images[5:],)], lambda x: x, job(tmp_path))
+    freed: list[int] = []
+    predicted = predict(
+        Small(), [(images[:5],), (images[5:],)], lambda x: x, job(tmp_path), lambda: freed.append(len(seen))
+    )
+    assert len(freed) == {1: 5, 3: 1}[room]  # before each try with half the images
     assert torch.equal(predicted, images.double().softmax(dim=1))
     assert seen == {1: [1] * 7, 3: [3, 2, 2]}[room]
 

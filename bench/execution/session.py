@@ -129,7 +129,18 @@ class Session:
         from bench.engine.gpu.resident import DeviceStore
 
         device = check_device(self.environment.device)
-        return None if device.type == "cpu" else DeviceStore(device)
+        if device.type == "cpu":
+            return None
+        devices = len(self.environment.devices) or 1
+        return DeviceStore(device, processes=-(-self.environment.jobs // devices))
+
+    def free_device_memory(self) -> None:
+        """After memory ran out: let go of the images kept on the device, and of what PyTorch holds unused."""
+        from bench.engine.device import check_device, free_memory
+
+        if self.device_store is not None:
+            self.device_store.clear()
+        free_memory(check_device(self.environment.device))
 
     # --- about records -------------------------------------------------------------------------------
 
