@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import math
+import time
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -22,6 +23,7 @@ from torch.nn.functional import cross_entropy
 from bench import ConfigError, Context, Progress, interruption, silent
 from bench.data.images.view import View
 from bench.engine import input_pipeline, loop
+from bench.engine import step as step_module
 from bench.engine.batches import Batch
 from bench.engine.device import check_device, configure, device_lost, out_of_memory, uses_bf16
 from bench.engine.gpu.graph import WARMUP, CudaCapture, GraphReplay
@@ -445,19 +447,23 @@ def test_a_resumed_training_keeps_the_format_of_its_checkpoint(
         return Step(module, make_optimizer(module, budget), job, inputs.render, torch.contiguous_format)
 
     tried: list[torch.memory_format] = []
+    forgotten: list[int] = []
 
     def build(module: nn.Module, memory_format: torch.memory_format) -> FakeStep:
         tried.append(memory_format)
-        return FakeStep()
+        slow = memory_format is torch.contiguous_format
+        return FakeStep(lambda: time.sleep(0.001 if slow else 0))
 
     def interrupt(progress: Progress) -> None:
         if progress.epoch == 2:
             interruption.interrupt()
 
     monkeypatch.setattr(loop, "make_step", make_step)
+    monkeypatch.setattr(step_module, "forget_peak", lambda device: forgotten.append(len(tried)))
     training = job(tmp_path, memory_formats=tmp_path / "formats")
     assert choose_format(net(), inputs(), build, training) is torch.channels_last
     assert len(tried) == 2
+    assert forgotten == [2]  # the memory of trials is not that of the training
     with pytest.raises(KeyboardInterrupt):
         loop.optimize(
             loop.Classifier(net(), CONTEXT.normalize), inputs(), BUDGET, replace(training, report=interrupt)
