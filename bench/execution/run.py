@@ -311,7 +311,7 @@ def _record(
             seconds=history.seconds, steps=history.steps, resumed_from_epoch=history.resumed_from
         ),
         accumulate=accumulate,
-        engine=history.engine,
+        engine={**history.engine, **({"doctor": session.doctor} if session.doctor else {})},
         provenance=_provenance(spec, session),
         notes=tuple(notes),
     )

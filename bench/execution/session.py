@@ -11,7 +11,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from bench.errors import BenchError, ConfigError, failure_of
-from bench.execution import provenance
+from bench.execution import provenance, verdict
 from bench.execution.provenance import Software
 from bench.identity import Ref
 from bench.interfaces.executor import Environment, Report, silent
@@ -164,6 +164,11 @@ class Session:
         """What the session runs on."""
         environment = self.environment
         return provenance.hardware(environment.device) | {"threads": environment.threads}
+
+    @cached_property
+    def doctor(self) -> str:
+        """The verdict of `bench doctor` on the GPU of this session; empty on a CPU."""
+        return verdict.cited(self.environment.device)
 
     @cached_property
     def _software(self) -> Software:
