@@ -37,7 +37,7 @@ from bench.data.splits.manifest import load_split
 from bench.engine import input_pipeline, loop
 from bench.engine.input_pipeline import InputPipeline
 from bench.engine.job import Budget, History, Job
-from bench.execution.estimate import Estimator
+from bench.execution.estimate import Estimator, time_step
 from bench.execution.prepare import ENCODER, prepare, training_of
 from bench.execution.run import execute, finetune
 from bench.identity import derive_seed
@@ -583,6 +583,25 @@ def test_records_of_other_work_do_not_estimate_time(specs: Specs) -> None:
     assert estimator.expect(finetuning) is None
     larger = dataclasses.replace(unit, pretrain=dataclasses.replace(unit.pretrain, batch=12))
     assert estimator.expect(larger) is None
+
+
+def test_a_timed_step_is_captured_only_where_trainings_are(
+    specs: Specs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """--no-graph and $BENCH_GRAPH=0 are the way out where graphs fail, so a plan must not try one."""
+    jobs: list[Job] = []
+
+    def note(module: Any, inputs: Any, budget: Any, job: Job) -> None:
+        jobs.append(job)
+        raise ValueError("seen enough")
+
+    monkeypatch.setattr("bench.engine.step.make_step", note)
+    watched, unit, _ = specs
+    for graph in (True, False):
+        environment = dataclasses.replace(watched.session.environment, graph=graph)
+        with pytest.raises(ValueError, match="seen enough"):
+            time_step(unit, Session(environment, watched.session.registry))
+    assert [job.graph for job in jobs] == [True, False]
 
 
 # --- numbers that the paper's figures depend on ------------------------------------------------------
