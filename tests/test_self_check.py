@@ -3,7 +3,7 @@ graph would do, on a CPU."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -20,6 +20,14 @@ from bench.engine.step import Step, make_optimizer
 CPU = torch.device("cpu")
 BUDGET = Budget(1, 9, 1e-3, (0.9, 0.99), 0.05)
 STEPS = 9
+
+
+@pytest.fixture(autouse=True)
+def _usual_mode() -> Iterator[None]:
+    """Setting up a device, as other tests do, is for the whole process."""
+    torch.use_deterministic_algorithms(False)
+    yield
+    torch.use_deterministic_algorithms(False)
 
 
 class Toy(nn.Module):
@@ -247,12 +255,9 @@ def test_an_operator_without_a_deterministic_kernel_is_named_and_the_step_is_don
     plain = train(step_of(Putting(), None))
     random = torch.get_rng_state()
     torch.use_deterministic_algorithms(True, warn_only=True)
-    try:
-        with pytest.warns(UserWarning, match="put_ does not have a deterministic implementation"):
-            step = train(strict_step(Putting()))
-        assert torch.is_deterministic_algorithms_warn_only_enabled()
-    finally:
-        torch.use_deterministic_algorithms(False)
+    with pytest.warns(UserWarning, match="put_ does not have a deterministic implementation"):
+        step = train(strict_step(Putting()))
+    assert torch.is_deterministic_algorithms_warn_only_enabled()
     assert step.choices["deterministic"] == "no: put_ has no deterministic kernel"
     assert not step.repeats()
     assert len(caplog.records) == 1
@@ -268,10 +273,7 @@ def test_steps_are_strict_where_they_can_be(caplog: pytest.LogCaptureFixture) ->
             return super().forward(rows)
 
     torch.use_deterministic_algorithms(True, warn_only=True)
-    try:
-        step = train(strict_step(Asking()))
-    finally:
-        torch.use_deterministic_algorithms(False)
+    step = train(strict_step(Asking()))
     assert modes == [False] * STEPS
     assert step.choices["deterministic"] == "yes"
     assert step.repeats()
@@ -309,7 +311,6 @@ def test_operators_are_read_from_what_pytorch_says(text: str, name: str) -> None
 
 
 def test_strictness_ends_with_its_block() -> None:
-    torch.use_deterministic_algorithms(False)
     with strict():
         assert torch.are_deterministic_algorithms_enabled()
         assert not torch.is_deterministic_algorithms_warn_only_enabled()
