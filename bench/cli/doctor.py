@@ -47,7 +47,7 @@ def doctor(
 
     from bench.doctor.checks import CHECKS, chosen
     from bench.doctor.examine import examine, verdict
-    from bench.doctor.verdict import keep
+    from bench.execution.verdict import keep
     from bench.study.study import split_names
 
     checks = chosen(split_names(only))
@@ -65,7 +65,8 @@ def doctor(
         progress.close()
     seconds, found = time.perf_counter() - started, verdict(results)
     if len(checks) == len(CHECKS):
-        keep(environment.device, found, results)
+        failures = {result.name: result.remedy for result in results if result.status == "FAIL"}
+        keep(environment.device, found, failures)
     if output is not None:
         _write(output, environment, found, results)
     _print(results, environment, found, seconds)
@@ -120,8 +121,8 @@ def _check_output(path: Path) -> None:
 
 
 def _write(path: Path, environment: Environment, verdict: str, results: Sequence[Result]) -> None:
-    from bench.doctor.verdict import machine_key
     from bench.errors import StoreError
+    from bench.execution.verdict import machine_key
     from bench.files import write_json
 
     report: dict[str, Any] = {
