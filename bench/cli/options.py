@@ -89,7 +89,7 @@ DeviceOption = Annotated[
     str,
     typer.Option(
         "--device",
-        help="cpu, cuda or cuda:N [default: a GPU if there is one].",
+        help="cpu, cuda, cuda:N, or several: cuda:0,cuda:1 or cuda:all [default: a GPU if there is one].",
         autocompletion=complete.devices,
     ),
 ]

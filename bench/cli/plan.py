@@ -70,7 +70,8 @@ def _print_plan(planned: Plan, estimator: Estimator, failed: Mapping[str, str], 
         for row in rows:
             grid.add_row(*map(Text, row))
         console.print(grid)
-    hardware = f"{environment.device}, {environment.threads} threads"
+    alone = " alone" * bool(environment.devices)  # `bench run` would use them all
+    hardware = f"{environment.device}{alone}, {environment.threads} threads"
     console.print(f"To do: {_total(total, unknown)} on this machine ({hardware}).")
 
 

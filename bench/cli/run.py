@@ -30,8 +30,13 @@ def run(
         ),
     ] = "",
     jobs: Annotated[
-        int, typer.Option(min=1, help="Units at once, each in a process; on a GPU as memory allows.")
-    ] = 1,
+        int | None,
+        typer.Option(
+            min=1,
+            help="Units at once, each in a process; on a GPU as memory allows [default: one a device].",
+            show_default=False,
+        ),
+    ] = None,
     in_process: Annotated[
         bool, typer.Option("--in-process", help="Work in this process, as a debugger needs it.")
     ] = False,
@@ -70,19 +75,20 @@ def run(
 
     registry = installed_components()
     asked = study.study(registry)
-    worker = choose_executor(registry, executor, jobs, in_process)
     environment = where.environment(jobs=jobs, compile=compile_, graph=not no_graph, timeout=timeout)
+    devices = environment.devices or (environment.device,)
+    worker = choose_executor(registry, executor, environment, in_process)
     console = make_console(stderr=True)  # standard output has the tables alone
-    warn(unchecked(environment.device))
+    warn(dict.fromkeys(line for device in devices for line in unchecked(device)))
     outcomes: list[Outcome] = []
     try:
         with study_log(asked, environment.results) as log:
             plan = show_plan(asked, environment, study, console)
-            log.begun(plan, jobs)
+            log.begun(plan, devices)
             to_do = plan.to_do
             console.print(
                 f"{units(len(plan.units))}: {len(plan.units) - len(to_do)} done, {len(to_do)} to do "
-                f"({environment.device}, {environment.threads} threads)"
+                f"({', '.join(devices)}, {environment.threads} threads)"
             )
             with (
                 display(console, len(to_do)) as shown,

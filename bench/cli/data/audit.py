@@ -60,7 +60,7 @@ def audit(
     registry = installed_components()
     options = {"distance": distance, "similarity": similarity, "embed": embed or None}
     settings = parse(AuditSettings, {k: v for k, v in options.items() if v is not None}, "audit")
-    session = Session(where.environment(), registry)
+    session = Session(where.environment(jobs=1), registry)
     console = make_console()
     with display(console, 0) as shown:
         ref = dataset_of(name, set_, registry)
