@@ -26,7 +26,7 @@ from dataclasses import replace
 from multiprocessing.connection import wait
 
 from bench import Environment, Execute, Outcome, Progress, Report, Session, Unit
-from bench_standard.pool import Worker, ended_by, start_worker, stop_workers, where_it_is
+from bench_standard.pool import Worker, start_worker, stop_workers
 from bench_standard.worker import Memory, Printed, Task
 
 log = logging.getLogger("bench")
@@ -177,7 +177,7 @@ def _count(worker: Worker, progress: Progress, memory: Memory | None) -> None:
 def _lost(worker: Worker, workers: list[Worker]) -> Outcome:
     """The outcome of the unit whose process is gone."""
     workers.remove(worker)
-    cause, code = ended_by(worker)
+    cause, code = worker.ended_by()
     assert worker.unit is not None  # only from workers that have a unit is anything received
     # Segmentation faults and exits are a method's; the system's memory killer and people use SIGKILL.
     killed = code == -getattr(signal, "SIGKILL", 9)
@@ -187,7 +187,7 @@ def _lost(worker: Worker, workers: list[Worker]) -> Outcome:
         reason=f"its process ended before it did: {cause}",
         seconds=time.monotonic() - worker.started,
         device_lost=killed,
-        traceback=where_it_is(worker) or cause,
+        traceback=worker.where() or cause,
     )
 
 
@@ -205,7 +205,7 @@ def _overdue(worker: Worker, workers: list[Worker], timeout: float) -> Outcome |
     else:
         return None
     unit, seconds = worker.unit, now - worker.started
-    where = where_it_is(worker, ask=True)
+    where = worker.where(ask=True)
     workers.remove(worker)
     stop_workers([worker], patience=5.0)
     return Outcome(unit=unit, status="failed", reason=reason, seconds=seconds, traceback=where or reason)
