@@ -1,6 +1,7 @@
 """The public names of `bench` and where they are; read by lazy_loader when one is first used."""
 
 from .api import load_results, local_environment, measure_model, plan, prepare_training, render, run, tables
+from .child import Child, watched
 from .cost.model_cost import ModelCost
 from .engine.device import any_order
 from .errors import (
@@ -52,6 +53,7 @@ __all__ = [
     "SIGNALS",
     "Archive",
     "BenchError",
+    "Child",
     "Column",
     "Combine",
     "Component",
@@ -116,4 +118,5 @@ __all__ = [
     "run",
     "silent",
     "tables",
+    "watched",
 ]

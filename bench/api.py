@@ -41,7 +41,7 @@ def local_environment(
     *,
     device: str = "",
     threads: int = 0,
-    jobs: int = 1,
+    jobs: int | None = None,
     compile: bool = False,
     graph: bool = True,
     timeout: float = 0.0,
@@ -51,7 +51,8 @@ def local_environment(
     Without `graph`, or with $BENCH_GRAPH set to 0, a GPU does ordinary steps instead of CUDA graphs.
     Data sets are looked for in `data`, else $BENCH_DATA, else the platform's folder for a user's data;
     results are kept in `results`, else $BENCH_RESULTS, else ./results. The device is a GPU if there is one;
-    the cores that this process may use are shared among `jobs` units at once. A unit is given up after
+    several GPUs ("cuda:0,cuda:1", or "cuda:all") are dealt to the units. `jobs` units are at work at
+    once, one a device unless given, and share the cores that this process may use. A unit is given up after
     `timeout` seconds (0: when it is silent for half an hour and twice as long as all it has done before). As
     on the command line, $OMP_WAIT_POLICY becomes PASSIVE unless it is set, which has an effect if torch is
     not loaded yet. Raises ConfigError for a device that is not there, and for a number of jobs or threads
@@ -61,6 +62,8 @@ def local_environment(
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from bench.execution.provenance import usable_cores
 
+    devices = _devices(device)
+    jobs = len(devices) if jobs is None else jobs
     if not (1 <= jobs <= MOST and 0 <= threads <= MOST):
         raise ConfigError(
             f"jobs = {jobs}, threads = {threads}: jobs must be 1 to {MOST}, threads too (0: a fair share)"
@@ -70,7 +73,8 @@ def local_environment(
     return Environment(
         data=default_data_root() if data is None else Path(data),
         results=folder,
-        device=_checked_device(device),
+        device=devices[0],
+        devices=devices if len(devices) > 1 else (),
         threads=threads or max(1, usable_cores() // jobs),
         threads_given=threads > 0,
         jobs=jobs,
@@ -80,14 +84,14 @@ def local_environment(
     )
 
 
-def _checked_device(name: str) -> str:
-    """`name`, or the default for "". The CPU is there without asking torch, which takes seconds to load and
-    which a process that leaves the training to others does not need. Raises ConfigError."""
-    if name == "cpu":
-        return name
-    from bench.engine.device import check_device, default_device
+def _devices(names: str) -> tuple[str, ...]:
+    """The devices that `--device` names. The CPU is there without asking torch, which takes seconds to load
+    and which a process that leaves the training to others does not need. Raises ConfigError."""
+    if names == "cpu":
+        return (names,)
+    from bench.engine.device import parse_devices
 
-    return str(check_device(name)) if name else default_device()
+    return parse_devices(names)
 
 
 def check_folder(path: Path, option: str) -> None:
@@ -149,8 +153,9 @@ def run(
     (`bench.print_progress` prints it); `executor` is how units are worked through, by name or as a value
     (the default one that works on `env.jobs` units at once unless given); with `in_process`, units run in
     this process, as a debugger needs it. After `max_failures` failed units (0: no limit) no other is begun.
-    Raises UnknownName or ConfigError; what a unit suffers is its outcome. An interruption passes through: the
-    same call goes on from there.
+    Raises UnknownName, or ConfigError where there is no such executor, or one that works on one device and
+    several of them; what a unit suffers is its outcome. An interruption passes through: the same call goes on
+    from there.
     """
     from bench.execution.plan import choose_executor
     from bench.execution.session import Session
@@ -160,10 +165,9 @@ def run(
     if env is not None:
         plan = replace(plan, session=Session(replace(env, asked=plan.study.asked), plan.session.registry))
     session = plan.session
-    if isinstance(executor, str):
-        in_process = in_process or session.registry is not installed()  # another process would not have it
-        executor = choose_executor(session.registry, executor, session.environment.jobs, in_process)
-    return list(work(plan, executor, report, max_failures=max_failures))
+    in_process = in_process or session.registry is not installed()  # another process would not have it
+    chosen = choose_executor(session.registry, executor, session.environment, in_process)
+    return list(work(plan, chosen, report, max_failures=max_failures))
 
 
 def prepare_training(unit: PretrainSpec | RunSpec, session: Session) -> tuple[Setup, Training]:

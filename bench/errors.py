@@ -101,6 +101,15 @@ class _Plugin(Protocol):
         """The top-level package that is imported."""
 
 
+class ErrorElsewhere(Exception):
+    """What a plugin's function raised in another process, or did to it: as a line, and the place that `blame`
+    found there. Not a BenchError, because whoever called the function says what it means."""
+
+    def __init__(self, said: str, place: str) -> None:
+        super().__init__(said)
+        self.place = place
+
+
 def failure_of(
     what: str, error: BaseException, plugins: Iterable[_Plugin], remedy: str, owner: _Plugin | None = None
 ) -> PluginError:
@@ -117,14 +126,15 @@ def checked(value: object, kind: type[T], what: str, owner: _Plugin) -> T:
     """What a plugin's function returned. Raises PluginError naming the plugin if it is not of this kind."""
     if isinstance(value, kind):
         return value
-    raise PluginError(
-        f"{what} gave {type(value).__name__} instead of {kind.__module__.partition('.')[0]}.{kind.__name__}; "
-        f"repair the plugin {owner}"
-    )
+    package = kind.__module__.partition(".")[0]
+    wanted = kind.__name__ if package == "builtins" else f"{package}.{kind.__name__}"
+    raise PluginError(f"{what} gave {type(value).__name__} instead of {wanted}; repair the plugin {owner}")
 
 
 def describe(error: BaseException) -> str:
     """An error as a line: its type and its message, whatever a plugin's exception makes of that."""
+    if isinstance(error, ErrorElsewhere):  # such a line already
+        return str(error)
     try:
         message = str(error)
     except Exception:  # a plugin's __str__ may raise anything, and the error must be told all the same
@@ -142,14 +152,16 @@ def blame(error: BaseException, plugins: Iterable[_Plugin]) -> str:
 
     Code that a plugin calls counts as the plugin's. Empty if no plugin was at work.
     """
+    if isinstance(error, ErrorElsewhere):
+        return error.place
     by_package = {plugin.package: plugin for plugin in plugins}
     package, place = place_in(error, by_package)
     return f"plugin {by_package[package]}, {place}" if place else ""
 
 
 def blame_text(text: str, plugins: Iterable[_Plugin]) -> str:
-    """`blame` for what `faulthandler` wrote: a traceback whose first line is the innermost. Of several threads
-    it is the one that was at work."""
+    """`blame` for what `faulthandler` wrote: a traceback whose first line is the innermost. Of several
+    threads it is the one that was at work."""
     by_package = {plugin.package: plugin for plugin in plugins}
     at_work = text.partition("Current thread")[2] or text
     for file, line, function in re.findall(r'File "([^"]+)", line (\d+) in (\S+)', at_work):

@@ -293,6 +293,18 @@ def test_the_local_environment_has_the_commands_defaults(
         bench.local_environment(device="gpu")
 
 
+def test_several_gpus_have_a_unit_each_unless_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 3)
+    monkeypatch.setattr("bench.execution.provenance.usable_cores", lambda: 12)
+    env = bench.local_environment(device="cuda:all")
+    assert (env.device, env.devices) == ("cuda:0", ("cuda:0", "cuda:1", "cuda:2"))
+    assert (env.jobs, env.threads) == (3, 4)
+    assert bench.local_environment(device="cuda:1,cuda:0", jobs=6).jobs == 6
+    assert bench.local_environment(device="cuda:1,cuda:0", jobs=1).jobs == 1
+    alone = bench.local_environment(device="cuda:1")
+    assert (alone.device, alone.devices, alone.jobs) == ("cuda:1", (), 1)
+
+
 # --- frames ------------------------------------------------------------------------------------------
 
 

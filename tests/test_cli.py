@@ -368,6 +368,10 @@ def test_a_third_partys_package_adds_a_dataset_a_strategy_and_a_metric(example: 
             "strategy.mae.patch = 0: must be",
         ),
         (["run", "-d", "phantom", "-s", "mae", "--device", "quantum"], "--device 'quantum': not a device"),
+        (
+            ["run", "-d", "phantom", "-s", "mae", "--device", "cpu,cuda:99"],
+            "--device cuda:99: this PyTorch sees",
+        ),
         (["run", "-d", "phantom", "-s", "mae", "--executor", "slrm"], "unknown executor 'slrm'"),
         (["run", "--study", "none.toml"], "none.toml: cannot be read"),
         (["show", "egame"], "egame"),

@@ -388,6 +388,33 @@ def test_the_command(tmp_path: Path) -> None:
     assert not (tmp_path / "results").exists()
 
 
+def test_several_gpus_are_checked_one_after_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from bench.cli import app
+
+    seen: list[tuple[str, tuple[str, ...]]] = []
+
+    def examined(checks: Any, environment: Environment, begun: Any) -> Iterator[Result]:
+        seen.append((environment.device, environment.devices))
+        yield Result.of(checks[0], Finding(environment.device == "cuda:1", "seen"), 0.0)
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr("bench.doctor.examine.examine", examined)
+    monkeypatch.setattr(verdict, "machine_key", lambda device: {"gpu": device})
+    report = tmp_path / "report.json"
+    with pytest.raises(SystemExit, match="1"):
+        app(["doctor", "--device", "cuda:all", "--only", "versions", "-o", str(report)])
+    assert seen == [("cuda:0", ()), ("cuda:1", ())]
+    read = json.loads(report.read_text())["devices"]
+    assert [(r["machine"]["gpu"], r["device"], r["verdict"]) for r in read] == [
+        ("cuda:0", "cuda:0", "FAIL"),
+        ("cuda:1", "cuda:1", "PASS"),
+    ]
+    assert "FAIL on cuda:0" in (said := capsys.readouterr().out)
+    assert "PASS on cuda:1" in said
+
+
 def test_a_plugin_that_ends_its_process_fails_its_check_alone(tmp_path: Path) -> None:
     path = plugin(
         tmp_path, "import os, sys\nprint('a message', file=sys.stderr)\nsys.stderr.flush()\nos._exit(3)"

@@ -54,8 +54,12 @@ def work(unit: Any, session: Session, report: Any) -> Outcome:
         if len(tries.read_text().split()) == 1:
             return Outcome(unit=unit, status="failed", reason="CUDA error", device_lost=True)
     if unit.name.startswith("device"):
+        if environment.device == "dead":
+            return Outcome(unit=unit, status="failed", reason="CUDA error", device_lost=True)
         time.sleep(0.3)
-        (environment.results / f"{unit.name}.device").write_text(f"{environment.device} {os.getpid()}")
+        (environment.results / f"{unit.name}.device").write_text(
+            f"{environment.device} {os.getpid()} {environment.shared}"
+        )
     if unit.name.startswith("large") and environment.shared:
         return Outcome(unit=unit, status="failed", reason="CUDA out of memory", out_of_memory=True)
     if unit.name.startswith("sleeps"):
@@ -153,6 +157,23 @@ def test_several_devices_are_dealt_to_the_workers(tmp_path: Path) -> None:
     used = {(tmp_path / f"{name}.device").read_text() for name in names}
     assert {text.split()[0] for text in used} == {"cpu:0", "cpu:1"}
     assert len(used) == 2  # a worker keeps its device
+    assert {text.split()[2] for text in used} == {"False"}  # which no other unit shares
+
+
+def test_a_device_that_answers_no_more_is_dealt_nothing_while_there_are_others(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    place = Environment(
+        data=tmp_path, results=tmp_path, device="dead", devices=("dead", "cpu"), threads=1, jobs=1
+    )
+    outcomes = {
+        o.unit.name: o for o in packed(work, [Unit("device0"), Unit("device1")], Session(place), silent)
+    }
+    assert (outcomes["device0"].status, outcomes["device0"].reason) == ("failed", "CUDA error")
+    assert (outcomes["device1"].status, caplog.messages) == (
+        "done",
+        ["dead answers no more; units go to the other devices"],
+    )
 
 
 def test_memory_that_runs_out_beside_others_is_tried_again_with_fewer(tmp_path: Path) -> None:

@@ -147,11 +147,15 @@ def test_the_commit_of_the_source_tree_is_recorded_with_whether_it_was_changed(t
     assert provenance._git(package) == {**clean, "dirty": True}
 
 
+def working(jobs: int) -> Environment:
+    return Environment(data=Path(), results=Path(), jobs=jobs)
+
+
 def test_several_units_at_once_need_an_executor_that_can() -> None:
     registry = installed()
     for jobs in (1, 2):
-        assert choose_executor(registry, "", jobs).parallel
-    assert choose_executor(registry, "", 1, in_process=True).in_process
+        assert choose_executor(registry, "", working(jobs)).parallel
+    assert choose_executor(registry, "", working(1), in_process=True).in_process
     alone = {
         name: entry for name, entry in registry.executors.entries.items() if not entry.component.parallel
     }
@@ -159,12 +163,24 @@ def test_several_units_at_once_need_an_executor_that_can() -> None:
         name: Entry(dataclasses.replace(e.component, default=True), e.plugin) for name, e in alone.items()
     }
     serial = dataclasses.replace(registry, executors=dataclasses.replace(registry.executors, entries=alone))
-    assert choose_executor(serial, "", 1) is alone["local"].component
+    assert choose_executor(serial, "", working(1)) is alone["local"].component
     with pytest.raises(ConfigError, match="no plugin has a default executor for --jobs; name one"):
-        choose_executor(serial, "", 2)
+        choose_executor(serial, "", working(2))
     without = dataclasses.replace(registry, executors=dataclasses.replace(registry.executors, entries={}))
     with pytest.raises(ConfigError, match="no plugin has a default executor for --jobs; name one"):
-        choose_executor(without, "", 2)
+        choose_executor(without, "", working(2))
+
+
+def test_several_devices_need_an_executor_that_deals_them() -> None:
+    registry = installed()
+    two = dataclasses.replace(working(1), device="cuda:0", devices=("cuda:0", "cuda:1"))
+    assert choose_executor(registry, "", two).parallel
+    local = registry.executors.get("local")
+    for named, in_process in (("local", False), (local, False), ("", True)):
+        with pytest.raises(
+            ConfigError, match="--device cuda:0,cuda:1: the executor local works on one device"
+        ):
+            choose_executor(registry, named, two, in_process)
 
 
 def test_a_session_with_another_registry_knows_its_components(session: Session, tmp_path: Path) -> None:

@@ -25,7 +25,15 @@ from bench.data.images.view import View
 from bench.engine import input_pipeline, loop
 from bench.engine import step as step_module
 from bench.engine.batches import Batch
-from bench.engine.device import check_device, configure, device_lost, out_of_memory, uses_bf16
+from bench.engine.device import (
+    check_device,
+    configure,
+    device_lost,
+    out_of_memory,
+    parse_device,
+    parse_devices,
+    uses_bf16,
+)
 from bench.engine.gpu.graph import WARMUP, CudaCapture, GraphReplay
 from bench.engine.gpu.memory_format import FORMATS, fastest_format
 from bench.engine.gpu.resident import DeviceStore
@@ -247,6 +255,59 @@ def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_device_that_cannot_train_is_refused(name: str) -> None:
     with pytest.raises(ConfigError, match="use cpu, cuda or cuda:N"):
         check_device(name)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "text", "devices"),
+    [
+        (0, "", ("cpu",)),
+        (2, "", ("cuda",)),
+        (2, "cpu", ("cpu",)),
+        (2, "cuda", ("cuda",)),
+        (2, "cuda:1", ("cuda:1",)),
+        (1, "cuda:all", ("cuda:0",)),
+        (3, "cuda:all", ("cuda:0", "cuda:1", "cuda:2")),
+        (3, "cuda:2, cuda:0", ("cuda:2", "cuda:0")),
+        (2, "cuda,cuda:1", ("cuda", "cuda:1")),
+    ],
+)
+def test_several_devices_are_parsed(
+    monkeypatch: pytest.MonkeyPatch, gpus: int, text: str, devices: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
+    assert parse_devices(text) == devices
+    if len(devices) == 1:
+        assert parse_device(text) == devices[0]
+    else:
+        with pytest.raises(ConfigError, match=rf"works on one device; name one \({devices[0]}\)"):
+            parse_device(text)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "text", "said"),
+    [
+        (0, "cuda:all", "sees 0 GPUs; use --device cpu$"),
+        (0, "cuda:0,cuda:1", "--device cuda:0: this PyTorch sees 0 GPUs; use --device cpu$"),
+        (1, "cuda:1", "sees 1 GPUs; use --device cpu or cuda:0$"),
+        (2, "cuda:0,cuda:2", "--device cuda:2: .* sees 2 GPUs; use --device cpu or one of cuda:0 to cuda:1$"),
+        (2, "cuda:256", "--device cuda:256: this PyTorch sees 2 GPUs"),  # for PyTorch, cuda:0
+        (2, "cuda:1,cuda:1", "names cuda:1 twice; name each GPU once"),
+        (2, "cuda,cuda:0", "names cuda:0 twice"),
+        (2, "cuda:0,cpu", "only GPUs work beside each other; name one device, or GPUs alone"),
+        (2, "cpu,cpu", "only GPUs work beside each other"),
+        (2, "cpu:0", "the CPU is one device; use cpu"),
+        (2, "cuda:0,", "--device '': not a device"),
+        (2, "cuda:all,cuda:0", "--device 'cuda:all': not a device"),
+        (2, "cuda:0;cuda:1", "not a device; use cpu, cuda or cuda:N"),
+    ],
+)
+def test_devices_that_mean_nothing_are_refused(
+    monkeypatch: pytest.MonkeyPatch, gpus: int, text: str, said: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    with pytest.raises(ConfigError, match=said):
+        parse_devices(text)
 
 
 @pytest.mark.parametrize(

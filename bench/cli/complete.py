@@ -135,7 +135,7 @@ def checks(word: str) -> Candidates:
 
 def devices(word: str) -> Candidates:
     """A device."""
-    return _one(word, [("cpu", ""), ("cuda", "the GPU; cuda:N for another than the first")])
+    return _one(word, [("cpu", ""), ("cuda", "the GPU; cuda:N for another, cuda:all for every one")])
 
 
 def study_files(word: str) -> Candidates:

@@ -117,11 +117,11 @@ def _prepare(
 ) -> tuple[CostRequest, dict[str, Any]]:
     """Set up the device as for a run. Gives what to measure, and on which hardware."""
     from bench.cost.model_cost import CostRequest
-    from bench.engine.device import check_device, configure, default_device, uses_bf16
+    from bench.engine.device import configure, parse_device, uses_bf16
     from bench.execution.provenance import hardware, usable_cores
 
     threads = threads or usable_cores()
-    used_device = configure(str(check_device(device)) if device else default_device(), threads)
+    used_device = configure(parse_device(device), threads)
     precision = "bf16 autocast" if uses_bf16("auto", used_device) else "fp32"
     machine = hardware(str(used_device)) | {"threads": threads, "precision": precision}
     return CostRequest(classes, size, batches, train, str(used_device)), machine

@@ -39,11 +39,13 @@ def doctor(
     """Check this machine: two minutes, a verdict, and the option that avoids each failure.
 
     Trains small networks to see that what results rely on holds here: trainings repeat and resume to the last
-    bit; a GPU sees the CPU's images, and its graphs do what ordinary steps do. Exit code 1 if a check failed.
+    bit; a GPU sees the CPU's images, and its graphs do what ordinary steps do. Several GPUs are checked one
+    after another. Exit code 1 if a check failed.
 
     Example: bench doctor --device cuda -o report.json
     """
     import time
+    from dataclasses import replace
 
     from bench.doctor.checks import CHECKS, chosen
     from bench.doctor.examine import examine, verdict
@@ -53,24 +55,28 @@ def doctor(
     checks = chosen(split_names(only))
     if output is not None:
         _check_output(output)
-    environment = where.environment()
-    started = time.perf_counter()
-    progress = _Progress(len(checks))
-    results = []
-    try:
-        for result in examine(checks, environment, progress.begun):
-            results.append(result)
-            progress.ended(result)
-    finally:
-        progress.close()
-    seconds, found = time.perf_counter() - started, verdict(results)
-    if len(checks) == len(CHECKS):
-        failures = {result.name: result.remedy for result in results if result.status == "FAIL"}
-        keep(environment.device, found, failures)
+    asked = where.environment(jobs=1)
+    reports = []
+    for device in asked.devices or (asked.device,):  # one after the other, each as if it were alone
+        environment = replace(asked, device=device, devices=())
+        started = time.perf_counter()
+        progress = _Progress(len(checks))
+        results = []
+        try:
+            for result in examine(checks, environment, progress.begun):
+                results.append(result)
+                progress.ended(result)
+        finally:
+            progress.close()
+        seconds, found = time.perf_counter() - started, verdict(results)
+        if len(checks) == len(CHECKS):
+            failures = {result.name: result.remedy for result in results if result.status == "FAIL"}
+            keep(device, found, failures)
+        reports.append(_report(environment, found, results))
+        _print(results, environment, found, seconds)
     if output is not None:
-        _write(output, environment, found, results)
-    _print(results, environment, found, seconds)
-    if found == "FAIL":
+        _write(output, reports[0] if len(reports) == 1 else {"devices": reports})
+    if any(report["verdict"] == "FAIL" for report in reports):
         raise typer.Exit(1)
 
 
@@ -120,18 +126,22 @@ def _check_output(path: Path) -> None:
         raise ConfigError(f"-o {path}: cannot be written ({reason}); name another file") from error
 
 
-def _write(path: Path, environment: Environment, verdict: str, results: Sequence[Result]) -> None:
-    from bench.errors import StoreError
+def _report(environment: Environment, verdict: str, results: Sequence[Result]) -> dict[str, Any]:
     from bench.execution.verdict import machine_key
-    from bench.files import write_json
 
-    report: dict[str, Any] = {
+    return {
         "machine": machine_key(environment.device),
         "device": environment.device,
         "threads": environment.threads,
         "verdict": verdict,
         "checks": [result.plain for result in results],
     }
+
+
+def _write(path: Path, report: dict[str, Any]) -> None:
+    from bench.errors import StoreError
+    from bench.files import write_json
+
     try:
         write_json(path, report)
     except OSError as error:

@@ -16,7 +16,7 @@ import shlex
 import sys
 import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -87,7 +87,7 @@ class StudyLog:
         self.logger = logging.Logger("bench.study")  # not a child of "bench": stderr need not see it
         self.logger.addHandler(handler)
 
-    def begun(self, plan: Plan, jobs: int) -> None:
+    def begun(self, plan: Plan, devices: Sequence[str]) -> None:
         """What runs where: versions, hardware, plugins and units."""
         from bench.execution.provenance import software
 
@@ -97,7 +97,9 @@ class StudyLog:
         versions = " ".join(f"{name} {version}" for name, version in installed.packages.items())
         self.logger.info("python %s, %s, %s%s", installed.python, installed.platform, versions, source)
         hardware = ", ".join(f"{name} {value}" for name, value in session.hardware.items())
-        self.logger.info("%s, jobs %d", hardware, jobs)
+        self.logger.info("%s, jobs %d", hardware, session.environment.jobs)
+        if len(devices) > 1:
+            self.logger.info("devices %s", ", ".join(devices))
         self.logger.info("plugins: %s", ", ".join(map(str, session.registry.plugins)))
         for problem in session.registry.problems:
             self.logger.warning("%s", problem)

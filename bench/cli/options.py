@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bench.cli import complete
+from bench.cli.screen import of_one_command
 
 if TYPE_CHECKING:
     from bench.identity import Ref
@@ -89,7 +90,7 @@ DeviceOption = Annotated[
     str,
     typer.Option(
         "--device",
-        help="cpu, cuda or cuda:N [default: a GPU if there is one].",
+        help="cpu, cuda, cuda:N, or several: cuda:0,cuda:1 or cuda:all [default: a GPU if there is one].",
         autocompletion=complete.devices,
     ),
 ]
@@ -228,7 +229,8 @@ def with_verbose(command: Callable[..., None]) -> Callable[..., None]:
 
             set_up_logging(verbose)
         try:
-            command(**values)
+            with of_one_command():
+                command(**values)
         except KeyboardInterrupt:
             typer.echo(f"interrupted; to go on: {shlex.join(['bench', *sys.argv[1:]])}", err=True)
             raise typer.Exit(INTERRUPTED) from None

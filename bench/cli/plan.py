@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench.cli.options import EnvironmentOptions, StudyOptions, with_options
-from bench.cli.screen import installed_components, make_console, units, warn
+from bench.cli.screen import contain, installed_components, make_console, units, warn
 from bench.text import one_line
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def plan(
     asked = study.study(registry)
     environment = where.environment()
     console = make_console()
-    planned = show_plan(asked, environment, study, console)
+    planned = show_plan(asked, environment, contain(registry), study, console)
     records, warnings = scan(environment.results)
     warn(warnings)
     failed = {record.key: record.reason for record in records if record.status == "failed"}
@@ -70,7 +70,8 @@ def _print_plan(planned: Plan, estimator: Estimator, failed: Mapping[str, str], 
         for row in rows:
             grid.add_row(*map(Text, row))
         console.print(grid)
-    hardware = f"{environment.device}, {environment.threads} threads"
+    alone = " alone" * bool(environment.devices)  # `bench run` would use them all
+    hardware = f"{environment.device}{alone}, {environment.threads} threads"
     console.print(f"To do: {_total(total, unknown)} on this machine ({hardware}).")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import typer
@@ -15,19 +16,22 @@ if TYPE_CHECKING:
     from bench.execution.plan import Plan, Splits
     from bench.identity import Ref
     from bench.interfaces.executor import Environment
+    from bench.registry import Registry
     from bench.study.study import Study
 
 
-def show_plan(study: Study, environment: Environment, options: StudyOptions, console: Console) -> Plan:
+def show_plan(
+    study: Study, environment: Environment, registry: Registry, options: StudyOptions, console: Console
+) -> Plan:
     """Plan a study, showing progress on stderr, and on `console` its splits and cells that cannot exist."""
-    from bench import api
     from bench.cli.progress import display
     from bench.cli.screen import make_console
+    from bench.execution.plan import make_plan
+    from bench.execution.session import Session
 
+    session = Session(replace(environment, asked=study.asked), registry)
     with display(make_console(stderr=True), 0) as shown:
-        plan = api.plan(
-            study, environment, shown.report, manifests=options.split or (), strict=options.strict
-        )
+        plan = make_plan(study, session, shown.report, manifests=options.split or (), strict=options.strict)
     for name, reason in plan.unlisted:
         typer.echo(one_line(f"FAILED  {name}: {reason}"), err=True)
     for dataset in dict.fromkeys(ref for ref, _ in plan.splits):

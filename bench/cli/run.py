@@ -9,7 +9,7 @@ import typer
 
 from bench.cli import complete
 from bench.cli.options import EnvironmentOptions, StudyOptions, with_options
-from bench.cli.screen import installed_components, make_console, units, warn
+from bench.cli.screen import contain, installed_components, make_console, units, warn
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,8 +30,13 @@ def run(
         ),
     ] = "",
     jobs: Annotated[
-        int, typer.Option(min=1, help="Units at once, each in a process; on a GPU as memory allows.")
-    ] = 1,
+        int | None,
+        typer.Option(
+            min=1,
+            help="Units at once, each in a process; on a GPU as memory allows [default: one a device].",
+            show_default=False,
+        ),
+    ] = None,
     in_process: Annotated[
         bool, typer.Option("--in-process", help="Work in this process, as a debugger needs it.")
     ] = False,
@@ -70,19 +75,21 @@ def run(
 
     registry = installed_components()
     asked = study.study(registry)
-    worker = choose_executor(registry, executor, jobs, in_process)
     environment = where.environment(jobs=jobs, compile=compile_, graph=not no_graph, timeout=timeout)
+    devices = environment.devices or (environment.device,)
+    worker = choose_executor(registry, executor, environment, in_process)
+    components = registry if worker.in_process else contain(registry, timeout)
     console = make_console(stderr=True)  # standard output has the tables alone
-    warn(unchecked(environment.device))
+    warn(dict.fromkeys(line for device in devices for line in unchecked(device)))
     outcomes: list[Outcome] = []
     try:
         with study_log(asked, environment.results) as log:
-            plan = show_plan(asked, environment, study, console)
-            log.begun(plan, jobs)
+            plan = show_plan(asked, environment, components, study, console)
+            log.begun(plan, devices)
             to_do = plan.to_do
             console.print(
                 f"{units(len(plan.units))}: {len(plan.units) - len(to_do)} done, {len(to_do)} to do "
-                f"({environment.device}, {environment.threads} threads)"
+                f"({', '.join(devices)}, {environment.threads} threads)"
             )
             with (
                 display(console, len(to_do)) as shown,
@@ -103,6 +110,7 @@ def _conclude(plan: Plan, outcomes: list[Outcome], to_do: int, log: Path) -> Non
     """The tables of this study; exit code 1 if a unit failed."""
     from bench.comparison.reporters import render
     from bench.comparison.tables import tables_of
+    from bench.errors import PluginError
     from bench.results.store import scan
 
     session = plan.session
@@ -112,8 +120,12 @@ def _conclude(plan: Plan, outcomes: list[Outcome], to_do: int, log: Path) -> Non
     compared = tables_of(of_study, session.environment.results, registry=session.registry)
     warn([*warnings, *compared.warnings])
     reporter = session.registry.reporters.first(lambda reporter: reporter.default)
+    broken = ""
     if compared.tables and reporter:
-        typer.echo(render(reporter, compared.tables, session.registry), nl=False)
+        try:
+            typer.echo(render(reporter, compared.tables, session.registry), nl=False)
+        except PluginError as error:
+            broken = str(error)
     failed = [outcome for outcome in outcomes if outcome.status != "done"]
     if failed:
         left = to_do - len(outcomes)
@@ -123,5 +135,7 @@ def _conclude(plan: Plan, outcomes: list[Outcome], to_do: int, log: Path) -> Non
             f"The log has what failed and where: {log}",
             err=True,
         )
+    if broken:
+        raise PluginError(broken)
     if failed or plan.unlisted:
         raise typer.Exit(1)

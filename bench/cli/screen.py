@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 import typer
@@ -10,7 +12,7 @@ import typer
 from bench.text import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from rich.console import Console
 
@@ -45,6 +47,28 @@ def installed_components() -> Registry:
     registry = installed()
     warn(registry.problems)
     return registry
+
+
+_until_the_end: ContextVar[ExitStack] = ContextVar("_until_the_end")
+
+
+@contextmanager
+def of_one_command() -> Iterator[None]:
+    """What `contain` opens within the block is closed at its end."""
+    with ExitStack() as stack:
+        token = _until_the_end.set(stack)
+        try:
+            yield
+        finally:
+            _until_the_end.reset(token)
+
+
+def contain(registry: Registry, limit: float = 0.0) -> Registry:
+    """The registry with third parties' functions contained, as `bench.execution.apart` does it, until the
+    command ends."""
+    from bench.execution.apart import contained
+
+    return _until_the_end.get().enter_context(contained(registry, limit))
 
 
 def units(count: int) -> str:

@@ -9,7 +9,7 @@ import typer
 
 from bench.cli import complete
 from bench.cli.options import DatasetsOption, Names, ResultsOption, given_names, results_named
-from bench.cli.screen import installed_components, make_console, warn
+from bench.cli.screen import contain, installed_components, make_console, warn
 from bench.text import one_line
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def table(
     from bench.errors import ConfigError
     from bench.results.store import scan
 
-    registry = installed_components()
+    registry = contain(installed_components())
     check_folder(results, "--results")
     reporter = _reporter(registry, format_, output)
     columns = given_names("--metrics", metrics)

@@ -40,10 +40,10 @@ def verify(
     found = Verification()
     records = verify_results(place, found)
     if recompute:
-        from bench.cli.screen import installed_components
+        from bench.cli.screen import contain, installed_components
         from bench.results.recompute import recompute as compute_again
 
-        compute_again(place, records, installed_components(), found)
+        compute_again(place, records, contain(installed_components()), found)
     console = make_console()
     for problem in found.problems:
         typer.echo(one_line(str(problem)))

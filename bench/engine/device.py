@@ -1,4 +1,4 @@
-"""Set up the device: deterministic kernels, threads, precision."""
+"""The device: which one is meant, deterministic kernels, threads, precision."""
 
 from __future__ import annotations
 
@@ -6,10 +6,15 @@ import gc
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import NoReturn
 
 import torch
 
 from bench.errors import ConfigError
+from bench.parsing import brief
+
+ALL = "cuda:all"
+"""Every GPU that PyTorch sees."""
 
 
 def configure(device: str, threads: int) -> torch.device:
@@ -29,19 +34,60 @@ def configure(device: str, threads: int) -> torch.device:
     return target
 
 
+def parse_devices(text: str) -> tuple[str, ...]:
+    """The devices that `--device` names: one, several GPUs with commas between them, or "cuda:all".
+
+    No text means a GPU where PyTorch sees one, else the CPU. Raises ConfigError for a device that cannot
+    train or is not there, for a GPU named twice, and for several devices that are not all GPUs.
+    """
+    text = text or ("cuda" if torch.cuda.is_available() else "cpu")
+    if text == ALL:
+        count = torch.cuda.device_count()
+        return tuple(f"cuda:{i}" for i in range(count)) if count else _absent(ALL)
+    names = tuple(name.strip() for name in text.split(","))
+    targets = [check_device(name) for name in names]
+    if len(names) == 1:
+        return names
+    if any(target.type != "cuda" for target in targets):
+        raise ConfigError(
+            f"--device {brief(text)}: only GPUs work beside each other; name one device, or GPUs alone "
+            "(cuda:0,cuda:1); --jobs N does several units at once on one"
+        )
+    indices = [target.index or 0 for target in targets]  # "cuda" is the first one
+    if twice := [index for index in indices if indices.count(index) > 1]:
+        raise ConfigError(f"--device {brief(text)}: names cuda:{twice[0]} twice; name each GPU once")
+    return names
+
+
+def parse_device(text: str) -> str:
+    """The one device that `--device` names, for what works on one. Raises ConfigError as `parse_devices`
+    does, and where it names several."""
+    names = parse_devices(text)
+    if len(names) > 1:
+        raise ConfigError(f"--device {brief(text)}: this command works on one device; name one ({names[0]})")
+    return names[0]
+
+
 def check_device(device: str) -> torch.device:
     """The PyTorch device of this name. Raises ConfigError for one that cannot train or is not there."""
     try:
         target = torch.device(device)
     except RuntimeError:
-        raise ConfigError(f"--device {device!r}: not a device; use cpu, cuda or cuda:N") from None
+        raise ConfigError(f"--device {brief(device)!r}: not a device; use cpu, cuda or cuda:N") from None
     if target.type not in ("cpu", "cuda"):
         raise ConfigError(f"--device {device}: bench trains on cpu and cuda only; use cpu, cuda or cuda:N")
-    if target.type == "cuda" and (target.index or 0) >= torch.cuda.device_count():
-        raise ConfigError(
-            f"--device {device}: this PyTorch sees {torch.cuda.device_count()} GPUs; use --device cpu"
-        )
+    if target.type == "cpu" and target.index is not None:
+        raise ConfigError(f"--device {device}: the CPU is one device; use cpu")
+    # PyTorch keeps an index in 8 bits: cuda:256 would be the first GPU.
+    if target.type == "cuda" and (str(target) != device or (target.index or 0) >= torch.cuda.device_count()):
+        _absent(device)
     return target
+
+
+def _absent(device: str) -> NoReturn:
+    count = torch.cuda.device_count()
+    there = {0: "", 1: " or cuda:0"}.get(count, f" or one of cuda:0 to cuda:{count - 1}")
+    raise ConfigError(f"--device {device}: this PyTorch sees {count} GPUs; use --device cpu{there}")
 
 
 def out_of_memory(error: BaseException) -> bool:
@@ -73,11 +119,6 @@ def forget_peak(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
-
-
-def default_device() -> str:
-    """ "cuda" where PyTorch sees a GPU, else "cpu"."""
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def uses_bf16(precision: str, device: torch.device) -> bool:

@@ -13,7 +13,7 @@ from bench.execution.checks import check_study
 from bench.execution.session import Session
 from bench.execution.threads import keep_threads
 from bench.identity import Ref
-from bench.interfaces.executor import Executor, Report, silent
+from bench.interfaces.executor import Environment, Executor, Report, silent
 from bench.results import store
 from bench.study.expand import NotPossible, expand
 from bench.study.spec import UnitSpec
@@ -198,14 +198,28 @@ def _by_dataset(files: Sequence[Path], study: Study) -> dict[str, dict[int, Path
     return manifests
 
 
-def choose_executor(registry: Registry, name: str, jobs: int, in_process: bool = False) -> Executor:
-    """The executor called `name`; without a name, the default one that works on as many units at once, or
+def choose_executor(
+    registry: Registry, named: str | Executor, environment: Environment, in_process: bool = False
+) -> Executor:
+    """The executor that is `named`; without a name, the default one that works on as many units at once, or
     the first that works in this process.
 
-    Raises UnknownName, or ConfigError if no plugin has such a one.
+    Raises UnknownName, or ConfigError if no plugin has such a one, or it does not use the devices named.
     """
-    if name:
-        return registry.executors.get(name)
+    chosen = _find_executor(registry, named, environment.jobs, in_process)
+    if environment.devices and not chosen.parallel:
+        raise ConfigError(
+            f"--device {','.join(environment.devices)}: the executor {chosen.name} works on one device; name "
+            "one, or leave out --executor and --in-process"
+        )
+    return chosen
+
+
+def _find_executor(registry: Registry, named: str | Executor, jobs: int, in_process: bool) -> Executor:
+    if isinstance(named, Executor):
+        return named
+    if named:
+        return registry.executors.get(named)
     if in_process:
         chosen, kind = registry.executors.first(lambda e: e.in_process), "executor for --in-process"
     else:

@@ -49,7 +49,8 @@ class Environment:
         data: root under which data sets are looked for.
         results: where results are kept.
         device: "cpu", "cuda" or "cuda:N".
-        devices: those dealt to units at once, where there are several; `device` is the first.
+        devices: GPUs to deal to units at once, where there are several; `device` is the first, and the one
+            of work that needs one alone. Empty where there is one.
         threads: CPU threads of one unit.
         threads_given: whether that number was asked for; if not, a study that has begun keeps the number that
             its units were computed with.
@@ -162,8 +163,8 @@ class Executor(Component[P]):
             each unit's `needs`: a unit starts only after all it needs have ended. `session` is this
             process's; another process opens its own with `bench.Session(session.environment)`.
         default: whether it is used where a command names none.
-        parallel: whether it works on `environment.jobs` units at once; the default executor of a command
-            with --jobs is the default one that is parallel.
+        parallel: whether it works on `environment.jobs` units at once, and on all `environment.devices`; the
+            default executor of a command with --jobs is the default one that is parallel.
         in_process: whether units run in the calling process; --in-process chooses the first such executor.
     """
 

@@ -7,7 +7,7 @@ ends its own unit alone. Workers stay for further units, so that PyTorch is load
 On a GPU a unit is added only when what the largest unit was seen to hold fits into the memory that is free,
 and a unit that runs out of memory goes back to the queue, with one fewer at once from then on. Processes
 share a GPU by turns unless NVIDIA's MPS runs (`nvidia-cuda-mps-control -d`), which lets them overlap. Several
-GPUs are dealt to the workers.
+GPUs are dealt to the workers; one that answers no more is dealt nothing while there are others.
 
 What a machine causes is tried once more: a process that was killed (memory), a device that answers no more.
 What a method causes is not.
@@ -26,8 +26,10 @@ from dataclasses import replace
 from multiprocessing.connection import wait
 
 from bench import Environment, Execute, Outcome, Progress, Report, Session, Unit
-from bench_standard.pool import Worker, ended_by, start_worker, stop_workers, where_it_is
+from bench_standard.pool import Worker, start_worker, stop_workers
 from bench_standard.worker import Memory, Printed, Task
+
+log = logging.getLogger("bench")
 
 STEADY = 8  # steps after which a unit holds the memory it will hold: ordinary steps, capture, replays
 SPARE = 1.2  # of the largest unit's memory that must be free before one more starts
@@ -41,23 +43,27 @@ def execute_packed(
     """Execute up to `environment.jobs` units at once; a unit starts after all it needs have ended."""
     environment = session.environment
     waiting, most = list(units), max(1, environment.jobs)
+    devices = environment.devices or (environment.device,)
     tries: Counter[str] = Counter()
+    lost: Counter[str] = Counter()  # by device, the processes in a row that it answered no more
     workers: list[Worker] = []
     try:
         while waiting or any(w.unit is not None for w in workers):
             busy = [w for w in workers if w.unit is not None]
             unit = _next(waiting, [w.unit for w in busy if w.unit is not None])
             if unit is not None and len(busy) < most:
-                device = _free_device(environment, busy)
+                device = _free_device([d for d in devices if lost[d] < TRIES] or devices, busy)
                 if device is not None:
                     waiting.remove(unit)
                     tries[unit.key] += 1
-                    _assign(unit, execute, replace(environment, device=device, shared=most > 1), workers)
+                    shared = most > len(devices)  # else each of them has a device to itself
+                    _assign(unit, execute, replace(environment, device=device, shared=shared), workers)
                     continue
             for worker in _ready(busy):
                 outcome = _receive(worker, workers, report) or _overdue(worker, workers, environment.timeout)
                 if outcome is None:
                     continue
+                _count_lost(outcome, worker.device, lost, devices)
                 # Not whether others may run now: two units can run out of memory in the same moment.
                 if worker.shared and outcome.out_of_memory:
                     most = max(1, min(most, len(busy)) - 1)
@@ -79,14 +85,23 @@ def _next(waiting: list[Unit], running: list[Unit]) -> Unit | None:
 # --- devices -----------------------------------------------------------------------------------------
 
 
-def _free_device(environment: Environment, busy: list[Worker]) -> str | None:
+def _free_device(devices: Sequence[str], busy: list[Worker]) -> str | None:
     """The device with the fewest units at work that has room for one more."""
-    devices = environment.devices or (environment.device,)
     at_work = {device: [w for w in busy if w.device == device] for device in devices}
     for device in sorted(devices, key=lambda device: len(at_work[device])):
         if _room(at_work[device]):
             return device
     return None
+
+
+def _count_lost(outcome: Outcome, device: str, lost: Counter[str], devices: Sequence[str]) -> None:
+    """Count a device that answers no more: it would fail every unit quickly, and so be dealt them all."""
+    if not outcome.device_lost:
+        lost[device] = 0
+    elif not outcome.traceback:  # a process that was killed says nothing of its device
+        lost[device] += 1
+        if lost[device] == TRIES and len(devices) > 1:
+            log.warning("%s answers no more; units go to the other devices", device)
 
 
 def _room(busy: list[Worker]) -> bool:
@@ -162,7 +177,7 @@ def _count(worker: Worker, progress: Progress, memory: Memory | None) -> None:
 def _lost(worker: Worker, workers: list[Worker]) -> Outcome:
     """The outcome of the unit whose process is gone."""
     workers.remove(worker)
-    cause, code = ended_by(worker)
+    cause, code = worker.ended_by()
     assert worker.unit is not None  # only from workers that have a unit is anything received
     # Segmentation faults and exits are a method's; the system's memory killer and people use SIGKILL.
     killed = code == -getattr(signal, "SIGKILL", 9)
@@ -172,7 +187,7 @@ def _lost(worker: Worker, workers: list[Worker]) -> Outcome:
         reason=f"its process ended before it did: {cause}",
         seconds=time.monotonic() - worker.started,
         device_lost=killed,
-        traceback=where_it_is(worker) or cause,
+        traceback=worker.where() or cause,
     )
 
 
@@ -190,7 +205,7 @@ def _overdue(worker: Worker, workers: list[Worker], timeout: float) -> Outcome |
     else:
         return None
     unit, seconds = worker.unit, now - worker.started
-    where = where_it_is(worker, ask=True)
+    where = worker.where(ask=True)
     workers.remove(worker)
     stop_workers([worker], patience=5.0)
     return Outcome(unit=unit, status="failed", reason=reason, seconds=seconds, traceback=where or reason)

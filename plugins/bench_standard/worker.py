@@ -1,18 +1,15 @@
 """What runs in a process of the executor `packed`: units come through a pipe, and news go back through it.
 
 Everything that would be written to the terminal goes through the pipe too: log records, warnings, and what is
-printed. Written here it would break the progress bars of the other process. A process that dies or hangs
-cannot say where; so where it was is written to a file, by `faulthandler`.
+printed. Written here it would break the progress bars of the other process.
 """
 
 from __future__ import annotations
 
-import faulthandler
 import gc
 import io
 import logging
 import logging.handlers
-import os
 import queue
 import signal
 import sys
@@ -22,14 +19,13 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from multiprocessing.connection import Connection
-from typing import BinaryIO, NamedTuple, NoReturn, TextIO
+from typing import BinaryIO, NamedTuple, TextIO
 
-from bench import SIGNALS, Environment, Execute, Outcome, Progress, Session, Unit, interrupt
+from bench import Environment, Execute, Outcome, Progress, Session, Unit, interrupt, watched
 
 Memory = tuple[int, int]  # bytes this process holds on the GPU, bytes free there
 
 INTERVAL = 0.2  # least seconds between two reports of one worker's progress
-SHOW = getattr(signal, "SIGUSR2", None)  # makes a worker write down where it is
 
 
 class Task(NamedTuple):
@@ -48,14 +44,7 @@ class Printed(NamedTuple):
 
 def serve(pipe: Connection, tracebacks: str) -> None:
     """Execute what comes through the pipe until it is closed or says None; `tracebacks` names a file."""
-    for number in SIGNALS:  # a signal to the whole group: the process that started us decides
-        signal.signal(number, signal.SIG_IGN)
-    os.dup2(2, 1)  # stdout is for tables, also what native code prints
-    with open(tracebacks, "w", encoding="utf-8") as file:
-        faulthandler.enable(file)
-        if SHOW is not None:
-            faulthandler.register(SHOW, file, all_threads=True)
-        _record_exits(file)
+    with watched(tracebacks):
         _serve(pipe)
 
 
@@ -105,17 +94,6 @@ def _listen(pipe: Connection, tasks: queue.SimpleQueue[Task | None], stop: threa
         import _thread
 
         _thread.interrupt_main(signal.SIGTERM)
-
-
-def _record_exits(file: TextIO) -> None:
-    """Let os._exit write down who called it: nothing else can tell afterwards."""
-    end = os._exit
-
-    def exit_with_traceback(status: int) -> NoReturn:
-        faulthandler.dump_traceback(file, all_threads=False)
-        end(status)
-
-    os._exit = exit_with_traceback
 
 
 class _Channel:

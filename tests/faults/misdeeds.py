@@ -9,7 +9,22 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from bench import Dataset, Ensemble, Executor, Index, Model, NoParams, Reporter, Strategy, hookimpl
+import numpy as np
+
+from bench import (
+    DataNotFound,
+    Dataset,
+    Ensemble,
+    Executor,
+    Index,
+    Metric,
+    Model,
+    NoParams,
+    Reporter,
+    Sample,
+    Strategy,
+    hookimpl,
+)
 
 
 def misdo(kind: str) -> Any:
@@ -68,7 +83,23 @@ def build(params: NoParams, context: Any) -> Any:
     return misdo("wrong_type")
 
 
+class Lost(DataNotFound):
+    """An error of the plugin's own."""
+
+
 def index(root: Any, params: Params) -> Any:
+    if params.kind == "lost":
+        raise Lost(f"nothing in {root}")
+    if params.kind in ("maps", "prints"):
+        misdo(params.kind)
+        rows = np.asarray(np.load(root / "rows.npy", mmap_mode="r"))
+        each = enumerate(rows)
+        return Index(
+            classes=("a", "b"),
+            samples=tuple(Sample(id=str(i), label="ab"[i % 2], array=row) for i, row in each),
+        )
+    if params.kind == "unsendable":
+        return (part for part in "a generator")
     if params.kind == "wrong_sample":
         return Index(classes=("a", "b"), samples=(3, 4))  # type: ignore[arg-type]
     return misdo(params.kind)
@@ -102,6 +133,27 @@ def register_ensembles() -> list[Ensemble]:
     return [Ensemble(name="misdeed", about="", fit=fit)]
 
 
+def metric(kind: str) -> Metric[Any]:
+    def score(predictions: Any) -> Any:
+        given = misdo(kind)
+        return 0.5 if kind == "prints" else given
+
+    return Metric(name=f"metric_{kind}", about="", title=kind, score=score, default=False)
+
+
+def reporter(kind: str) -> Reporter[Any]:
+    def render(tables: Any) -> Any:
+        given = misdo(kind)
+        return f"{len(tables)} tables\n" if kind == "prints" else given
+
+    return Reporter(name=f"reporter_{kind}", about="", render=render)
+
+
+@hookimpl
+def register_metrics() -> list[Metric[Any]]:
+    return [metric(kind) for kind in KINDS]
+
+
 @hookimpl
 def register_executors() -> list[Executor]:
     return [Executor(name="misdeed", about="", map=yields)]
@@ -112,4 +164,5 @@ def register_reporters() -> list[Reporter]:
     return [
         Reporter(name="mute", about="", render=lambda tables: misdo("wrong_type")),
         Reporter(name="leaver", about="", render=lambda tables: misdo("exits")),
+        *map(reporter, KINDS),
     ]

@@ -17,7 +17,7 @@ CAUSES = {
     "unprintable": r"RuntimeError: caf\udce9",
     "speechless": "Speechless: (its message cannot be shown) (plugin misdeeds (misdeeds 1.0),",
     "interrupts": "KeyboardInterrupt (plugin misdeeds (misdeeds 1.0),",
-    "wrong_type": "initialize gave int instead of builtins.str; repair the plugin misdeeds (misdeeds 1.0)",
+    "wrong_type": "initialize gave int instead of str; repair the plugin misdeeds (misdeeds 1.0)",
 }
 """Strategy -> how its failure record begins."""
 
@@ -105,9 +105,15 @@ def test_an_executor_and_a_reporter_that_give_nothing_are_named(plugins: Path, t
         "or choose another --executor",
     )
     assert bench(tmp_path, "run", *study, "--in-process").returncode == 0
-    for name, cause in (("mute", "render gave int instead of str"), ("leaver", "SystemExit: 0")):
-        done = bench(tmp_path, "table", "--format", name, plugins=plugins)
+    for name, cause in (
+        ("mute", "render gave int instead of str"),
+        ("leaver", "SystemExit: 0"),
+        ("reporter_crashes", "its process ended before it did: killed by SIGSEGV"),
+    ):
+        metrics = ["--metrics", "accuracy,metric_exits_hard"]
+        done = bench(tmp_path, "table", "--format", name, *metrics, plugins=plugins)
         assert done.returncode == 1, done.stderr
+        assert "classes: its process ended before it did: exit code 0 (plugin misdeeds" in done.stderr
         assert f"error: reporter {name!r} failed: " in done.stderr
         assert cause in done.stderr
         assert "plugin misdeeds (misdeeds 1.0)" in done.stderr

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from bench.cli.options import DatasetArgument, EnvironmentOptions, SetDatasetOption, dataset_of, with_options
-from bench.cli.screen import installed_components, make_console, say
+from bench.cli.screen import contain, installed_components, make_console, say
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -57,10 +57,10 @@ def audit(
     from bench.parsing import parse
     from bench.study.protocol import AuditSettings
 
-    registry = installed_components()
+    registry = contain(installed_components())
     options = {"distance": distance, "similarity": similarity, "embed": embed or None}
     settings = parse(AuditSettings, {k: v for k, v in options.items() if v is not None}, "audit")
-    session = Session(where.environment(), registry)
+    session = Session(where.environment(jobs=1), registry)
     console = make_console()
     with display(console, 0) as shown:
         ref = dataset_of(name, set_, registry)

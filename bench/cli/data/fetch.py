@@ -14,7 +14,7 @@ from bench.cli.options import (
     data_root,
     dataset_of,
 )
-from bench.cli.screen import installed_components, make_console, say
+from bench.cli.screen import contain, installed_components, make_console, say
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -37,7 +37,7 @@ def fetch(
     """
     from bench.data.fetch.fetch import fetch_dataset, plan_fetch
 
-    registry = installed_components()
+    registry = contain(installed_components())
     ref = dataset_of(name, set_, registry)
     dataset, params = registry.datasets.get(ref.name), registry.datasets.params(ref)
     root = data_root(data)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from bench.cli.options import DataOption, data_root
-from bench.cli.screen import installed_components, make_console, say
+from bench.cli.screen import contain, installed_components, make_console, say
 
 if TYPE_CHECKING:
     from bench.interfaces.dataset import Dataset, Index
@@ -27,7 +27,7 @@ def list_datasets(data: DataOption = None) -> None:
     from rich.table import Table as Grid
     from rich.text import Text
 
-    registry = installed_components()
+    registry = contain(installed_components())
     root = data_root(data)
     grid = Grid("data set", "images", "state", "where, or how to get it", box=None, padding=(0, 2, 0, 0))
     grid.columns[1].justify = "right"
@@ -42,7 +42,7 @@ def list_datasets(data: DataOption = None) -> None:
 def _row(dataset: Dataset, root: Path) -> _Line:
     """One data set. Whatever its index raises is a line of the table, not the end of the list."""
     from bench.data.fetch.local_state import is_unfinished
-    from bench.errors import DataNotFound
+    from bench.errors import DataNotFound, describe
 
     name = dataset.name
     try:
@@ -56,7 +56,7 @@ def _row(dataset: Dataset, root: Path) -> _Line:
     except DataNotFound:
         return _Line(name, "", "not here", f"bench data fetch {name}" if fetchable else dataset.fetch)
     except Exception as error:  # a third-party index may raise anything
-        return _Line(name, "", "failed", " ".join(f"{type(error).__name__}: {error}".split())[:200])
+        return _Line(name, "", "failed", describe(error)[:200])
     return _present(dataset, index, root)
 
 

@@ -20,7 +20,7 @@ from bench.cli.options import (
     ThreadsOption,
     assignments,
 )
-from bench.cli.screen import installed_components, make_console, say
+from bench.cli.screen import contain, installed_components, make_console, say
 
 if TYPE_CHECKING:
     from bench.registry import Registry
@@ -56,7 +56,7 @@ def split(
     from bench.execution.plan import freeze_splits
     from bench.execution.session import Session
 
-    registry = installed_components()
+    registry = contain(installed_components())
     study = _study(name, protocol, assignments(set_, rounds), registry)
     environment = local_environment(data, results, device="cpu", threads=threads)
     console = make_console()
