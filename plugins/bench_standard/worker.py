@@ -57,6 +57,8 @@ def serve(pipe: Connection, tracebacks: str) -> None:
             faulthandler.register(SHOW, file, all_threads=True)
         _record_exits(file)
         _serve(pipe)
+        with suppress(OSError):
+            os.unlink(tracebacks)  # the process that would remove it may have been killed
 
 
 def _serve(pipe: Connection) -> None:
