@@ -209,7 +209,8 @@ def test_a_killed_run_resumes_to_the_same_bits(tmp_path: Path, stage: str) -> No
     ]
     assert len(encoders) == 2
     assert encoders[0] == encoders[1]
-    assert not list((killed / "results" / ".scratch" / "checkpoints").iterdir())
+    for part in ("checkpoints", "workers"):  # also what the killed process could not remove itself
+        assert not list((killed / "results" / ".scratch" / part).iterdir())
 
 
 def checkpoint_of(folder: Path, stage: str) -> bool:

@@ -10,6 +10,7 @@ import gc
 import io
 import logging
 import logging.handlers
+import os
 import queue
 import signal
 import sys
@@ -46,6 +47,8 @@ def serve(pipe: Connection, tracebacks: str) -> None:
     """Execute what comes through the pipe until it is closed or says None; `tracebacks` names a file."""
     with watched(tracebacks):
         _serve(pipe)
+        with suppress(OSError):
+            os.unlink(tracebacks)  # the process that would remove it may have been killed
 
 
 def _serve(pipe: Connection) -> None:
