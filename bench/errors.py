@@ -103,7 +103,7 @@ class _Plugin(Protocol):
 
 class ErrorElsewhere(Exception):
     """What a plugin's function raised in another process, or did to it: as a line, the place that `blame`
-    found there, and the traceback as a note. Not a BenchError: whoever called the function says what it means.
+    found there, and the traceback as a note. Not a BenchError: who called the function says what it means.
     """
 
     def __init__(self, said: str, place: str, where: str = "") -> None:
