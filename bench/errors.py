@@ -102,12 +102,15 @@ class _Plugin(Protocol):
 
 
 class ErrorElsewhere(Exception):
-    """What a plugin's function raised in another process, or did to it: as a line, and the place that `blame`
-    found there. Not a BenchError, because whoever called the function says what it means."""
+    """What a plugin's function raised in another process, or did to it: as a line, the place that `blame`
+    found there, and the traceback as a note. Not a BenchError: who called the function says what it means.
+    """
 
-    def __init__(self, said: str, place: str) -> None:
+    def __init__(self, said: str, place: str, where: str = "") -> None:
         super().__init__(said)
         self.place = place
+        if where:
+            self.add_note(where.rstrip())
 
 
 def failure_of(

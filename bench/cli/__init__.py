@@ -22,7 +22,7 @@ from bench.cli.options import VerboseOption, with_verbose
 from bench.cli.plan import plan
 from bench.cli.run import run
 from bench.cli.show import show
-from bench.cli.streams import set_up_streams
+from bench.cli.streams import READER_GONE, OutputGone, set_up_streams
 from bench.cli.table import table
 from bench.cli.verify import verify
 from bench.errors import BenchError, ConfigError, blame, describe
@@ -124,13 +124,18 @@ def main() -> None:
     try:
         if warning := former_installation():
             print(f"warning: {warning}", file=sys.stderr)
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
+    except OutputGone as error:
+        error.drop()
+        if error.code != READER_GONE:
+            _say(error, str(error))
+        sys.exit(error.code)
     except BenchError as error:
         _say(error, str(error))
         sys.exit(2 if isinstance(error, ConfigError) else 1)
-    except BrokenPipeError:  # `bench table | head`
-        sys.stderr.close()
-        sys.exit(141)
     except Exception as error:
         from bench.registry import installed
 

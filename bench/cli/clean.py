@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.options import ResultsOption
+from bench.cli.options import ResultsOption, check_results
 from bench.cli.screen import make_console, say
 
 
@@ -31,8 +31,7 @@ def clean(
 
     scratch = results / ".scratch"
     console = make_console()
-    if not results.is_dir():
-        raise ConfigError(f"--results {results}: no such folder; name the folder that results are kept in")
+    check_results(results)
     parts = sorted(scratch.iterdir()) if scratch.is_dir() else []
     if at_work := holders(scratch):
         names = ", ".join(sorted(set(map(str, at_work))))

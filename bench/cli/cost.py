@@ -10,7 +10,7 @@ import typer
 
 from bench.cli import complete
 from bench.cli.options import BaselinesOption, DeviceOption, Names, ThreadsOption
-from bench.cli.screen import installed_components, make_console
+from bench.cli.screen import echo, installed_components, make_console
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -76,7 +76,7 @@ def cost(
     if format_ == "rich":
         _print(costs, request, hardware)
     else:
-        typer.echo(_text(costs, hardware, format_), nl=False)
+        echo(_text(costs, hardware, format_), nl=False)
 
 
 # --- options -----------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from bench.cli import complete
-from bench.cli.screen import installed_components
+from bench.cli.screen import echo, installed_components
 from bench.text import one_line
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def list_components(
             _print(title, matching)
     if not shown:
         of = f" that contain {like!r}" if like else ""
-        typer.echo(f"no {kind}{of}; install a plugin that registers some, or `bench list` for all", err=True)
+        echo(f"no {kind}{of}; install a plugin that registers some, or `bench list` for all", err=True)
 
 
 def _sections(registry: Registry, like: str) -> Iterator[tuple[str, Iterable[_Line]]]:
@@ -126,11 +126,11 @@ def _print(title: str, lines: Sequence[_Line]) -> None:
     name = min(max(18, longest[0]), max(18, total // 2))
     about = min(longest[1], max(20, total - name - longest[2] - longest[3] - 3 * len(GAP)))
     color = False if os.environ.get("NO_COLOR") else None
-    typer.echo(typer.style(title, bold=True), color=color)
+    echo(typer.style(title, bold=True), color=color)
     for line in (heads, *lines):
         names, texts = textwrap.wrap(line.name, name), textwrap.wrap(line.about, about)
         ends = [f"{line.plugin:<{longest[2]}}{GAP}{line.version}"]
         for first, text, end in zip_longest(names, texts, ends, fillvalue=""):
             row = f"{first:<{name}}{GAP}{text:<{about}}{GAP}"
-            typer.echo((row + typer.style(end, dim=True)) if end else row.rstrip(), color=color)
-    typer.echo()
+            echo((row + typer.style(end, dim=True)) if end else row.rstrip(), color=color)
+    echo()

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bench.cli import complete
-from bench.cli.screen import of_one_command
+from bench.cli.screen import echo, of_one_command
 
 if TYPE_CHECKING:
     from bench.identity import Ref
@@ -232,7 +232,7 @@ def with_verbose(command: Callable[..., None]) -> Callable[..., None]:
             with of_one_command():
                 command(**values)
         except KeyboardInterrupt:
-            typer.echo(f"interrupted; to go on: {shlex.join(['bench', *sys.argv[1:]])}", err=True)
+            echo(f"interrupted; to go on: {shlex.join(['bench', *sys.argv[1:]])}", err=True)
             raise typer.Exit(INTERRUPTED) from None
 
     parameters = [
@@ -273,10 +273,16 @@ def given_names(option: str, texts: Names) -> tuple[str, ...]:
     return split_names(texts)
 
 
-def results_named() -> bool:
-    """Whether --results or BENCH_RESULTS named the folder of results."""
-    given = any(word.partition("=")[0] == "--results" for word in sys.argv[1:])
-    return given or bool(os.environ.get("BENCH_RESULTS"))
+def check_results(results: Path, option: str = "--results", *, needed: bool = True) -> None:
+    """For every command that reads results: raise ConfigError for what is no folder that can be read, and for
+    one that is missing, if that is `needed` or was named by --results or BENCH_RESULTS."""
+    from bench.api import check_folder
+    from bench.errors import ConfigError
+
+    check_folder(results, option)
+    named = any(word.partition("=")[0] == "--results" for word in sys.argv[1:])
+    if not results.exists() and (needed or named or os.environ.get("BENCH_RESULTS")):
+        raise ConfigError(f"{option} {results}: no such folder; name the one that `bench run` filled")
 
 
 def dataset_of(name: str, texts: Names, registry: Registry) -> Ref:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench.cli.options import EnvironmentOptions, StudyOptions, with_options
-from bench.cli.screen import contain, installed_components, make_console, units, warn
+from bench.cli.screen import contain, echo, installed_components, make_console, units, warn
 from bench.text import one_line
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def _print_lines(rows: Sequence[tuple[str, ...]]) -> None:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        typer.echo(one_line("  ".join(cells).rstrip()))
+        echo(one_line("  ".join(cells).rstrip()))
 
 
 def _state(unit: UnitSpec, estimator: Estimator, failed: Mapping[str, str]) -> tuple[str, float | None, str]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import typer
-
+from bench.cli.screen import echo
 from bench.text import one_line
 
 if TYPE_CHECKING:
@@ -33,7 +32,7 @@ def show_plan(
     with display(make_console(stderr=True), 0) as shown:
         plan = make_plan(study, session, shown.report, manifests=options.split or (), strict=options.strict)
     for name, reason in plan.unlisted:
-        typer.echo(one_line(f"FAILED  {name}: {reason}"), err=True)
+        echo(one_line(f"FAILED  {name}: {reason}"), err=True)
     for dataset in dict.fromkeys(ref for ref, _ in plan.splits):
         print_counts(dataset, plan.splits, console)
     for cell in plan.not_possible:

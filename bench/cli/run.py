@@ -9,7 +9,7 @@ import typer
 
 from bench.cli import complete
 from bench.cli.options import EnvironmentOptions, StudyOptions, with_options
-from bench.cli.screen import contain, installed_components, make_console, units, warn
+from bench.cli.screen import contain, echo, installed_components, make_console, units, warn
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -101,7 +101,7 @@ def run(
                     shown.ended(outcome)
     except KeyboardInterrupt:
         done = sum(outcome.status == "done" for outcome in outcomes)
-        typer.echo(f"{units(done)} finished in this session, kept; checkpoints too", err=True)
+        echo(f"{units(done)} finished in this session, kept; checkpoints too", err=True)
         raise
     _conclude(plan, outcomes, len(to_do), log.path)
 
@@ -123,14 +123,14 @@ def _conclude(plan: Plan, outcomes: list[Outcome], to_do: int, log: Path) -> Non
     broken = ""
     if compared.tables and reporter:
         try:
-            typer.echo(render(reporter, compared.tables, session.registry), nl=False)
+            echo(render(reporter, compared.tables, session.registry), nl=False)
         except PluginError as error:
             broken = str(error)
     failed = [outcome for outcome in outcomes if outcome.status != "done"]
     if failed:
         left = to_do - len(outcomes)
         unbegun = f", {left} were not begun (--max-failures)" if left else ""
-        typer.echo(
+        echo(
             f"{units(len(failed))} did not finish{unbegun}; run the same command again to retry them. "
             f"The log has what failed and where: {log}",
             err=True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
@@ -29,6 +30,14 @@ def make_console(*, stderr: bool = False) -> Console:
     return console
 
 
+def echo(text: str = "", *, nl: bool = True, err: bool = False, color: bool | None = None) -> None:
+    """A text on standard output or error, with escape sequences where that is a terminal.
+
+    Not by `typer.echo` alone: where the encoding is ASCII, that writes UTF-8 past `bench.cli.streams`.
+    """
+    typer.echo(text, file=sys.stderr if err else sys.stdout, nl=nl, color=color)
+
+
 def say(console: Console, text: str) -> None:
     """A line of text as it is: its brackets are not markup, and the terminal wraps it."""
     console.print(text, markup=False, soft_wrap=True)
@@ -37,7 +46,7 @@ def say(console: Console, text: str) -> None:
 def warn(problems: Iterable[str]) -> None:
     """Say on stderr what is wrong without being an error."""
     for problem in problems:
-        typer.echo(f"warning: {one_line(problem)}", err=True)
+        echo(f"warning: {one_line(problem)}", err=True)
 
 
 def installed_components() -> Registry:

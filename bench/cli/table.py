@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench.cli import complete
-from bench.cli.options import DatasetsOption, Names, ResultsOption, given_names, results_named
-from bench.cli.screen import contain, installed_components, make_console, warn
+from bench.cli.options import DatasetsOption, Names, ResultsOption, check_results, given_names
+from bench.cli.screen import contain, echo, installed_components, make_console, warn
 from bench.text import one_line
 
 if TYPE_CHECKING:
@@ -49,25 +49,21 @@ def table(
     """
     from rich.text import Text
 
-    from bench.api import check_folder
     from bench.comparison.reporters import render
     from bench.comparison.tables import choose_metrics, tables_of
-    from bench.errors import ConfigError
     from bench.results.store import scan
 
     registry = contain(installed_components())
-    check_folder(results, "--results")
+    check_results(results, needed=False)
     reporter = _reporter(registry, format_, output)
     columns = given_names("--metrics", metrics)
     names = given_names("--dataset", dataset)
     choose_metrics(registry, columns)  # an unknown name is said before anything is read
-    if results_named() and not results.exists():
-        raise ConfigError(f"--results {results}: no such folder; name the one that `bench run` filled")
     records, warnings = scan(results)
     compared = tables_of(records, results, columns, datasets=names, reported=reported, registry=registry)
     warn([*warnings, *compared.warnings])
     if not compared.tables:
-        typer.echo(
+        echo(
             f"no finished runs in {one_line(str(results))}; make some (`bench run --help`), "
             "or name their folder by --results",
             err=True,
@@ -75,7 +71,7 @@ def table(
         return
     text = render(reporter, compared.tables, registry)
     if output is None:
-        typer.echo(text, nl=False)
+        echo(text, nl=False)
     else:
         _write(output, Text.from_ansi(text).plain.rstrip("\n") + "\n" if "\x1b" in text else text)
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.cli.options import ResultsOption
-from bench.cli.screen import make_console, say
+from bench.cli.options import ResultsOption, check_results
+from bench.cli.screen import echo, make_console, say
 from bench.text import one_line
 
 if TYPE_CHECKING:
@@ -31,12 +31,10 @@ def verify(
 
     Example: bench verify results --recompute
     """
-    from bench.errors import ConfigError
     from bench.results.verify import Verification, verify_results
 
     place = results if folder is None else folder
-    if not place.is_dir():
-        raise ConfigError(f"{place}: no such folder; name the folder that results are kept in")
+    check_results(place, "--results" if folder is None else "FOLDER")
     found = Verification()
     records = verify_results(place, found)
     if recompute:
@@ -46,7 +44,7 @@ def verify(
         compute_again(place, records, contain(installed_components()), found)
     console = make_console()
     for problem in found.problems:
-        typer.echo(one_line(str(problem)))
+        echo(one_line(str(problem)))
     say(console, f"{place}: {_summary(found)}")
     if found.problems:
         raise typer.Exit(1)

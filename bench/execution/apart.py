@@ -22,6 +22,7 @@ import shutil
 import sys
 import tempfile
 import threading
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -105,11 +106,13 @@ _Address = tuple[str, str, str]  # kind, name and function of a component
 
 
 class _Failure(NamedTuple):
-    """What a call raised there: the class in `bench.errors`, or "" for any other, its line, and its place."""
+    """What a call raised there: the class in `bench.errors`, or "" for any other, its line, its place, and
+    its traceback."""
 
     error: str
     said: str
     place: str
+    traceback: str
 
 
 class _Helper:
@@ -120,7 +123,7 @@ class _Helper:
         self.plugins = tuple(plugins)
         self.child: Child | None = None
         self.deaths: Counter[_Address] = Counter()
-        self.causes: dict[_Address, tuple[str, str]] = {}
+        self.causes: dict[_Address, tuple[str, str, str]] = {}
 
     def call(self, address: _Address, request: bytes, plugin: Plugin) -> Any:
         """What the function gives. Raises what it raises."""
@@ -143,16 +146,16 @@ class _Helper:
         if value.error:
             kind: type[BenchError] = getattr(errors, value.error)
             raise kind.__new__(kind, value.said)  # without __init__, which makes the message of some
-        raise ErrorElsewhere(value.said, value.place or f"plugin {plugin}")
+        raise ErrorElsewhere(value.said, value.place or f"plugin {plugin}", value.traceback)
 
-    def _death(self, child: Child, overdue: bool, address: _Address, plugin: Plugin) -> tuple[str, str]:
-        """Why there is no answer, and where the function was."""
+    def _death(self, child: Child, overdue: bool, address: _Address, plugin: Plugin) -> tuple[str, str, str]:
+        """Why there is no answer, and where the function was: in a word, and as a traceback."""
         if overdue:
             said, where = f"took longer than {self.limit:g} seconds", child.where(ask=True)
         else:
             said, where = f"its process ended before it did: {child.ended_by()[0]}", child.where()
         self.deaths[address] += TRIES if overdue else 1  # one hang is long enough
-        return said, blame_text(where, self.plugins) or f"plugin {plugin}"
+        return said, blame_text(where, self.plugins) or f"plugin {plugin}", where
 
     def stop(self) -> None:
         """End the child."""
@@ -209,9 +212,10 @@ def _answer(request: bytes) -> bytes:
         return _dumps(getattr(getattr(installed(), kind).get(name), function)(*arguments))
     except BenchError as error:
         known = next(c.__name__ for c in type(error).__mro__ if c.__module__ == errors.__name__)
-        return _dumps(_Failure(known, str(error), ""))
+        return _dumps(_Failure(known, str(error), "", ""))
     except BaseException as error:  # whatever a third-party function raises, sys.exit too
-        return _dumps(_Failure("", describe(error), blame(error, installed().plugins)))
+        place, text = blame(error, installed().plugins), "".join(traceback.format_exception(error))
+        return _dumps(_Failure("", describe(error), place, errors.encodable(text)))
 
 
 # --- what is sent ------------------------------------------------------------------------------------

@@ -14,9 +14,11 @@ from typing import Any
 
 import pytest
 from commands import bench
+from typer.testing import CliRunner
 
 from bench import ConfigError, Environment, Session, Study
 from bench.api import check_folder
+from bench.cli import app
 from bench.execution.checks import check_study
 from bench.parsing import read_toml
 from bench.registry import installed
@@ -216,6 +218,19 @@ def test_a_file_in_place_of_a_folder_is_said(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be a folder"):
         check_folder(Path("x" * 5000), "--results")
     check_folder(tmp_path / "not yet" / "there", "--results")
+
+
+@pytest.mark.parametrize("command", ["table", "verify", "clean"])
+def test_results_that_were_named_and_are_missing_are_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BENCH_RESULTS", "missing")
+    done = CliRunner().invoke(app, [command])
+    assert isinstance(done.exception, ConfigError)  # exit code 2
+    assert str(done.exception) == "--results missing: no such folder; name the one that `bench run` filled"
+    (tmp_path / "missing").write_text("")
+    assert "missing is a file; name a folder" in str(CliRunner().invoke(app, [command]).exception)
 
 
 def test_commands_say_it_in_one_line(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from bench.cli.options import (
     data_root,
     dataset_of,
 )
-from bench.cli.screen import contain, installed_components, make_console, say
+from bench.cli.screen import contain, echo, installed_components, make_console, say
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -54,7 +54,7 @@ def fetch(
         with display(console, 0) as shown:
             notes = fetch_dataset(task, shown.report, keep=keep_archives)
     except KeyboardInterrupt:
-        typer.echo("what has arrived is kept", err=True)
+        echo("what has arrived is kept", err=True)
         raise
     for note in notes:
         say(console, f"note: {note}")
