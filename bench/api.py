@@ -13,6 +13,7 @@ print(bench.render(bench.tables(bench.load_results())))
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -60,10 +61,9 @@ def local_environment(
     """
     # Threads that wait for each other sleep instead of spinning: docs/architecture.md has what that is worth.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from bench.engine.device import parse_devices
     from bench.execution.provenance import usable_cores
 
-    devices = parse_devices(device)
+    devices = _devices(device)
     jobs = len(devices) if jobs is None else jobs
     if not (1 <= jobs <= MOST and 0 <= threads <= MOST):
         raise ConfigError(
@@ -83,6 +83,33 @@ def local_environment(
         graph=graph and os.environ.get("BENCH_GRAPH") != "0",
         timeout=timeout,
     )
+
+
+def _devices(names: str) -> tuple[str, ...]:
+    """The devices that `--device` names. Raises ConfigError.
+
+    torch is not asked where the answer is the CPU in any case: it takes seconds to load, and a process that
+    leaves the training to others does not need it.
+    """
+    if names == "cpu" or (not names and not _has_driver()):
+        return ("cpu",)
+    from bench.engine.device import parse_devices
+
+    return parse_devices(names)
+
+
+def _has_driver() -> bool:
+    """Whether a GPU may be there: the library of NVIDIA's driver, or the device file of AMD's. Nothing is
+    known of systems other than Linux."""
+    import ctypes
+
+    if sys.platform != "linux":
+        return True
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return Path("/dev/kfd").exists()
+    return True
 
 
 def check_folder(path: Path, option: str) -> None:

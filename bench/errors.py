@@ -163,14 +163,21 @@ def blame(error: BaseException, plugins: Iterable[_Plugin]) -> str:
 
 
 def blame_text(text: str, plugins: Iterable[_Plugin]) -> str:
-    """`blame` for what `faulthandler` wrote: a traceback whose first line is the innermost."""
+    """`blame` for what `faulthandler` wrote: a traceback of each thread, whose first line is the innermost.
+
+    The thread that crashed or was asked counts, then the one that executes the unit; the others wait.
+    """
     by_package = {plugin.package: plugin for plugin in plugins}
-    for file, line, function in re.findall(r'File "([^"]+)", line (\d+) in (\S+)', text):
-        if function == "execute":  # what called the unit is no part of it
-            break
-        parts = Path(file).with_suffix("").parts
-        if package := next((part for part in reversed(parts) if part in by_package), ""):
-            return f"plugin {by_package[package]}, {file}:{line}"
+    threads = text.split("\n\n")
+    current = [thread for thread in threads if thread.startswith(("Current thread", "Stack"))]
+    executing = [thread for thread in threads if re.search(r" in execute$", thread, re.MULTILINE)]
+    for thread in (*current, *executing):
+        for file, line, function in re.findall(r'File "([^"]+)", line (\d+) in (\S+)', thread):
+            if function == "execute":  # what called the unit is no part of it
+                break
+            parts = Path(file).with_suffix("").parts
+            if package := next((part for part in reversed(parts) if part in by_package), ""):
+                return f"plugin {by_package[package]}, {file}:{line}"
     return ""
 
 

@@ -22,6 +22,7 @@ class _State:
 
     deferring = False  # within `deferred`
     asked = False  # by a signal that waits
+    came = False  # any, ever: this process is to end
 
 
 def listen() -> None:
@@ -33,10 +34,19 @@ def listen() -> None:
 
 def interrupt() -> None:
     """What a signal does: raise KeyboardInterrupt, or note that one is asked for within `deferred`."""
+    _State.came = True
     if _State.deferring and not _State.asked:
         _State.asked = True
         return
     raise KeyboardInterrupt
+
+
+def interrupted() -> bool:
+    """Whether a KeyboardInterrupt may come from a signal. If not, some code raised it by itself.
+
+    Where SIGINT is Python's own to handle, in a notebook or a script, nobody can tell.
+    """
+    return _State.came or signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def _handle(signum: int, frame: FrameType | None) -> None:

@@ -85,6 +85,7 @@ def main(
                     "units": rounds * PER_ROUND,
                     "seconds": measured.seconds,
                     "peak": measured.peak,
+                    "code": measured.code,
                 }
             )
     if not rows:

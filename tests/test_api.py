@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import ctypes
 import inspect
 import json
 import math
@@ -16,6 +17,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import torch
 from samples import CLASSES, failure_of, mean_of, record_of, run_spec, store_run
 from samples import predictions as sample_predictions
 from test_cli import bench as command
@@ -634,3 +636,21 @@ def test_py_typed_and_the_stub_let_mypy_check_a_users_script(tmp_path: Path) -> 
     assert 'has incompatible type "Study"; expected "Plan"' in remarks[1]
     assert 'has incompatible type "int"' in remarks[2]
     assert 'Module has no attribute "nothing"' in remarks[3]
+
+
+@pytest.mark.parametrize(
+    ("driver", "device"), [(True, "cuda"), (False, "cpu")], ids=["a driver: as torch says", "none: the CPU"]
+)
+def test_the_default_device(
+    driver: bool, device: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(name: str) -> object:
+        if name == "libcuda.so.1" and driver:
+            return object()
+        raise OSError(name)
+
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(ctypes, "CDLL", load)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert bench.local_environment(results=tmp_path).device == device

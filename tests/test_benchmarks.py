@@ -6,6 +6,9 @@ import ast
 import csv
 import importlib
 import io
+import json
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
@@ -241,3 +244,157 @@ def test_the_engines_figures_stand_under_their_sections() -> None:
     assert (
         text.index("## Ceilings") < text.index("## Scaling") < text.index("| an epoch of 32 images | 2 s |")
     )
+
+
+# --- the attacks -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def processes() -> ModuleType:
+    return module_of("benchmarks.attacks.processes")
+
+
+def shell(processes: ModuleType, folder: Path, script: str) -> Any:
+    return processes.Started(["sh", "-c", script], folder, {"PATH": "/usr/bin:/bin"})
+
+
+linux = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="as the attacks: needs /proc")
+
+
+@linux
+def test_an_attack_counts_the_processes_that_a_command_leaves(processes: ModuleType, tmp_path: Path) -> None:
+    process = shell(processes, tmp_path, "sleep 60 & echo out; echo err >&2; exit 3")
+    assert process.wait(30, grace=0.2) == (3, "out\n", "err\n", 1)
+    assert processes.marked(process.mark) == []
+    process = shell(processes, tmp_path, "sleep 0.3 & exit 0")
+    assert process.wait(30, grace=30) == (0, "", "", 0)
+    process = shell(processes, tmp_path, "sleep 60 & sleep 60")
+    assert process.wait(0.3) == (None, "", "", 0)
+    assert processes.marked(process.mark) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_attack_knows_results_from_what_is_left_lying(processes: ModuleType, tmp_path: Path) -> None:
+    name = "0123456789abcdef" * 2
+    files = {
+        "runs/phantom/a.r0.1/predictions.parquet": b"1",
+        "runs/phantom/a.r0.1/record.json": b"{}",
+        f"runs/phantom/.writing-here-7-{name}/predictions.parquet": b"2",
+        f".scratch/checkpoints/.1.pt.{name}": b"",
+        ".scratch/checkpoints/1.pt": b"",
+        ".scratch/claims/1.lock": b"",
+        ".scratch/images/phantom/.lock": b"",
+    }
+    for path, content in files.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_bytes(content)
+    assert processes.stored(tmp_path) == {"a.r0.1/predictions.parquet": b"1"}
+    assert processes.leftovers(tmp_path) == [
+        f".scratch/checkpoints/.1.pt.{name}",
+        ".scratch/checkpoints/1.pt",
+        ".scratch/claims/1.lock",
+        f"runs/phantom/.writing-here-7-{name}",
+    ]
+    processes.age(tmp_path)
+    assert {path.stat().st_mtime for path in processes.temporaries(tmp_path)} == {1.0}
+
+
+@linux
+def test_an_attack_needs_the_command_beside_the_interpreter(processes: ModuleType, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="bench is missing; name by --python the interpreter"):
+        processes.beside(str(tmp_path / "python"))
+
+
+def test_trainings_that_were_begun_again_without_need_are_counted() -> None:
+    claims = module_of("benchmarks.attacks.claims")
+    begun = [claims.Begun(*pair) for pair in ((0, "a"), (1, "a"), (0, "b"), (2, "b"), (1, "c"), (2, "c"))]
+    assert claims.superfluous(begun, killed=0, unfinished={"b", "c"}) == 2  # "a", which was stored, and "c"
+    assert claims.superfluous(begun, killed=1, unfinished={"c"}) == 2
+    assert claims.superfluous(begun, killed=3, unfinished={"a", "b", "c"}) == 3
+    assert not claims.Counts(9, 0, 0, 0, ["a file"]).sound
+    assert claims.Counts(9, 0, 0, 0, []).sound
+
+
+def test_the_witness_tells_steps_and_predictions_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    witness, network = (module_of(f"benchmarks.attacks.witness{part}") for part in ("", ".network"))
+    claims = module_of("benchmarks.attacks.claims")
+    monkeypatch.setenv("WITNESS", str(tmp_path / "witness"))
+    monkeypatch.setenv("WITNESS_BY", "4")
+    context = bench.Context(classes=("a", "b"), size=8)
+    net = network.Network(2)
+    images = torch.randint(0, 256, (3, 3, 8, 8), dtype=torch.uint8)
+    encoder = bench.Encoder(net=net, features=witness.features, stride=4, width=8)
+    assert witness.objective("pretrained-0", encoder, bench.NoParams(), context)(images).ndim == 0
+    net.eval()(images.float())  # operations are counted
+    with torch.inference_mode():
+        assert net(images.float()).shape == (3, 2)
+    said = [line.split()[2:] for line in (tmp_path / "witness").read_text().splitlines()]
+    assert said == [["training", "pretrained-0"], ["step"], ["predict"]]
+    assert claims.read(tmp_path / "witness") == [claims.Begun(4, "pretrained-0")]
+
+
+def test_every_misdeed_that_is_asked_for_is_one_of_the_plugin(tmp_path: Path) -> None:
+    plugins, misdeeds = (module_of(f"benchmarks.attacks.{name}") for name in ("plugins", "misdeeds"))
+    attacks = plugins.attacks(tmp_path / "outside")
+    assert len({attack.name for attack in attacks}) == len(attacks) >= 24
+    words = {word for attack in attacks for option in attack.options for word in option.split(",")}
+    assert {strategy.name for strategy in misdeeds.register_strategies()} <= words
+    offered = {c.name for c in (*misdeeds.register_metrics(), *misdeeds.register_reporters())}
+    assert {word for word in words if word.startswith(("metric_", "reporter_"))} <= offered
+
+
+def test_what_a_misdeed_costs_is_named(processes: ModuleType, tmp_path: Path) -> None:
+    plugins = module_of("benchmarks.attacks.plugins")
+    attack = plugins.Attack("exits", (), recorded=True)
+    outside = tmp_path / "outside"
+    everything = processes.Ended(0, "from native code", "FAILED by somebody", 1)
+    assert plugins.problems(attack, everything, tmp_path, outside) == [
+        *("exit 0", "1 processes left", "the honest unit is lost", "its package is not named"),
+        *("no failure record", "printed into the table"),
+    ]
+    for place, name, record in (
+        ("runs", "scratch", {"status": "done"}),
+        ("failures/runs", "exits", {"status": "failed", "reason": "SystemExit"}),
+    ):
+        folder = tmp_path / "results" / place / "phantom" / f"test_convnext.{name}.r0.1"
+        folder.mkdir(parents=True)
+        (folder / "record.json").write_text(json.dumps(record))
+        (folder / "predictions.parquet").touch()
+    contained = processes.Ended(1, "Accuracy", "FAILED  misdeeds", 0)
+    assert plugins.problems(attack, contained, tmp_path, outside) == []
+    outside.touch()
+    assert plugins.problems(attack, contained, tmp_path, outside) == ["written outside"]
+
+
+def test_the_first_signals_are_of_all_kinds() -> None:
+    signals = module_of("benchmarks.attacks.signals")
+    every = signals.attacks()
+    assert len(every) == len(set(every)) == 40
+    for number, values in enumerate((signals.SIGNALS, signals.MOMENTS, (1, 2))):
+        assert {attack[number] for attack in every[:10]} == set(values)
+
+
+def test_a_run_that_went_on_is_compared_with_the_whole_one(processes: ModuleType, tmp_path: Path) -> None:
+    signals = module_of("benchmarks.attacks.signals")
+    unit = tmp_path / "runs" / "phantom" / "a.r0.1"
+    unit.mkdir(parents=True)
+    (unit / "predictions.parquet").write_bytes(b"1")
+    whole = signals.Whole(processes.stored(tmp_path), 1, 1.0, 1)
+    assert signals.compared(tmp_path, whole) == []
+    (unit / "predictions.parquet").write_bytes(b"2")
+    (tmp_path / ".scratch" / "workers").mkdir(parents=True)
+    (tmp_path / ".scratch" / "workers" / "7.txt").touch()
+    assert signals.compared(tmp_path, whole) == ["other predictions", "left: .scratch/workers/7.txt"]
+
+
+@linux
+@pytest.mark.slow  # a minute each
+@pytest.mark.parametrize("attack", ["claims", "plugins", "signals"])
+def test_an_attack_finds_everything_sound(attack: str) -> None:
+    command = [sys.executable, "-m", f"benchmarks.attacks.{attack}", "--quick"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr

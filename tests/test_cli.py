@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -130,9 +131,15 @@ def times(folder: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in kept}
 
 
-def test_a_fresh_run_predicts_the_same_bits(finished: Path, tmp_path: Path) -> None:
-    bench(workspace(tmp_path), "run", *PHANTOM, "-s", "egmae,scratch", "-p", "tiny.toml")
+def test_a_fresh_run_predicts_the_same_bits_and_leaves_torch_to_its_worker(
+    finished: Path, tmp_path: Path
+) -> None:
+    """The process of the command lists, audits, splits and compares; loading torch would take it seconds."""
+    done = loaded_by(
+        workspace(tmp_path), "run", *PHANTOM, "-s", "egmae,scratch", "-p", "tiny.toml", of="torch timm"
+    )
     assert predictions(tmp_path) == predictions(finished)
+    assert done == "[]"
 
 
 def test_units_at_once_predict_the_same_bits(finished: Path, tmp_path: Path) -> None:
@@ -152,7 +159,8 @@ def test_a_compiled_run_says_so(tmp_path: Path) -> None:
     assert record["engine"]["compile"] == "true"
 
 
-def test_adding_a_strategy_and_a_round_leaves_what_is_there(finished: Path) -> None:
+def test_adding_a_strategy_and_a_round_leaves_what_is_there(finished: Path, tmp_path: Path) -> None:
+    finished = shutil.copytree(finished, tmp_path / "study")  # others look at the first
     before = predictions(finished)
     done = bench(finished, "run", *PHANTOM, "-s", "egmae,scratch,noise", "-p", "tiny.toml", "-r", "2")
     assert "12 units: 3 done, 9 to do" in done.stderr
@@ -201,7 +209,8 @@ def test_a_killed_run_resumes_to_the_same_bits(tmp_path: Path, stage: str) -> No
     ]
     assert len(encoders) == 2
     assert encoders[0] == encoders[1]
-    assert not list((killed / "results" / ".scratch" / "checkpoints").iterdir())
+    for part in ("checkpoints", "workers"):  # also what the killed process could not remove itself
+        assert not list((killed / "results" / ".scratch" / part).iterdir())
 
 
 def checkpoint_of(folder: Path, stage: str) -> bool:
@@ -394,13 +403,20 @@ def test_a_study_file_says_the_same_as_options(finished: Path) -> None:
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["--version"], ["list", "strategies"]])
-def test_help_and_lists_load_nothing_heavy(arguments: list[str]) -> None:
+def test_help_and_lists_load_nothing_heavy(arguments: list[str], tmp_path: Path) -> None:
+    assert loaded_by(tmp_path, *arguments, of="torch timm pandas sklearn numpy scipy") == "[]"
+
+
+def loaded_by(folder: Path, *arguments: str, of: str) -> str:
+    """Which modules `of` these the process of a command loads, as a list."""
     script = (
         "import sys\nfrom bench.cli import main\n"
         f"sys.argv = ['bench', *{arguments!r}]\n"
         "try:\n    main()\nexcept SystemExit as e:\n    assert not e.code, e.code\n"
-        "print(sorted({'torch', 'timm', 'pandas', 'sklearn', 'numpy', 'scipy'} & set(sys.modules)))"
+        f"print(sorted(set({of!r}.split()) & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment())
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=folder, capture_output=True, text=True, env=environment()
+    )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.rstrip().endswith("[]")
+    return done.stdout.rstrip().rpartition("\n")[2]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -19,10 +20,12 @@ from test_step import Rerun
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
+from typer.testing import CliRunner
 
 from bench import Environment, UnknownName
+from bench.cli import app
 from bench.doctor import examine as examining
-from bench.doctor import machine, speed, stages, training, trial, verdict, worker
+from bench.doctor import machine, speed, stages, training, trial, worker
 from bench.doctor.checks import CHECKS, chosen
 from bench.doctor.examine import examine
 from bench.doctor.finding import Finding, Result
@@ -30,7 +33,7 @@ from bench.engine import checkpoint, loop
 from bench.engine.gpu import graph, resident
 from bench.engine.gpu.host_random import HostRandom
 from bench.engine.step import Step, make_optimizer
-from bench.execution import claim
+from bench.execution import claim, verdict
 
 
 @pytest.fixture
@@ -493,14 +496,36 @@ def test_a_gpu_that_nobody_has_checked_is_said(tmp_path: Path, monkeypatch: pyte
     assert verdict.unchecked("cpu") == []
     (said,) = verdict.unchecked("cuda")
     assert said.startswith("`bench doctor` has not checked this GPU (H100, driver 550, torch 2.14.1)")
-    fine = Result("graph", "?", "PASS", "equal")
-    verdict.keep("cuda", "PASS", [fine])
+    assert verdict.cited("cuda") == "not run"
+    verdict.keep("cuda", "PASS", {})
     assert verdict.unchecked("cuda") == []
+    assert re.fullmatch(r"passed \d{4}-\d\d-\d\d", verdict.cited("cuda"))
+    assert verdict.cited("cpu") == ""
     key["driver"] = "560"
     assert verdict.unchecked("cuda")  # another driver, another verdict
-    bad = dataclasses.replace(fine, status="FAIL", remedy="--no-graph (or BENCH_GRAPH=0)")
-    verdict.keep("cuda", "FAIL", [bad])
+    assert verdict.cited("cuda") == "not run"
+    verdict.keep("cuda", "FAIL", {"graph": "--no-graph (or BENCH_GRAPH=0)", "packing": "--jobs 1"})
     (said,) = verdict.unchecked("cuda")
     assert said.endswith(
-        "found failures on this GPU (H100, driver 560, torch 2.14.1): graph: --no-graph (or BENCH_GRAPH=0)"
+        "found failures on this GPU (H100, driver 560, torch 2.14.1): graph: --no-graph (or BENCH_GRAPH=0); "
+        "packing: --jobs 1"
     )
+    assert re.fullmatch(r"failed \d{4}-\d\d-\d\d: graph, packing", verdict.cited("cuda"))
+    for file in (tmp_path / "bench" / "doctor").iterdir():
+        file.write_text("{}")
+    assert verdict.cited("cuda") == "not run"
+
+
+def test_the_verdict_of_all_checks_is_kept_and_that_of_some_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = [Result("images", "?", "PASS", "equal"), Result("graph", "?", "FAIL", "no", "--no-graph")]
+    monkeypatch.setattr(examining, "examine", lambda *arguments: found)
+    monkeypatch.setattr("platformdirs.user_cache_path", lambda name: tmp_path / name)
+    options = ["--device", "cpu", "--results", str(tmp_path / "results")]
+    assert CliRunner().invoke(app, ["doctor", *options, "--only", "graph"]).exit_code == 1
+    assert not (tmp_path / "bench").exists()
+    assert CliRunner().invoke(app, ["doctor", *options]).exit_code == 1
+    (file,) = (tmp_path / "bench" / "doctor").iterdir()
+    kept = json.loads(file.read_text())
+    assert (kept["verdict"], kept["failures"]) == ("FAIL", {"graph": "--no-graph"})

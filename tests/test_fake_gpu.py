@@ -19,10 +19,11 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from bench import Context, Encoder
 from bench.data.images.view import View
 from bench.engine import input_pipeline, loop
+from bench.engine.gpu import resident
 from bench.engine.gpu.graph import GraphReplay
 from bench.engine.gpu.memory_format import arranged
 from bench.engine.gpu.resident import DeviceStore
-from bench.engine.gpu.stability import obstacle, trace
+from bench.engine.gpu.stability import Memory, obstacle, trace
 from bench.engine.input_pipeline import InputPipeline
 from bench.registry import installed
 
@@ -111,6 +112,15 @@ def test_pretraining_stays_on_the_device_and_waits_for_nothing(strategy_name: st
     encoder = Encoder(net=net, features=model.features, stride=96 // height, width=width)
     loss = loss_of(strategy.objective(encoder, strategy.params(), context), pretraining(96))
     assert (loss.device.type, loss.shape, loss.requires_grad) == ("cuda", (), True)
+
+
+@pytest.mark.parametrize(("stored", "dtype"), [(2**31 - 1, torch.int32), (2**31, torch.int64)])
+def test_positions_of_pixels_are_as_small_as_the_store_allows(stored: int, dtype: torch.dtype) -> None:
+    with NO_GPU:
+        batch = torch.empty(stored, dtype=torch.uint8, device=GPU), torch.empty(4, 10, dtype=torch.int64)
+        done = trace(lambda pixels, rows: resident.crops(pixels, rows.to(GPU), 8, 3), batch)
+    (gathered,) = (op for op in done.operations if op.name == "aten.index_select.default")
+    assert [a.dtype for a in gathered.arguments if isinstance(a, Memory)] == [torch.uint8, dtype]
 
 
 class Bad(nn.Module):

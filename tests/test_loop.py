@@ -388,13 +388,18 @@ def test_predictions_have_the_precision_of_the_training(tmp_path: Path, precisio
     assert not net.training
 
 
-@pytest.mark.parametrize("room", [1, 3, 0])
-def test_memory_that_runs_out_halves_the_batch_of_predictions(tmp_path: Path, room: int) -> None:
+FULL = [torch.OutOfMemoryError("full"), RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED")]
+
+
+@pytest.mark.parametrize(("room", "error"), [(1, FULL[0]), (1, FULL[1]), (3, FULL[0]), (0, FULL[0])])
+def test_memory_that_runs_out_halves_the_batch_of_predictions(
+    tmp_path: Path, room: int, error: Exception
+) -> None:
     seen: list[int] = []
 
     def net(images: Tensor) -> Tensor:
         if len(images) > room:
-            raise torch.OutOfMemoryError("full")
+            raise error
         seen.append(len(images))
         return images
 
@@ -407,7 +412,11 @@ def test_memory_that_runs_out_halves_the_batch_of_predictions(tmp_path: Path, ro
         with pytest.raises(torch.OutOfMemoryError):
             predict(Small(), [(images,)], lambda x: x, job(tmp_path))
         return
-    predicted = predict(Small(), [(images[:5],), (images[5:],)], lambda x: x, job(tmp_path))
+    freed: list[int] = []
+    predicted = predict(
+        Small(), [(images[:5],), (images[5:],)], lambda x: x, job(tmp_path), lambda: freed.append(len(seen))
+    )
+    assert len(freed) == {1: 5, 3: 1}[room]  # before each try with half the images
     assert torch.equal(predicted, images.double().softmax(dim=1))
     assert seen == {1: [1] * 7, 3: [3, 2, 2]}[room]
 
@@ -418,3 +427,42 @@ def test_every_step_is_reported(tmp_path: Path) -> None:
     assert [(p.epoch, p.done) for p in reports] == [(e, s) for e in (1, 2, 3, 4) for s in (1, 2, 3)]
     assert reports[2].loss == pytest.approx(history.losses[0])
     assert history.steps == 12
+
+
+def test_the_speed_on_a_gpu_is_that_of_the_last_whole_epoch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not of handing steps to it, which takes a hundredth of the time here."""
+    now = 0.0
+
+    def pass_(seconds: float) -> float:
+        nonlocal now
+        now += seconds
+        return 1.0
+
+    class Total:
+        """A sum on a device, which is waited for when it is read."""
+
+        def zero_(self) -> None: ...
+
+        def __float__(self) -> float:
+            return pass_(BUDGET.steps * 1.0)
+
+    class Queued:
+        """A step that takes 0.01 s to be handed over."""
+
+        total, choices, format_name = Total(), {}, "channels_last"
+        optimizer = make_optimizer(toy(), BUDGET)
+
+        def __call__(self, batch: Batch, rate: float) -> None:
+            pass_(0.01)
+
+        def close(self) -> None: ...
+
+    monkeypatch.setattr(loop, "make_step", lambda *arguments: Queued())
+    monkeypatch.setattr(loop.time, "perf_counter", lambda: now)
+    reports: list[Progress] = []
+    training = replace(job(tmp_path, reports), device=torch.device("cuda"))
+    loop.optimize(toy(), InputPipeline(epoch_batches), BUDGET, training)
+    assert [p.images_per_s for p in reports[:3]] == [None] * 3
+    assert [p.images_per_s for p in reports[3:]] == [pytest.approx(24 / 3.03)] * 9

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import math
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -152,9 +153,10 @@ def test_a_metric_that_fails_is_named() -> None:
     def fails(case: Predictions) -> float:
         raise ZeroDivisionError("oh")
 
-    metric = Metric(name="failing", title="Failing", about="fails", score=fails)
-    with pytest.raises(PluginError, match=r"'failing' of test_metrics failed on 60 images of 3 classes.*oh"):
-        score(predictions(), [metric])
+    for function in (fails, partial(partial(fails))):
+        metric = Metric(name="failing", title="Failing", about="fails", score=function)
+        with pytest.raises(PluginError, match=r"'failing' of test_metrics failed on 60 images of 3.*oh"):
+            score(predictions(), [metric])
 
 
 def test_what_the_paper_calls_f1() -> None:

@@ -16,7 +16,7 @@ import pytest
 from bench import Environment, Outcome, Progress, Session, silent
 from bench_standard import packed as packing
 from bench_standard.executors import local, packed
-from bench_standard.packed import STEADY, _room
+from bench_standard.packed import STEADY, _count, _room
 from bench_standard.pool import Worker
 
 
@@ -212,6 +212,16 @@ def worker(held: int, free: int, steps: int = STEADY) -> Worker:
 )
 def test_a_unit_is_added_when_the_largest_would_fit_again(busy: list[Worker], room: bool) -> None:
     assert _room(busy) is room
+
+
+def test_a_unit_that_goes_on_from_a_checkpoint_is_settled_after_as_many_steps_as_any() -> None:
+    """Not at its first message, which tells of the thousandth step: it may not yet hold all it will."""
+    resumed = worker(0, 0, steps=0)
+    for done in range(5, 5 + STEADY):
+        assert not _room([resumed])
+        told = Progress(unit="unit", stage="fine-tune", done=done, total=100, epoch=11, epochs=20)
+        _count(resumed, told, (10, 30))
+    assert _room([resumed])
 
 
 def test_packed_units_predict_what_units_alone_predict(tmp_path: Path) -> None:

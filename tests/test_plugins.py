@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import bench
-from bench.errors import ConfigError, PluginError, UnknownName
+from bench.errors import ConfigError, PluginError, UnknownName, blame_text
 from bench.registry import Registry, collect, installed
 
 GOOD = """
@@ -202,3 +202,28 @@ def register_models():
     assert refs[0] != refs[1]
     again = load(authors=official, others=official)  # two real ones are a conflict as ever
     assert "registered by authors" in again.models.conflicts["cpvt"]
+
+
+CRASH = """Fatal Python error: Segmentation fault
+
+Thread 0x00007fae695ff6c0 (most recent call first):
+  File "/lib/python3.11/multiprocessing/connection.py", line 250 in recv
+  File "/plugins/bench_standard/worker.py", line 108 in _listen
+
+{} 0x00007fae6b080b80 (most recent call first):
+  File "/lib/python3.11/ctypes/__init__.py", line 519 in string_at
+  File "/site/bench_models/spa.py", line 26 in build
+  File "/bench/execution/run.py", line 72 in execute
+  File "/plugins/bench_standard/worker.py", line 94 in _execute
+"""
+
+
+@pytest.mark.parametrize("heading", ["Current thread", "Thread"])
+def test_a_crash_is_blamed_on_the_thread_at_work_not_on_one_that_waits(heading: str) -> None:
+    blamed = blame_text(CRASH.format(heading), installed().plugins)
+    assert blamed == f"plugin models (medbench {bench.__version__}), /site/bench_models/spa.py:26"
+
+
+def test_what_crashes_outside_of_every_plugin_is_blamed_on_none() -> None:
+    text = CRASH.format("Current thread").replace("bench_models/spa.py", "elsewhere.py")
+    assert blame_text(text, installed().plugins) == ""

@@ -12,9 +12,10 @@ from torchvision.transforms.v2 import functional as F
 
 from bench.data.images.view import View
 from bench.engine import input_pipeline
+from bench.engine.batches import largest_crop, random_resized_crops
 from bench.engine.device import full_precision
 from bench.engine.gpu.resample import resize_crops, weights
-from bench.engine.gpu.resident import DeviceStore
+from bench.engine.gpu.resident import DeviceStore, share
 from bench.engine.input_pipeline import InputPipeline
 
 GREY_AND_COLOUR = ((1, 40, 52), (3, 40, 40), (3, 61, 40), (1, 40, 90), (3, 43, 44), (1, 40, 41), (1, 50, 40))
@@ -172,3 +173,33 @@ def test_all_views_together_stay_within_the_limit_and_the_least_recently_used_is
     assert store.held == large.pixels.nbytes == 2 * size
     store.clear()
     assert store.held == 0
+    assert store.open(views[0]).pixels is None  # memory ran out; it would again
+
+
+def test_the_share_of_a_gpu_is_modest_and_that_of_all_processes_together() -> None:
+    free, total = 80 * 2**30, 80 * 2**30
+    for processes in (1, 4, 7):
+        kept = 0
+        for _ in range(processes):  # one after another, each of which sees less that is free
+            kept += share(free - kept, total, processes)
+        assert kept <= total / 8
+        assert kept > 0.12 * total
+    assert share(4 * 2**30, total, 1) == 2**30  # another program holds the rest
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    shapes=st.lists(st.tuples(st.integers(8, 400), st.integers(8, 400)), min_size=1), seed=st.integers(0, 9)
+)
+def test_no_crop_is_larger_than_the_largest(shapes: list[tuple[int, int]], seed: int) -> None:
+    sides = torch.tensor(shapes)
+    boxes = random_resized_crops(sides, (0.2, 1.0), torch.Generator().manual_seed(seed))
+    rows, columns = largest_crop(sides)
+    assert (boxes[:, 2:] <= torch.tensor([rows, columns])).all()
+    assert (rows, columns) <= (int(sides[:, 0].max()), int(sides[:, 1].max()))
+
+
+def test_long_images_do_not_make_the_largest_crop_long() -> None:
+    """Padded to the tallest and the widest, a batch of these would be 2560 pixels square."""
+    assert largest_crop(torch.tensor([[2560, 256], [256, 2560]])) == (935, 935)
+    assert largest_crop(torch.tensor([[256, 256], [256, 300]])) == (256, 300)

@@ -17,6 +17,7 @@ from bench import Context, Encoder, Outcome, Session, Strategy, Study, silent
 from bench.comparison.tables import tables_of
 from bench.data.splits.manifest import load_split
 from bench.execution import run as execution
+from bench.execution import verdict
 from bench.execution.plan import make_plan
 from bench.execution.run import execute
 from bench.interfaces.executor import Environment
@@ -137,6 +138,21 @@ def test_memory_that_runs_out_starts_again_in_parts_and_says_so(
     assert stored.accumulate == parts
     assert f"each step was done in {parts} parts" in stored.notes[-1]
     assert max(len(batch) for batch in Counted.seen) <= limit
+
+
+def test_a_record_made_on_a_gpu_cites_what_the_doctor_said(
+    run: Run, session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tuned,) = run("scratch")
+    on_cpu = record(tmp_path, tuned).engine
+    assert on_cpu is not None
+    assert "doctor" not in on_cpu
+    del session.doctor  # asked once per session
+    monkeypatch.setattr(verdict, "cited", lambda device: f"passed 2026-01-02 ({device})")
+    (again,) = run("scratch", seed=1)
+    engine = record(tmp_path, again).engine
+    assert engine is not None
+    assert engine["doctor"] == "passed 2026-01-02 (cpu)"
 
 
 def test_memory_for_not_even_one_image_is_a_failure_with_a_remedy(

@@ -7,6 +7,7 @@ import sqlite3
 import threading
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,7 @@ def test_a_metrics_identity_changes_with_what_its_scores_depend_on() -> None:
     changed = [replace(METRIC, revision=2), other_file]
     found = [identity(), *map(identity, changed), identity(version="9"), identity(distribution="another")]
     assert len(set(found)) == 5
+    assert identity(replace(METRIC, score=partial(with_one))) == identity(other_file)  # not of functools
     assert identities([replace(METRIC)], REGISTRY).keys() == {"accuracy"} - {"accuracy"}
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from spies import Notes, registry_with, tagged
 
@@ -23,6 +24,8 @@ from bench import (
     Session,
     __version__,
 )
+from bench.data.images.view import View
+from bench.engine.gpu.resident import DeviceImages
 from bench.execution import provenance
 from bench.execution.plan import choose_executor
 from bench.identity import Ref
@@ -186,3 +189,21 @@ def test_a_session_with_another_registry_knows_its_components(session: Session, 
     assert "files" not in own.registry.datasets.names()
     other = dataclasses.replace(tagged(), name="others")
     assert Session(session.environment, registry_with(Notes(), other)).registry.datasets.get("others")
+
+
+def test_memory_that_runs_out_takes_the_images_from_the_device(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    place = Environment(
+        data=tmp_path, results=tmp_path, device="cuda:0", devices=("cuda:0", "cuda:1"), jobs=3
+    )
+    session = Session(place)
+    store = session.device_store
+    assert store is not None
+    assert store.processes == 2  # of three, on two devices, at most
+    view = View(np.zeros(12, dtype=np.uint8), ((3, 2, 2),))
+    store.opened[view] = DeviceImages(view, store.device, torch.zeros(12, dtype=torch.uint8))
+    session.free_device_memory()
+    assert store.held == 0
+    assert store.open(view).pixels is None

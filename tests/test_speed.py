@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 from bench import Context
+from bench.engine import speed
+from bench.engine.gpu.graph import WARMUP as STEPS_BEFORE_CAPTURE
+from bench.engine.input_pipeline import InputPipeline
+from bench.engine.job import Budget, Job
 from bench.engine.speed import MAX_REPEATS, MIN_REPEATS, Timing, time_forward, time_training
+from bench.engine.step import Step, make_optimizer
 
 CPU = torch.device("cpu")
 
@@ -54,11 +61,50 @@ def test_training_is_timed_with_the_optimiser() -> None:
     assert all(changed)
 
 
-def test_memory_that_runs_out_is_a_result() -> None:
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("full"), RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED")]
+)
+def test_memory_that_runs_out_is_a_result(error: Exception) -> None:
     class Huge(nn.Linear):
         def forward(self, images: Tensor) -> Tensor:
-            raise torch.OutOfMemoryError("full")
+            raise error
 
     timing = time_forward(Huge(2, 2), 8, 64, CPU)
     assert timing == Timing(64, None, 0, None)
     assert timing.images_per_s is None
+    assert time_training(Huge(2, 2), Context(classes=("a", "b"), size=8), 64, CPU) == timing
+
+
+def test_another_error_is_none_of_memory() -> None:
+    with pytest.raises(RuntimeError, match="shapes"):
+        time_forward(nn.Linear(2, 2), 8, 64, CPU)
+
+
+def test_the_step_that_is_timed_is_that_of_a_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a GPU it is captured, before the first step that is timed, and let go of afterwards."""
+    steps: list[Step] = []
+    replays: list[int] = []
+
+    def capture(work: Callable[[], None]) -> Callable[[], None]:
+        def replay() -> None:
+            replays.append(1)
+            work()
+
+        return replay
+
+    def captured(module: nn.Module, inputs: InputPipeline, budget: Budget, job: Job) -> Step:
+        optimizer = make_optimizer(module, budget, capturable=True)
+        steps.append(Step(module, optimizer, job, inputs.render, capture=capture))
+        return steps[-1]
+
+    monkeypatch.setattr(speed, "make_step", captured)
+    context = Context(classes=("a", "b", "c"), size=8)
+    step = speed.training_step(network(), context, 5, CPU)
+    step.to_do = STEPS_BEFORE_CAPTURE + 1  # as on a GPU
+    step()
+    assert len(replays) == 2  # the self-check, and the last of these steps
+    step()
+    assert len(replays) == 3
+    step.close()
+    assert time_training(network(), context, 5, CPU, seconds=0.0).repeats == MIN_REPEATS
+    assert [hasattr(each, "module") for each in steps] == [False, False]

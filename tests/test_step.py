@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import gc
 import math
+import time
 import weakref
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +20,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from bench import ConfigError, Context, silent
+from bench import ConfigError, Context, Progress, interruption, silent
 from bench.data.images.view import View
 from bench.engine import input_pipeline, loop
+from bench.engine import step as step_module
 from bench.engine.batches import Batch
 from bench.engine.device import (
     check_device,
@@ -36,7 +39,7 @@ from bench.engine.gpu.memory_format import FORMATS, fastest_format
 from bench.engine.gpu.resident import DeviceStore
 from bench.engine.input_pipeline import InputPipeline
 from bench.engine.job import Budget, Job
-from bench.engine.step import Step, make_optimizer
+from bench.engine.step import Step, choose_format, make_optimizer
 from bench.identity import derive_seed
 from bench_strategies import egmae, mae
 
@@ -172,7 +175,9 @@ def test_the_path_of_a_gpu_gives_what_a_cpu_gives(
     )
     # There are two shapes, that of whole batches and that of the last one; ordinary steps come first.
     assert capture.captured == 2
-    assert capture.replayed == BUDGET.epochs * BUDGET.steps - WARMUP - 1
+    # One more for each shape, whose effect is put back: the self-check of its graph.
+    assert capture.replayed == BUDGET.epochs * BUDGET.steps - WARMUP - 1 + 2
+    assert history.engine["self_check"] == "held, bitwise"
 
 
 @pytest.mark.parametrize("accumulate", [2, 3])
@@ -494,6 +499,46 @@ def test_a_small_difference_is_no_reason_to_leave_channels_last(
     assert fastest_format(net(), (torch.zeros(1),), build, measuring, lambda: now) is FORMATS[name]
 
 
+def test_a_resumed_training_keeps_the_format_of_its_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A trial anew might choose another one, which rounds otherwise."""
+
+    def make_step(module: nn.Module, inputs: InputPipeline, budget: Budget, job: Job) -> Step:
+        return Step(module, make_optimizer(module, budget), job, inputs.render, torch.contiguous_format)
+
+    tried: list[torch.memory_format] = []
+    forgotten: list[int] = []
+
+    def build(module: nn.Module, memory_format: torch.memory_format) -> FakeStep:
+        tried.append(memory_format)
+        slow = memory_format is torch.contiguous_format
+        return FakeStep(lambda: time.sleep(0.001 if slow else 0))
+
+    def interrupt(progress: Progress) -> None:
+        if progress.epoch == 2:
+            interruption.interrupt()
+
+    monkeypatch.setattr(loop, "make_step", make_step)
+    monkeypatch.setattr(step_module, "forget_peak", lambda device: forgotten.append(len(tried)))
+    training = job(tmp_path, memory_formats=tmp_path / "formats")
+    assert choose_format(net(), inputs(), build, training) is torch.channels_last
+    assert len(tried) == 2
+    assert forgotten == [2]  # the memory of trials is not that of the training
+    with pytest.raises(KeyboardInterrupt):
+        loop.optimize(
+            loop.Classifier(net(), CONTEXT.normalize), inputs(), BUDGET, replace(training, report=interrupt)
+        )
+    tried.clear()
+    assert choose_format(net(), inputs(), build, training) is torch.contiguous_format
+    assert not tried
+    history = loop.optimize(loop.Classifier(net(), CONTEXT.normalize), inputs(), BUDGET, training)
+    assert history.resumed_from == 1
+    assert history.engine["memory_format"] == "contiguous_format"
+    training.checkpoint.write_bytes(b"no checkpoint")
+    assert choose_format(net(), inputs(), build, training) is torch.channels_last
+
+
 def test_measuring_leaves_the_module_as_it_was(tmp_path: Path) -> None:
     module, untouched = loop.Classifier(net(), CONTEXT.normalize), net()
     pipeline = inputs(device_store=DeviceStore(CPU))
@@ -527,6 +572,8 @@ def test_graphs_give_the_bits_of_ordinary_steps(tmp_path: Path, gpu: torch.devic
         results.append((module, history))
     (plain, expected), (replayed, history) = results
     assert history.engine["step"] == "graph"
+    assert history.engine["self_check"] == "held, bitwise"
+    assert history.engine["deterministic"] == "yes"
     assert history.losses == expected.losses
     assert_same(replayed, plain, rtol=0.0, atol=0.0)
 

@@ -15,17 +15,31 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from spies import IMAGES, SIZE, Seen, Watched, tagged, watch
+from typer.testing import CliRunner
 
-from bench import Context, Dataset, Index, NoParams, Predictions, Sample, Session, Study, silent
+import bench
+from bench import (
+    Context,
+    Dataset,
+    Index,
+    NoParams,
+    Predictions,
+    Sample,
+    Session,
+    Study,
+    local_environment,
+    silent,
+)
+from bench.cli import app
 from bench.comparison.tables import tables_of
 from bench.data.splits import assign
 from bench.data.splits.manifest import load_split
 from bench.engine import input_pipeline, loop
 from bench.engine.input_pipeline import InputPipeline
-from bench.engine.job import Budget, Job
-from bench.execution.estimate import Estimator
+from bench.engine.job import Budget, History, Job
+from bench.execution.estimate import Estimator, time_step
 from bench.execution.prepare import ENCODER, prepare, training_of
-from bench.execution.run import execute
+from bench.execution.run import execute, finetune
 from bench.identity import derive_seed
 from bench.registry import installed
 from bench.results import store
@@ -401,6 +415,76 @@ def test_every_field_of_a_job_is_its_units(specs: Specs, monkeypatch: pytest.Mon
     assert getattr(jobs[0], name) == expected[name]
 
 
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("graph")
+
+
+@pytest.mark.parametrize(
+    ("by", "given", "variable", "graph"),
+    [
+        ("command", True, None, True),
+        ("command", False, None, False),
+        ("command", True, "0", False),
+        ("command", True, "1", True),
+        ("api", True, None, True),
+        ("api", False, None, False),
+        ("api", True, "0", False),
+    ],
+)
+def test_whether_steps_are_captured_is_up_to_who_asks(
+    workplace: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    by: str,
+    given: bool,
+    variable: str | None,
+    graph: bool,
+) -> None:
+    """From --no-graph, `graph=False` and $BENCH_GRAPH to what the training loop is told."""
+    jobs: list[Job] = []
+
+    def note(module: Any, inputs: Any, budget: Any, job: Job, validate: Any = None) -> None:
+        jobs.append(job)
+        raise ValueError("seen enough")
+
+    monkeypatch.setattr(loop, "optimize", note)
+    monkeypatch.delenv("BENCH_GRAPH", raising=False)
+    if variable is not None:
+        monkeypatch.setenv("BENCH_GRAPH", variable)
+    results, values = workplace / "results", {"dataset.phantom.patients": 30, "protocol.size": 32}
+    if by == "command":
+        text = "run --dataset phantom -s scratch -p quick --rounds 1 --device cpu --threads 1 --in-process"
+        options = [f"--set={name}={value}" for name, value in values.items()]
+        options += ["--data", str(workplace), "--results", str(results)]
+        if not given:
+            options.append("--no-graph")
+        done = CliRunner().invoke(app, [*text.split(), *options])
+        assert done.exit_code == 1  # the unit has failed
+    else:
+        study = Study.from_names("phantom", "scratch", protocol="quick", rounds=1, values=values)
+        place = local_environment(workplace, results, device="cpu", threads=1, graph=given)
+        bench.run(bench.plan(study, place), in_process=True)
+    assert [job.graph for job in jobs] == [graph]
+
+
+def test_predictions_that_do_not_fit_let_go_of_images_on_the_device(
+    specs: Specs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched, _, unit = specs
+    session, rooms = watched.session, []
+
+    def note(net: Any, batches: Any, normalize: Any, job: Any, make_room: Any) -> None:
+        rooms.append(make_room)
+        raise ValueError("seen enough")
+
+    monkeypatch.setattr("bench.engine.predict.predict", note)
+    monkeypatch.setattr(loop, "optimize", lambda *arguments: History())
+    monkeypatch.setattr("bench.execution.run.load_initial_weights", lambda *arguments: "")
+    with pytest.raises(ValueError, match="seen enough"):
+        finetune(unit, session, silent)
+    assert rooms == [session.free_device_memory]
+
+
 def test_a_protocols_tables_are_merged_value_by_value() -> None:
     protocol = Study.from_names(
         "phantom",
@@ -499,6 +583,25 @@ def test_records_of_other_work_do_not_estimate_time(specs: Specs) -> None:
     assert estimator.expect(finetuning) is None
     larger = dataclasses.replace(unit, pretrain=dataclasses.replace(unit.pretrain, batch=12))
     assert estimator.expect(larger) is None
+
+
+def test_a_timed_step_is_captured_only_where_trainings_are(
+    specs: Specs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """--no-graph and $BENCH_GRAPH=0 are the way out where graphs fail, so a plan must not try one."""
+    jobs: list[Job] = []
+
+    def note(module: Any, inputs: Any, budget: Any, job: Job) -> None:
+        jobs.append(job)
+        raise ValueError("seen enough")
+
+    monkeypatch.setattr("bench.engine.step.make_step", note)
+    watched, unit, _ = specs
+    for graph in (True, False):
+        environment = dataclasses.replace(watched.session.environment, graph=graph)
+        with pytest.raises(ValueError, match="seen enough"):
+            time_step(unit, Session(environment, watched.session.registry))
+    assert [job.graph for job in jobs] == [True, False]
 
 
 # --- numbers that the paper's figures depend on ------------------------------------------------------

@@ -49,7 +49,7 @@ def doctor(
 
     from bench.doctor.checks import CHECKS, chosen
     from bench.doctor.examine import examine, verdict
-    from bench.doctor.verdict import keep
+    from bench.execution.verdict import keep
     from bench.study.study import split_names
 
     checks = chosen(split_names(only))
@@ -70,7 +70,8 @@ def doctor(
             progress.close()
         seconds, found = time.perf_counter() - started, verdict(results)
         if len(checks) == len(CHECKS):
-            keep(device, found, results)
+            failures = {result.name: result.remedy for result in results if result.status == "FAIL"}
+            keep(device, found, failures)
         reports.append(_report(environment, found, results))
         _print(results, environment, found, seconds)
     if output is not None:
@@ -126,7 +127,7 @@ def _check_output(path: Path) -> None:
 
 
 def _report(environment: Environment, verdict: str, results: Sequence[Result]) -> dict[str, Any]:
-    from bench.doctor.verdict import machine_key
+    from bench.execution.verdict import machine_key
 
     return {
         "machine": machine_key(environment.device),

@@ -69,8 +69,8 @@ def run(
     from bench.cli.logs import study_log
     from bench.cli.plans import show_plan
     from bench.cli.progress import display
-    from bench.doctor.verdict import unchecked
     from bench.execution.plan import choose_executor
+    from bench.execution.verdict import unchecked
     from bench.execution.work import work
 
     registry = installed_components()

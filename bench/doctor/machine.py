@@ -8,11 +8,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bench.doctor.finding import Finding
+from bench.execution.verdict import describe_gpu
 from bench.interfaces.executor import Environment
 
 GIB = 2**30
@@ -69,34 +69,6 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 # --- the device --------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Gpu:
-    """A CUDA device, as its driver names it."""
-
-    name: str
-    driver: str = "unknown"
-    mig: str = ""
-    compute_mode: str = ""
-
-
-def describe_gpu(device: str) -> Gpu:
-    """The GPU of this name, "cuda" or "cuda:N"; asks the driver's nvidia-smi, which may be absent."""
-    import torch
-
-    index = torch.device(device).index or 0
-    name = torch.cuda.get_device_name(index)
-    uuid = str(getattr(torch.cuda.get_device_properties(index), "uuid", ""))
-    which = f"GPU-{uuid}" if uuid else str(index)  # its number differs under CUDA_VISIBLE_DEVICES
-    query = "--query-gpu=driver_version,mig.mode.current,compute_mode"
-    command = ["nvidia-smi", query, "--format=csv,noheader", "-i", which]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
-        fields = [field.strip() for field in done.stdout.splitlines()[0].split(",")]
-        return Gpu(name, *fields)
-    except (OSError, subprocess.SubprocessError, IndexError, TypeError):
-        return Gpu(name)
 
 
 def device(environment: Environment) -> Finding:

@@ -75,7 +75,8 @@ def capture(environment: Environment) -> Finding:
         optimizer = make_optimizer(module, budget(2), capturable=True)
         rate = torch.zeros((), device=device)  # a number on a CPU; a graph needs a tensor
         recorder = Recorder(lambda: tensors_of(module, optimizer, [step.total, rate]))
-        step = Step(module, optimizer, job, inputs.render, torch.channels_last, recorder)
+        on_gpu = device.type == "cuda"
+        step = Step(module, optimizer, job, inputs.render, torch.channels_last, recorder, strict=on_gpu)
         step.rate = rate
         try:
             for epoch in range(3):

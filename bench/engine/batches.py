@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 Batch = tuple[Tensor, ...]
+RATIO = (3 / 4, 4 / 3)  # least and greatest width over height of a random resized crop
 
 
 class ImageSequence(Protocol):
@@ -143,7 +144,7 @@ def random_resized_crops(shapes: Tensor, scale: tuple[float, float], generator: 
     The distribution of torchvision's RandomResizedCrop with ratio 3/4 to 4/3: the first of ten tries that
     fits, else the largest central crop within those ratios.
     """
-    tries, ratio = 10, (3 / 4, 4 / 3)
+    tries, ratio = 10, RATIO
     count = len(shapes)
     height, width = shapes[:, :1].double(), shapes[:, 1:].double()
     area = (
@@ -167,6 +168,16 @@ def random_resized_crops(shapes: Tensor, scale: tuple[float, float], generator: 
     top = torch.where(none_fits, ((height - h) / 2).floor(), top)
     left = torch.where(none_fits, ((width - w) / 2).floor(), left)
     return torch.cat([top, left, h, w], dim=1).long()
+
+
+def largest_crop(shapes: Tensor) -> tuple[int, int]:
+    """Rows and columns that no random resized crop of images of `shapes` (N, 2) exceeds.
+
+    Of an image, a crop has at most its area, and within `RATIO` a bounded side.
+    """
+    longest = (shapes.double().prod(1, keepdim=True) * RATIO[1]).sqrt().ceil().long()
+    rows, columns = torch.minimum(shapes, longest).amax(0).tolist()
+    return rows, columns
 
 
 def resize(image: Tensor, size: int) -> Tensor:

@@ -145,10 +145,24 @@ class Begun(NamedTuple):
 def begun_with(path: Path) -> Begun | None:
     """What the checkpoint says it was begun with; None for one that is damaged, or does not say."""
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)  # reads the names alone
+        state = _names(path)
         return Begun(str(state["device"]), int(state["threads"]))
     except Exception:  # torch raises many types for a damaged file; the training says so when it loads it
         return None
+
+
+def memory_format(path: Path) -> str:
+    """The memory format in which the training was begun; empty if there is no checkpoint that says so."""
+    try:
+        return str(_names(path).get("memory_format", ""))
+    except Exception:  # as above
+        return ""
+
+
+def _names(path: Path) -> dict[str, Any]:
+    """The saved state, of which tensors are not read."""
+    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    return state
 
 
 def discard(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -101,6 +102,23 @@ def device_lost(error: BaseException) -> bool:
     if out_of_memory(error) or not isinstance(error, RuntimeError):
         return False
     return "CUDA error" in str(error) and "operation not permitted when stream is capturing" not in str(error)
+
+
+def free_memory(device: torch.device) -> None:
+    """Give back what PyTorch holds on a GPU and nothing uses, after memory ran out there.
+
+    Call it outside the handler of the error, whose traceback holds the tensors of what failed.
+    """
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
+def forget_peak(device: torch.device) -> None:
+    """Give unused memory of a GPU back, and let its peak begin anew: what was tried, or checked, is over."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
 
 
 def uses_bf16(precision: str, device: torch.device) -> bool:

@@ -68,7 +68,7 @@ def pretraining(
         return InputPipeline(lambda seed: cut(scale=scale, flip=flip, seed=seed))
     plan_epoch = partial(batches.plan_pretraining, view, indices, scale=scale, flip=flip)
     images = device_store.open(view)
-    extent = images.extent
+    extent = images.channels, *batches.largest_crop(batches.shapes_of(view)[:, 1:])
 
     def epoch(seed: int) -> Iterable[Batch]:
         return images.batches(resident.crop_table(view, plan_epoch(seed=seed)), batch)
@@ -99,7 +99,7 @@ def finetuning(
         return InputPipeline(lambda seed: cut(flip=flip, seed=seed))
     plan_epoch = partial(batches.plan_finetuning, view, indices, size=size, flip=flip)
     images = device_store.open(view)
-    channels, _, _ = images.extent
+    channels = images.channels
 
     def epoch(seed: int) -> Iterable[Batch]:
         return images.batches(resident.crop_table(view, plan_epoch(seed=seed), labels), batch)
@@ -126,7 +126,7 @@ def evaluation(
     if device_store is None:
         return batches.evaluation_batches(view, indices, batch=batch or HOST_EVALUATION_BATCH, size=size)
     images = device_store.open(view)
-    channels, _, _ = images.extent
+    channels = images.channels
     rows = resident.crop_table(view, batches.plan_evaluation(view, indices, size=size))
     parts = images.batches(rows, batch or DEVICE_EVALUATION_BATCH, keep_single=True)
 

@@ -77,14 +77,14 @@ def _train(
 ) -> History:
     state = _start_or_resume(module, step, job)
     history = History(state["losses"], state["scores"], resumed_from=state["epoch"])
-    steps = 0
+    steps, pace = 0, None
     module.train()
     with checkpoint.Writer(job.checkpoint) as writer, deferred() as interrupted:
         upcoming = inputs.epoch(derive_seed(job.seed, "batches", state["epoch"]))
         for epoch in range(state["epoch"], budget.epochs):
             torch.manual_seed(derive_seed(job.seed, "epoch", epoch))
             step.total.zero_()
-            progress = _EpochProgress(job, budget, epoch, history)
+            progress = _EpochProgress(job, budget, epoch, history, pace)
             if middle := state.pop("middle", None):
                 upcoming = progress.go_on(middle, upcoming, step)
             before = progress.steps
@@ -93,7 +93,7 @@ def _train(
                 progress.count_step(len(batch[0]), step.total)
                 if interrupted():
                     writer.write(
-                        _checkpoint_state(module, step.optimizer, epoch, history, state.get("best"))
+                        _checkpoint_state(module, step, epoch, history, state.get("best"))
                         | {"middle": progress.middle(step)}
                     )
                     raise KeyboardInterrupt
@@ -101,13 +101,15 @@ def _train(
             if epoch + 1 < budget.epochs:  # drawn before the loss is read, which waits for a GPU
                 upcoming = inputs.epoch(derive_seed(job.seed, "batches", epoch + 1))
             history.losses.append(_checked_loss(float(step.total) / progress.images, epoch, budget, job))
+            if before == 0:  # all of the epoch was done here, and the device has done it by now
+                pace = progress.images_per_s
             if validate:
                 history.scores.append(validate())
                 module.train()
                 if history.scores[-1] > max(history.scores[:-1], default=-math.inf):
                     state["best"] = {k: v.detach().clone() for k, v in module.state_dict().items()}
             if epoch + 1 < budget.epochs and writer.due():
-                writer.write(_checkpoint_state(module, step.optimizer, epoch + 1, history, state.get("best")))
+                writer.write(_checkpoint_state(module, step, epoch + 1, history, state.get("best")))
     if validate:
         module.load_state_dict(state["best"])
     return replace(history, steps=steps, engine=step.choices | {"images": inputs.kind})
@@ -151,14 +153,17 @@ def _lay_out_as_parameters(optimizer: torch.optim.Optimizer) -> None:
 
 
 class _EpochProgress:
-    """Counts the steps and images of one epoch, and reports them."""
+    """Counts the steps and images of one epoch, and reports them; `pace` is that of the last whole epoch."""
 
-    def __init__(self, job: Job, budget: Budget, epoch: int, history: History) -> None:
+    def __init__(
+        self, job: Job, budget: Budget, epoch: int, history: History, pace: float | None = None
+    ) -> None:
         self.job = job
         self.budget = budget
         self.epoch = epoch
         self.resumed = history.resumed_from > 0
         self.last_loss = history.losses[-1] if history.losses else None
+        self.pace = pace
         self.steps = 0
         self.images = 0
         self.started = time.perf_counter()
@@ -188,8 +193,10 @@ class _EpochProgress:
         """Report one more step on so many images; `loss_sum` is over all images of the epoch so far."""
         self.steps += 1
         self.images += images
-        # Reading the running loss would wait for a GPU, so there the mean of the last epoch is shown.
-        loss = float(loss_sum) / self.images if self.job.device.type == "cpu" else self.last_loss
+        # Reading the running loss would wait for a GPU, so there the mean of the last epoch is shown; and its
+        # pace, because steps are handed to a GPU faster than it does them.
+        on_cpu = self.job.device.type == "cpu"
+        loss = float(loss_sum) / self.images if on_cpu else self.last_loss
         self.job.report(
             Progress(
                 unit=self.job.unit,
@@ -199,10 +206,15 @@ class _EpochProgress:
                 epoch=self.epoch + 1,
                 epochs=self.budget.epochs,
                 loss=loss,
-                images_per_s=self.images / max(1e-9, time.perf_counter() - self.started),
+                images_per_s=self.images_per_s if on_cpu else self.pace,
                 resumed=self.resumed,
             )
         )
+
+    @property
+    def images_per_s(self) -> float:
+        """Of the epoch so far."""
+        return self.images / max(1e-9, time.perf_counter() - self.started)
 
 
 def _checked_loss(loss: float, epoch: int, budget: Budget, job: Job) -> float:
@@ -218,7 +230,7 @@ def _checked_loss(loss: float, epoch: int, budget: Budget, job: Job) -> float:
 
 def _checkpoint_state(
     module: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    step: Step,
     epoch: int,
     history: History,
     best: dict[str, Tensor] | None,
@@ -226,11 +238,12 @@ def _checkpoint_state(
     """What a checkpoint holds: `epoch` is the next one, `best` the weights of the best one so far."""
     state: dict[str, Any] = {
         "module": module.state_dict(),
-        "optimizer": optimizer.state_dict(),
+        "optimizer": step.optimizer.state_dict(),
         "epoch": epoch,
         "losses": list(history.losses),
         "scores": list(history.scores),
         "device": next(module.parameters()).device.type,
         "threads": torch.get_num_threads(),
+        "memory_format": step.format_name,
     }
     return state | ({"best": best} if best is not None else {})

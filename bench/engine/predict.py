@@ -2,47 +2,46 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Iterable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from bench.engine.batches import Batch
-from bench.engine.device import autocast
+from bench.engine.device import autocast, free_memory, out_of_memory
 from bench.engine.job import Job
 
 
 def predict(
-    net: nn.Module, batches: Iterable[Batch], normalize: Callable[[Tensor], Tensor], job: Job
+    net: nn.Module,
+    batches: Iterable[Batch],
+    normalize: Callable[[Tensor], Tensor],
+    job: Job,
+    make_room: Callable[[], None] | None = None,
 ) -> Tensor:
     """Class probabilities of all images in `batches`, float64 (N, K) on the CPU.
 
-    The precision is that of `job`. Where memory runs out, a batch is done in halves. The
-    network is left in evaluation mode.
+    The precision is that of `job`. Where memory runs out, `make_room` is called (without it, what PyTorch
+    holds unused is given back), and the batch is done in halves. The network is left in evaluation mode.
     """
     net.eval()
+    make_room = make_room or partial(free_memory, job.device)
+
+    def within_memory(images: Tensor) -> list[Tensor]:
+        """Class probabilities of `images` in parts, as few as memory allows."""
+        try:
+            with autocast(job.precision, job.device):
+                logits = net(normalize(images))
+            return [logits.double().softmax(dim=1)]
+        except RuntimeError as error:
+            if len(images) == 1 or not out_of_memory(error):
+                raise
+        make_room()
+        return [part for half in images.tensor_split(2) for part in within_memory(half)]
+
     probabilities = []
     with torch.inference_mode():
         for (images,) in batches:
-            probabilities += _within_memory(net, normalize, images.to(job.device, non_blocking=True), job)
+            probabilities += within_memory(images.to(job.device, non_blocking=True))
         return torch.cat(probabilities).cpu()
-
-
-def _within_memory(
-    net: nn.Module, normalize: Callable[[Tensor], Tensor], images: Tensor, job: Job
-) -> list[Tensor]:
-    """Class probabilities of `images` in parts, as few as memory allows."""
-    try:
-        with autocast(job.precision, job.device):
-            logits = net(normalize(images))
-        return [logits.double().softmax(dim=1)]
-    except torch.OutOfMemoryError:
-        if len(images) == 1:
-            raise
-    # Outside the handler, so that the traceback no longer holds the tensors of the failed try.
-    gc.collect()
-    if job.device.type == "cuda":
-        torch.cuda.empty_cache()
-    halves = images.tensor_split(2)
-    return [part for half in halves for part in _within_memory(net, normalize, half, job)]

@@ -1,12 +1,13 @@
 """How fast a network is on this machine, set up as for a run.
 
 Times are medians of repeats after a warm-up; each repeat is waited for. Memory is the peak of what PyTorch
-allocated on a GPU. On a CPU PyTorch does not count it, and the size of the process says little about one
-network.
+held on a GPU, the memory of a captured step included. On a CPU PyTorch does not count it, and the size of the
+process says little about one network.
 """
 
 from __future__ import annotations
 
+import os
 import statistics
 import time
 from collections.abc import Callable
@@ -17,10 +18,13 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from bench.engine.device import autocast
+from bench.engine.batches import Batch
+from bench.engine.device import autocast, forget_peak, out_of_memory
+from bench.engine.gpu.graph import WARMUP as STEPS_BEFORE_CAPTURE
+from bench.engine.input_pipeline import InputPipeline
 from bench.engine.job import Budget, Job
 from bench.engine.loop import Classifier
-from bench.engine.step import make_optimizer, train_step
+from bench.engine.step import Step, make_step
 from bench.interfaces.executor import silent
 from bench.interfaces.model import Context
 from bench.study.protocol import Finetuning
@@ -37,7 +41,7 @@ class Timing:
     batch: int  # images
     seconds: float | None  # median; None if memory ran out
     repeats: int
-    peak_bytes: int | None  # allocated on the GPU, the network included; None on a CPU
+    peak_bytes: int | None  # held on the GPU, the network included; None on a CPU
 
     @property
     def images_per_s(self) -> float | None:
@@ -46,14 +50,24 @@ class Timing:
 
 def time_forward(net: nn.Module, size: int, batch: int, device: torch.device, seconds: float = 1.0) -> Timing:
     """Repeat `forward_step` for about so many `seconds`."""
-    return _timed(forward_step(net, size, batch, device), batch, device, seconds)
+    return _timed(partial(forward_step, net, size, batch, device), batch, device, seconds)
 
 
 def time_training(
     net: nn.Module, context: Context, batch: int, device: torch.device, seconds: float = 1.0
 ) -> Timing:
     """Repeat `training_step` for about so many `seconds`. Leaves `net` trained on noise."""
-    return _timed(training_step(net, context, batch, device), batch, device, seconds)
+    steps: list[TrainingStep] = []
+
+    def make() -> TrainingStep:
+        steps.append(training_step(net, context, batch, device))
+        return steps[-1]
+
+    try:
+        return _timed(make, batch, device, seconds)
+    finally:
+        for step in steps:
+            step.close()
 
 
 def forward_step(net: nn.Module, size: int, batch: int, device: torch.device) -> Callable[[], object]:
@@ -71,21 +85,42 @@ def forward_step(net: nn.Module, size: int, batch: int, device: torch.device) ->
     return step
 
 
-def training_step(net: nn.Module, context: Context, batch: int, device: torch.device) -> Callable[[], object]:
-    """A function that does one fine-tuning step (normalise, forward, backward, AdamW) on `batch` images.
+class TrainingStep:
+    """Calls do one `step` on `batch` at `rate`; the first does so many, after which a step is captured."""
+
+    def __init__(self, step: Step, batch: Batch, rate: float, first: int) -> None:
+        self.step = step
+        self.batch = batch
+        self.rate = rate
+        self.to_do = first
+
+    def __call__(self) -> None:
+        for _ in range(self.to_do):
+            self.step(self.batch, self.rate)
+        self.to_do = 1
+
+    def close(self) -> None:
+        """Free what a captured step holds; no step may follow."""
+        self.step.close()
+
+
+def training_step(net: nn.Module, context: Context, batch: int, device: torch.device) -> TrainingStep:
+    """A function that does one fine-tuning step (normalise, forward, backward, AdamW) on `batch` images, as
+    in a training: on a GPU captured and replayed.
 
     Its settings are the defaults of a protocol; the images are uint8 noise.
     """
     settings = Finetuning()
     module = Classifier(_placed(net, device), context.normalize).train()
     budget = Budget(1, MAX_REPEATS, settings.learning_rate, settings.betas, settings.weight_decay)
-    unused = Path("speed.pt")  # a job must name a checkpoint; none is written
+    unused = Path(os.devnull)  # a job must name a checkpoint; none is written
     job = Job("speed", "fine-tune", 0, device, unused, silent)
     images = torch.randint(0, 256, (batch, 3, context.size, context.size), dtype=torch.uint8)
     labels = torch.arange(batch) % len(context.classes)
-    optimizer = make_optimizer(module, budget)
     on_device = (images.to(device).to(memory_format=torch.channels_last), labels.to(device))
-    return partial(train_step, module, optimizer, on_device, job)
+    step = make_step(module, InputPipeline(lambda seed: [on_device]), budget, job)
+    first = 1 if device.type == "cpu" else STEPS_BEFORE_CAPTURE + 1
+    return TrainingStep(step, on_device, settings.learning_rate, first)
 
 
 def _placed(net: nn.Module, device: torch.device) -> nn.Module:
@@ -93,20 +128,25 @@ def _placed(net: nn.Module, device: torch.device) -> nn.Module:
     return placed
 
 
-def _timed(step: Callable[[], object], batch: int, device: torch.device, seconds: float) -> Timing:
+def _timed(
+    make: Callable[[], Callable[[], object]], batch: int, device: torch.device, seconds: float
+) -> Timing:
     on_gpu = device.type == "cuda"
     if on_gpu:
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats(device)
+        forget_peak(device)
     times: list[float] = []
     try:
+        step = make()
         for _ in range(WARMUP):
             time_once(step, device)
         while len(times) < MIN_REPEATS or (sum(times) < seconds and len(times) < MAX_REPEATS):
             times.append(time_once(step, device))
-    except torch.OutOfMemoryError:
+    except RuntimeError as error:
+        if not out_of_memory(error):
+            raise
         return Timing(batch, None, 0, None)
-    peak = torch.cuda.max_memory_allocated(device) if on_gpu else None
+    # Reserved, because what a graph keeps counts as allocated only while it is captured.
+    peak = torch.cuda.max_memory_reserved(device) if on_gpu else None
     return Timing(batch, statistics.median(times), len(times), peak)
 
 

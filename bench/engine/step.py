@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
+from bench.engine import checkpoint
 from bench.engine.batches import Batch
-from bench.engine.device import autocast, uses_bf16
+from bench.engine.determinism import Determinism
+from bench.engine.device import autocast, forget_peak, uses_bf16
 from bench.engine.gpu.graph import Capture, CudaCapture, GraphReplay
-from bench.engine.gpu.memory_format import arranged, fastest_format
+from bench.engine.gpu.memory_format import FORMATS, Build, arranged, fastest_format, name_of
+from bench.engine.gpu.self_check import SelfCheck
+from bench.engine.gpu.state import StepState
 from bench.engine.input_pipeline import InputPipeline, Render, already_rendered
 from bench.engine.job import Budget, Job
 
@@ -18,7 +23,8 @@ from bench.engine.job import Budget, Job
 class Step:
     """One step on one batch: render, forward, backward, AdamW, and the loss added to `total`.
 
-    Nothing here waits for the device. With `capture`, the whole step is captured once and then replayed.
+    Nothing here waits for the device. With `capture`, the whole step is captured once, checked, and then
+    replayed. With `strict`, operators must have deterministic kernels where PyTorch has them.
     `total`, a tensor on the device, is the sum of the mean losses of the batches, each times its images.
     """
 
@@ -30,6 +36,7 @@ class Step:
         render: Render = already_rendered,
         memory_format: torch.memory_format | None = None,
         capture: Capture | None = None,
+        strict: bool = False,
     ) -> None:
         self.module: Callable[..., Tensor] = torch.compile(module, dynamic=False) if job.compile else module
         self.optimizer = optimizer
@@ -38,14 +45,29 @@ class Step:
         self.memory_format = memory_format
         self.total = torch.zeros((), device=job.device)
         self.rate = torch.zeros((), device=job.device) if job.device.type == "cuda" else None
-        self.replay = GraphReplay(self._run, job.device, capture) if capture else None
+        self.trained = module
+        self.determinism = Determinism(self.state) if strict else None
+        self.check = SelfCheck(self.state, self.repeats) if capture else None
+        self.replay = GraphReplay(self._run, job.device, capture, check=self.check) if capture else None
 
     def __call__(self, batch: Batch, rate: float) -> None:
         if self.rate is not None:  # a captured AdamW reads its rate from the device
             self.rate.fill_(rate)
         for group in self.optimizer.param_groups:
             group["lr"] = rate if self.rate is None else self.rate
-        (self.replay or self._run)(*batch)
+        if self.determinism is None:
+            (self.replay or self._run)(*batch)
+        else:
+            shapes = tuple(t.shape for t in batch)
+            self.determinism.do(partial(self.replay or self._run, *batch), shapes)
+
+    def state(self) -> StepState:
+        """The tensors that a step changes."""
+        return StepState.of(self.trained, self.optimizer, self.total, self.rate)
+
+    def repeats(self) -> bool:
+        """Whether a step from one state gives the same bits each time."""
+        return self.determinism is None or not self.determinism.operator
 
     def close(self) -> None:
         """Let go of graphs, module and optimiser, so that their memory is free now; steps are over.
@@ -54,8 +76,8 @@ class Step:
         """
         if self.replay is not None:
             self.replay.close()
-        self.replay = None
-        del self.module, self.optimizer, self.render
+        self.replay = self.check = self.determinism = None
+        del self.module, self.trained, self.optimizer, self.render
 
     def _run(self, *batch: Tensor) -> None:
         rendered = self.render(*batch)
@@ -64,13 +86,21 @@ class Step:
         self.total.add_(train_step(self.module, self.optimizer, rendered, self.job) * len(batch[0]))
 
     @property
+    def format_name(self) -> str:
+        return name_of(self.memory_format or torch.channels_last)
+
+    @property
     def choices(self) -> dict[str, str]:
         """The choices that change speed only, for the record."""
         choices = {
             "step": self.replay.mode if self.replay else "eager",
-            "memory_format": str(self.memory_format or torch.channels_last).removeprefix("torch."),
+            "memory_format": self.format_name,
             "compile": str(self.job.compile).lower(),
         }
+        if self.check is not None and self.check.result:
+            choices["self_check"] = self.check.result
+        if self.determinism is not None:
+            choices["deterministic"] = self.determinism.choice
         if self.job.device.type == "cuda" and self.job.precision == "auto":
             bf16 = uses_bf16("auto", self.job.device)
             choices["bf16"] = "yes" if bf16 else "no: this GPU does not compute in it"
@@ -104,13 +134,22 @@ def make_step(module: nn.Module, inputs: InputPipeline, budget: Budget, job: Job
         capture = CudaCapture(job.device) if job.graph else None
         placed = net.to(memory_format=memory_format)
         optimizer = make_optimizer(placed, budget, capturable=True)
-        return Step(placed, optimizer, job, inputs.render, memory_format, capture)
+        return Step(placed, optimizer, job, inputs.render, memory_format, capture, strict=True)
 
-    memory_format = torch.channels_last
-    if job.memory_formats is not None:
-        sample = next(iter(inputs.epoch(job.seed)))
-        memory_format = fastest_format(module, sample, build, job)
-    return build(module, memory_format)
+    return build(module, choose_format(module, inputs, build, job))
+
+
+def choose_format(module: nn.Module, inputs: InputPipeline, build: Build, job: Job) -> torch.memory_format:
+    """The memory format of the checkpoint, if there is one, else the fastest; it may change rounding."""
+    kept = checkpoint.memory_format(job.checkpoint)
+    if kept in FORMATS:
+        return FORMATS[kept]
+    if job.memory_formats is None:
+        return torch.channels_last
+    sample = next(iter(inputs.epoch(job.seed)))
+    chosen = fastest_format(module, sample, build, job)
+    forget_peak(job.device)  # of trials that hold a network and its graphs beside this one
+    return chosen
 
 
 def make_optimizer(module: nn.Module, budget: Budget, capturable: bool = False) -> torch.optim.AdamW:

@@ -80,7 +80,16 @@ def time_step(spec: PretrainSpec | RunSpec, session: Session) -> float:
     setup = prepare(spec, session)
     training = training_of(spec, setup, session)
     unused = session.environment.scratch / "checkpoints" / "probe.pt"  # named by the job, never written
-    job = Job(spec.label, training.stage, 0, setup.device, unused, silent, spec.precision)
+    job = Job(
+        spec.label,
+        training.stage,
+        0,
+        setup.device,
+        unused,
+        silent,
+        spec.precision,
+        graph=session.environment.graph,
+    )
     training.module.train()
     step = make_step(training.module, training.inputs, training.budget, job)
     # On a GPU the first steps are ordinary ones, and then the step is captured.

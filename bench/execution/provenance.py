@@ -31,9 +31,7 @@ class Software(NamedTuple):
 
 def describe(plugins: Iterable[Plugin], hardware: Mapping[str, Any], software: Software) -> Provenance:
     """Provenance of one unit: `plugins` are those whose components it uses."""
-    from bench.results.record import (
-        Provenance,
-    )  # loads numpy, which plugins that name Session need not wait for
+    from bench.results.record import Provenance  # loads numpy, for which no plugin need wait
 
     used = {p.name: {"distribution": p.distribution, "version": p.version} for p in plugins}
     return Provenance(plugins=dict(sorted(used.items())), hardware=hardware, **software._asdict())
@@ -41,10 +39,10 @@ def describe(plugins: Iterable[Plugin], hardware: Mapping[str, Any], software: S
 
 def hardware(device: str) -> dict[str, Any]:
     """Processor, cores this process may use, and the GPU if `device` is one."""
-    import torch
-
     about: dict[str, Any] = {"device": device, "cpu": _cpu_name(), "cores": usable_cores()}
     if device.startswith("cuda"):
+        import torch
+
         about["gpu"] = torch.cuda.get_device_name(device)
         about["cuda"] = torch.version.cuda
     return about

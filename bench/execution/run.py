@@ -6,7 +6,6 @@ execute(unit)   images -> split -> net -> pretrain or load weights -> fine-tune 
 from __future__ import annotations
 
 import dataclasses
-import gc
 import logging
 import sys
 import time
@@ -21,7 +20,6 @@ from bench.execution.claim import claim, forget, holder
 from bench.execution.prepare import (
     ENCODER,
     Setup,
-    Training,
     load_initial_weights,
     prepare,
     training_of,
@@ -30,6 +28,7 @@ from bench.identity import Ref, derive_seed, to_json
 from bench.interfaces.executor import Outcome, Report
 from bench.interfaces.model import within
 from bench.interfaces.predictions import Predictions
+from bench.interruption import interrupted
 from bench.registry import DISTRIBUTION
 from bench.results import store
 from bench.results.distribution import fault
@@ -85,9 +84,9 @@ def _outcome(spec: UnitSpec, session: Session, report: Report) -> Outcome:
             combine(spec, session)
         else:
             _train_within_memory(spec, session, report)
-    except KeyboardInterrupt:
-        raise
     except BaseException as error:  # a plugin may call sys.exit, or have exceptions of its own
+        if isinstance(error, KeyboardInterrupt) and interrupted():
+            raise
         log.debug("%s %s failed", spec.kind, spec.label, exc_info=error)
         reason = reason_of(error, spec, session)
         write_failure(spec, session, reason, traceback.format_exc())
@@ -132,8 +131,7 @@ def pretrain(spec: PretrainSpec, session: Session, report: Report, accumulate: i
     from safetensors.torch import save_file
 
     setup = prepare(spec, session, report)
-    training = training_of(spec, setup, session)
-    history, job = _optimize(spec, training, setup, session, report, accumulate)
+    history, job = _optimize(spec, setup, session, report, accumulate)
     classifier = setup.model.classifier(setup.net)
     encoder = {
         name: value.detach().cpu().contiguous()
@@ -154,8 +152,7 @@ def finetune(spec: RunSpec, session: Session, report: Report, accumulate: int = 
     """
     setup = prepare(spec, session, report)
     origin = load_initial_weights(spec, setup, session)
-    training = training_of(spec, setup, session)
-    history, job = _optimize(spec, training, setup, session, report, accumulate)
+    history, job = _optimize(spec, setup, session, report, accumulate)
     predictions = {part: _predict(setup, session, setup.split.indices(part), job) for part in ("val", "test")}
     _require_distributions(predictions, f"model {spec.model.name!r}", session.registry.models, spec.model)
     record = dataclasses.replace(
@@ -209,8 +206,6 @@ def _require_distributions(
 
 def _train_within_memory(spec: PretrainSpec | RunSpec, session: Session, report: Report) -> None:
     """Train; where memory runs out, start again with each step in twice as many parts."""
-    import torch
-
     from bench.engine.device import out_of_memory
 
     accumulate = 1
@@ -234,16 +229,11 @@ def _train_within_memory(spec: PretrainSpec | RunSpec, session: Session, report:
                 ) from None
         # Outside the handler, so that the traceback no longer holds the tensors of the failed try.
         accumulate *= 2
-        if session.device_store is not None:
-            session.device_store.clear()
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        session.free_device_memory()
 
 
 def _optimize(
     spec: PretrainSpec | RunSpec,
-    training: Training,
     setup: Setup,
     session: Session,
     report: Report,
@@ -252,6 +242,8 @@ def _optimize(
     from bench.engine.job import Job
     from bench.engine.loop import optimize
 
+    # Not kept beyond the training: it holds the images that were trained on, and a decoder if there is one.
+    training = training_of(spec, setup, session)
     environment, stage = session.environment, training.stage
     job = Job(
         unit=spec.label,
@@ -288,7 +280,9 @@ def _predict(setup: Setup, session: Session, indices: NDArray[np.int64], job: Jo
         ids=tuple(images.ids[i] for i in indices),
         groups=tuple(setup.split.groups[i] for i in indices),
         labels=images.labels[indices],
-        probabilities=predict(setup.net, batches, setup.context.normalize, job).numpy(),
+        probabilities=predict(
+            setup.net, batches, setup.context.normalize, job, session.free_device_memory
+        ).numpy(),
     )
 
 
@@ -318,7 +312,7 @@ def _record(
             seconds=history.seconds, steps=history.steps, resumed_from_epoch=history.resumed_from
         ),
         accumulate=accumulate,
-        engine=history.engine,
+        engine={**history.engine, **({"doctor": session.doctor} if session.doctor else {})},
         provenance=_provenance(spec, session),
         notes=tuple(notes),
     )

@@ -11,7 +11,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from bench.errors import BenchError, ConfigError, failure_of
-from bench.execution import provenance
+from bench.execution import provenance, verdict
 from bench.execution.provenance import Software
 from bench.identity import Ref
 from bench.interfaces.executor import Environment, Report, silent
@@ -129,7 +129,18 @@ class Session:
         from bench.engine.gpu.resident import DeviceStore
 
         device = check_device(self.environment.device)
-        return None if device.type == "cpu" else DeviceStore(device)
+        if device.type == "cpu":
+            return None
+        devices = len(self.environment.devices) or 1
+        return DeviceStore(device, processes=-(-self.environment.jobs // devices))
+
+    def free_device_memory(self) -> None:
+        """After memory ran out: let go of the images kept on the device, and of what PyTorch holds unused."""
+        from bench.engine.device import check_device, free_memory
+
+        if self.device_store is not None:
+            self.device_store.clear()
+        free_memory(check_device(self.environment.device))
 
     # --- about records -------------------------------------------------------------------------------
 
@@ -153,6 +164,11 @@ class Session:
         """What the session runs on."""
         environment = self.environment
         return provenance.hardware(environment.device) | {"threads": environment.threads}
+
+    @cached_property
+    def doctor(self) -> str:
+        """The verdict of `bench doctor` on the GPU of this session; empty on a CPU."""
+        return verdict.cited(self.environment.device)
 
     @cached_property
     def _software(self) -> Software:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bench.errors import BenchError, PluginError, failure_of
@@ -58,7 +59,7 @@ def score(
 
 def _one(predictions: Predictions, metric: Metric, registry: Registry | None) -> float:
     what = (
-        f"metric {metric.name!r} of {getattr(metric.score, '__module__', 'an unknown module')} failed on "
+        f"metric {metric.name!r} of {module_of(metric) or 'an unknown module'} failed on "
         f"{len(predictions.ids)} images of {len(predictions.classes)} classes"
     )
     try:
@@ -73,6 +74,14 @@ def _one(predictions: Predictions, metric: Metric, registry: Registry | None) ->
             f"{what}: gave a {type(value).__name__}, not a float; repair it, or leave it out with --metrics"
         )
     return float(value)
+
+
+def module_of(metric: Metric) -> str:
+    """The module that a metric's function is written in, also of a `partial` of one; "" if it has none."""
+    function: Any = metric.score
+    while isinstance(function, partial):
+        function = function.func
+    return str(getattr(function, "__module__", None) or "")
 
 
 def _is_number(value: Any) -> bool:

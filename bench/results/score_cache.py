@@ -27,6 +27,7 @@ from bench.errors import BenchError
 from bench.files import sha256_of
 from bench.identity import digest
 from bench.registry import Registry
+from bench.results.score import module_of
 
 if TYPE_CHECKING:
     from bench.interfaces.metric import Metric
@@ -148,7 +149,7 @@ def identities(metrics: Iterable[Metric], registry: Registry) -> dict[str, str]:
         except BenchError:
             continue
         if entry.component is metric:
-            code = _source(str(getattr(metric.score, "__module__", "")))
+            code = _source(module_of(metric))
             plugin = f"{entry.plugin.distribution} {entry.plugin.version}"
             known[metric.name] = digest([metric.name, metric.revision, plugin, code, _foundations()])[:16]
     return known

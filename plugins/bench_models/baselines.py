@@ -196,7 +196,7 @@ def _timm(timm_name: str, module: str, drop_path: float, **about: Any) -> Model[
         check_size=lambda params, size: timm_networks.check_size(timm_name, size),
         features=timm_networks.features,
         classifier=timm_networks.classifier,
-        normalization=lambda params: timm_networks.normalization(timm_name),
+        normalization=lambda params: timm_networks.described(timm_name).normalization,
         pretrained_source=lambda params: timm_family.pretrained_source(timm_name),
         pretrained=partial(_pretrained_timm, timm_name),
         translate=partial(_translate_timm, module),

@@ -14,6 +14,7 @@ from annotated_types import Interval
 
 from bench import ConfigError, Context, LocalWeights, Model, ModelFamily, Weights, WeightsError
 from bench_models import timm_names, timm_networks
+from bench_models.remembered import remembered
 
 if TYPE_CHECKING:
     from torch import nn
@@ -39,8 +40,8 @@ def find(name: str) -> Model[TimmParams] | None:
     if not timm_names.NAME.fullmatch(name) or name.partition(".")[0] not in architectures():
         return None
     try:
-        size = timm_networks.own_size(name)
-    except RuntimeError:  # the architecture exists, the tag does not
+        described = timm_networks.described(name)
+    except LookupError:  # the architecture exists, the tag does not
         return None
     return Model(
         name=name,
@@ -52,19 +53,25 @@ def find(name: str) -> Model[TimmParams] | None:
         check_size=lambda params, size: timm_networks.check_size(name, size),
         features=timm_networks.features,
         classifier=timm_networks.classifier,
-        normalization=lambda params: timm_networks.normalization(name),
+        normalization=lambda params: described.normalization,
         pretrained_source=lambda params: pretrained_source(name),
         pretrained=lambda net, params, source: pretrained(name, net, source),
-        traits=frozenset({"dense"}) if _is_dense(name, size) else frozenset(),
+        traits=frozenset({"dense"}) if _is_dense(name, described.size) else frozenset(),
     )
 
 
 @cache
 def architectures() -> frozenset[str]:
     """Names of all timm classifiers, without tags. Deprecated aliases and bare encoders are left out."""
+    return frozenset(classifiers())
+
+
+@remembered
+def classifiers() -> list[str]:
+    """`architectures` as JSON."""
     import timm
 
-    return frozenset(name for name in timm.list_models() if timm_networks.configuration(name).classifier)
+    return [name for name in timm.list_models() if timm_networks.configuration(name).classifier]
 
 
 def build(name: str, params: TimmParams, context: Context) -> nn.Module:
@@ -99,12 +106,12 @@ def pretrained_source(name: str) -> str:
 
     if name == packaged.ARCHITECTURE and (source := packaged.installed_source()):
         return source
-    return f"timm:{full_name(name)}" if timm_networks.configuration(name).has_weights else ""
+    return f"timm:{full_name(name)}" if timm_networks.described(name).has_weights else ""
 
 
 def full_name(name: str) -> str:
     """`name` with its tag."""
-    tag = timm_networks.configuration(name).tag
+    tag = timm_networks.described(name).tag
     return f"{name.partition('.')[0]}.{tag}" if tag else name
 
 
@@ -128,10 +135,10 @@ def pretrained(name: str, net: nn.Module, source: str) -> Weights:
 def _check_normalization(name: str, tagged: str) -> None:
     """Weights of another tag must have seen pixels of the same scale as `name` will be given."""
     try:
-        same = timm_networks.normalization(tagged) == timm_networks.normalization(name)
-    except RuntimeError:
+        scale = timm_networks.described(tagged).normalization
+    except LookupError:
         raise WeightsError(f"timm has no weights called {tagged}; `--models {name}` uses its own") from None
-    if not same:
+    if scale != timm_networks.described(name).normalization:
         raise WeightsError(
             f"timm:{tagged} was trained with another pixel normalisation than {name} names; "
             f"use the model {tagged} by its full name"

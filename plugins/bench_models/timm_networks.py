@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
 from bench import ConfigError, Normalization, SizeError
+from bench_models.remembered import remembered
 
 if TYPE_CHECKING:
     from timm.models import PretrainedCfg
@@ -32,6 +32,53 @@ class BuildTrial:
     dense: bool
 
 
+@dataclass(frozen=True)
+class Described:
+    """What timm's pretrained configuration says of a network.
+
+    Attributes:
+        tag: of its weights; "" if they have none.
+        size: side of the images, pixels.
+        normalization: mean and standard deviation of the pixels.
+        has_weights: whether timm has weights.
+        classifies: whether it ends with a classifier.
+    """
+
+    tag: str
+    size: int
+    normalization: Normalization
+    has_weights: bool
+    classifies: bool
+
+
+def described(name: str) -> Described:
+    """The pretrained configuration of `name`, that of its default tag if it names none. Raises LookupError if
+    timm has no such network, or none with that tag."""
+    said = describe(name)
+    if said is None:
+        raise LookupError(f"timm has no {name}")
+    mean, std = tuple(said["mean"]), tuple(said["std"])
+    normalization = Normalization(mean, std) if len(mean) == len(std) == 3 else Normalization()
+    return Described(said["tag"], said["size"], normalization, said["has_weights"], said["classifies"])
+
+
+@remembered
+def describe(name: str) -> dict[str, Any] | None:
+    """`described` as JSON."""
+    try:
+        config = configuration(name)
+    except RuntimeError:
+        return None
+    return {
+        "tag": config.tag or "",
+        "size": int(config.input_size[-1]),
+        "mean": [float(value) for value in config.mean],
+        "std": [float(value) for value in config.std],
+        "has_weights": config.has_weights,
+        "classifies": bool(config.classifier),
+    }
+
+
 def configuration(name: str) -> PretrainedCfg:
     """timm's pretrained configuration of `name`; that of its default tag if it names none. RuntimeError
     if there is none."""
@@ -39,18 +86,6 @@ def configuration(name: str) -> PretrainedCfg:
 
     # Typed as optional, but a name without a configuration raises.
     return cast("PretrainedCfg", get_pretrained_cfg(name, allow_unregistered=False))
-
-
-def own_size(name: str) -> int:
-    """Side of the images that the pretrained configuration names, pixels."""
-    return int(configuration(name).input_size[-1])
-
-
-def normalization(name: str) -> Normalization:
-    """Mean and standard deviation that the pretrained configuration names."""
-    config = configuration(name)
-    mean, std = (tuple(float(v) for v in values) for values in (config.mean, config.std))
-    return Normalization(mean, std) if len(mean) == len(std) == 3 else Normalization()
 
 
 # --- building ----------------------------------------------------------------------------------------
@@ -75,26 +110,34 @@ def check_size(name: str, size: int) -> None:
     build_trial(name, size)
 
 
-@cache
 def build_trial(name: str, size: int) -> BuildTrial:
     """Learn how `name` is built for `size` and whether its features are dense.
 
     Raises SizeError for a size the network cannot take.
     """
+    learnt = try_building(name, size)
+    if "refused" in learnt:
+        nearest = learnt["nearest"]
+        raise SizeError(
+            f"{name} cannot take images of {size}x{size} pixels ({learnt['refused']}); "
+            f"its own size is {described(name).size}, and {nearest} is the nearest known to work: "
+            "set protocol.size, or choose another model",
+            nearest,
+        )
+    return BuildTrial(tuple(learnt["arguments"].items()), learnt["dense"])
+
+
+@remembered
+def try_building(name: str, size: int) -> dict[str, Any]:
+    """`build_trial` as JSON: either arguments and dense, or why the size is refused and the nearest one."""
     failures = []
     # Some architectures need img_size although their configuration does not say so.
     for arguments in ({}, {"img_size": size}):
         try:
-            return BuildTrial(tuple(arguments.items()), _is_dense_at(name, size, arguments))
+            return {"arguments": arguments, "dense": _is_dense_at(name, size, arguments)}
         except Exception as error:  # whatever an architecture raises at a size it cannot take
             failures.append(f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
-    nearest = _working_size(name, size)
-    raise SizeError(
-        f"{name} cannot take images of {size}x{size} pixels ({failures[0].rstrip(': ')[:160]}); its own size "
-        f"is {own_size(name)}, and {nearest} is the nearest known to work: set protocol.size, or choose "
-        "another model",
-        nearest,
-    )
+    return {"refused": failures[0].rstrip(": ")[:160], "nearest": _working_size(name, size)}
 
 
 def _working_size(name: str, size: int) -> int:
@@ -107,7 +150,7 @@ def _working_size(name: str, size: int) -> int:
             return candidate
         except Exception:  # as in `build_trial`
             continue
-    return own_size(name)
+    return int(configuration(name).input_size[-1])
 
 
 def _is_dense_at(name: str, size: int, arguments: dict[str, Any]) -> bool:

@@ -10,6 +10,7 @@ import gc
 import io
 import logging
 import logging.handlers
+import os
 import queue
 import signal
 import sys
@@ -46,6 +47,8 @@ def serve(pipe: Connection, tracebacks: str) -> None:
     """Execute what comes through the pipe until it is closed or says None; `tracebacks` names a file."""
     with watched(tracebacks):
         _serve(pipe)
+        with suppress(OSError):
+            os.unlink(tracebacks)  # the process that would remove it may have been killed
 
 
 def _serve(pipe: Connection) -> None:
@@ -62,9 +65,10 @@ def _serve(pipe: Connection) -> None:
             busy.set()
             if session is None or session.environment != task.environment:
                 session = Session(task.environment)
-            outcome = _execute(task, session, channel, stop)
+            sender = _ProgressSender(channel, task.environment.device)
+            outcome = task.execute(task.unit, session, sender)
             busy.clear()
-            channel.send(outcome)
+            channel.send(replace(outcome, unit=task.unit))
             _release(task.environment.device)
     except (KeyboardInterrupt, BrokenPipeError):
         pass
@@ -73,18 +77,6 @@ def _serve(pipe: Connection) -> None:
 def _stop(stop: threading.Event, busy: threading.Event, signum: int, frame: object) -> None:
     if stop.is_set() and busy.is_set():
         interrupt()
-
-
-def _execute(task: Task, session: Session, channel: _Channel, stop: threading.Event) -> Outcome:
-    started = time.monotonic()
-    try:
-        outcome = task.execute(task.unit, session, _ProgressSender(channel, task.environment.device))
-    except KeyboardInterrupt as error:
-        if stop.is_set():
-            raise
-        reason = f"a plugin raised {type(error).__name__}"
-        outcome = Outcome(unit=task.unit, status="failed", reason=reason, seconds=time.monotonic() - started)
-    return replace(outcome, unit=task.unit)
 
 
 def _listen(pipe: Connection, tasks: queue.SimpleQueue[Task | None], stop: threading.Event) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+
+from benchmarks.attacks.processes import install
+
+__all__ = ["STUDY", "bench", "command", "environment", "install", "workspace"]
 
 TINY = """
 size = 32
@@ -53,14 +56,3 @@ def bench(
         timeout=240,
         **options,
     )
-
-
-def install(folder: Path, module: Path) -> Path:
-    """A distribution of one module, which PYTHONPATH=folder makes a plugin. Gives the folder."""
-    name = module.stem
-    info = folder / f"{name}-1.0.dist-info"
-    info.mkdir(parents=True)
-    shutil.copy(module, folder)
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(f"[bench]\n{name} = {name}\n")
-    return folder

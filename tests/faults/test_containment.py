@@ -16,7 +16,7 @@ CAUSES = {
     "kills": "killed by SIGKILL (memory?) (it uses plugin misdeeds (misdeeds 1.0))",
     "unprintable": r"RuntimeError: caf\udce9",
     "speechless": "Speechless: (its message cannot be shown) (plugin misdeeds (misdeeds 1.0),",
-    "interrupts": "a plugin raised KeyboardInterrupt (plugin misdeeds (misdeeds 1.0),",
+    "interrupts": "KeyboardInterrupt (plugin misdeeds (misdeeds 1.0),",
     "wrong_type": "initialize gave int instead of str; repair the plugin misdeeds (misdeeds 1.0)",
 }
 """Strategy -> how its failure record begins."""
@@ -49,12 +49,12 @@ def test_each_misdeed_ends_its_own_unit(plugins: Path, tmp_path: Path, jobs: str
         assert cause in reasons[name], name
     records, _ = store.scan(tmp_path / "results")
     assert {r.spec.label.split(".")[1] for r in records if r.status == "done"} == {"scratch", "prints"}
-    assert "a row that is none" not in done.stdout
-    assert "a row that is none" in done.stderr
+    assert "that is none" not in done.stdout
+    assert "that is none" in done.stderr
 
 
 def test_the_same_holds_in_this_process_for_what_it_survives(plugins: Path, tmp_path: Path) -> None:
-    survived = ("exits", "unprintable", "speechless", "wrong_type")
+    survived = ("exits", "unprintable", "speechless", "interrupts", "wrong_type")
     done = bench(
         workspace(tmp_path),
         *("run", *STUDY, "--ensembles", "none", "--in-process", "-s", ",".join((*survived, "prints"))),
@@ -65,7 +65,15 @@ def test_the_same_holds_in_this_process_for_what_it_survives(plugins: Path, tmp_
     assert reasons.keys() == set(survived)
     for name in survived:
         assert CAUSES[name] in reasons[name], name
-    assert "a row that is none" not in done.stdout
+    assert "that is none" not in done.stdout
+
+
+def test_after_so_many_failures_no_further_unit_is_begun(plugins: Path, tmp_path: Path) -> None:
+    options = ["--ensembles", "none", "--in-process", "--max-failures", "2"]
+    study = ["run", *STUDY, *options, "-s", "exits,speechless,wrong_type,scratch"]
+    assert bench(workspace(tmp_path), *study, plugins=plugins).returncode == 1
+    assert failures(tmp_path).keys() == {"exits", "speechless"}
+    assert not list(tmp_path.glob("results/runs/*/*"))
 
 
 def test_a_model_and_an_ensemble_that_give_nothing_fail_their_units(plugins: Path, tmp_path: Path) -> None:

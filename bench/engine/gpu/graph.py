@@ -6,8 +6,9 @@ than the kernels. A graph launches them all at once.
 `GraphReplay` does what a graph needs: inputs in fixed buffers, one graph per shape of batch, a few ordinary
 steps before the capture, and ordinary steps for good if the capture fails. Those before the capture are
 watched operator by operator (`stability`), because what Python does between kernels would be captured without
-an error and be frozen. The function that captures is a parameter: `CudaCapture` on a GPU; tests on a CPU pass
-one that runs the work again.
+an error and be frozen. What was captured is compared with an ordinary step before it is used (`self_check`).
+The function that captures is a parameter: `CudaCapture` on a GPU; tests on a CPU pass one that runs the work
+again.
 
 Capturing itself runs no kernel, so every step trains the network once. A graph runs the same kernels with the
 same random numbers as ordinary steps (the generator is registered with it), so the results are equal.
@@ -24,6 +25,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bench.engine.device import forget_peak
+from bench.engine.gpu.self_check import SelfCheck
 from bench.engine.gpu.stability import Trace, obstacle, trace
 
 Work = Callable[..., None]
@@ -41,36 +44,42 @@ class GraphReplay:
     """Does `work(*batch)` on `device`, after the first few times by replaying a graph.
 
     `mode` says how steps are done now: "graph", or "eager" with the reason. Work cannot be captured if it
-    copies tensors from the host, waits for the device, or makes shapes or branches depend on values.
+    copies tensors from the host, waits for the device, or makes shapes or branches depend on values. With
+    `check`, a graph that does something else than the work is not used.
     """
 
-    def __init__(self, work: Work, device: torch.device, capture: Capture, warmup: int = WARMUP) -> None:
+    def __init__(
+        self,
+        work: Work,
+        device: torch.device,
+        capture: Capture,
+        warmup: int = WARMUP,
+        check: SelfCheck | None = None,
+    ) -> None:
         self.work = work
         self.device = device
         self.capture = capture
         self.warmup = warmup
+        self.check = check
         self.mode = "eager: too few steps to capture one"
         self.graphs: dict[tuple[object, ...], tuple[tuple[Tensor, ...], Callable[[], None]]] = {}  # by shapes
         self.ordinary_steps: dict[tuple[object, ...], int] = {}  # by shapes
         self.traces: dict[tuple[object, ...], list[Trace]] = {}  # of ordinary steps, by shapes
+        self.buffers: dict[tuple[object, ...], tuple[Tensor, ...]] = {}  # of graphs to come, by shapes
         self.failure = ""
 
     def __call__(self, *batch: Tensor) -> None:
         shapes = tuple((t.shape, t.dtype) for t in batch)
         if shapes not in self.graphs:
-            done = self.ordinary_steps[shapes] = self.ordinary_steps.get(shapes, 0) + 1
+            done = self.ordinary_steps.get(shapes, 0)
             # After the first graph the libraries are initialised, so one ordinary step is enough.
             if (
                 self.failure
-                or done <= (1 if self.graphs else self.warmup)
+                or done < (1 if self.graphs else self.warmup)
                 or not self._try_capture(shapes, batch)
             ):
-                moved = tuple(t.to(self.device, non_blocking=True) for t in batch)
-                # Not the first step of all, in which libraries and modules make what they keep.
-                if self.failure or (done == 1 and not self.graphs):
-                    self.work(*moved)
-                else:
-                    self.traces.setdefault(shapes, []).append(trace(self.work, moved))
+                self._ordinary_step(shapes, batch)
+                self.ordinary_steps[shapes] = done + 1  # not if it has failed: it may be done again
                 return
         buffers, replay = self.graphs[shapes]
         for buffer, t in zip(buffers, batch, strict=True):
@@ -80,22 +89,43 @@ class GraphReplay:
     def close(self) -> None:
         """Free the graphs and their buffers; no step may follow."""
         self.graphs.clear()
-        del self.work, self.capture
+        self.buffers.clear()
+        del self.work, self.capture, self.check
+
+    def _ordinary_step(self, shapes: tuple[object, ...], batch: tuple[Tensor, ...]) -> None:
+        moved = tuple(t.to(self.device, non_blocking=True) for t in batch)
+        # Not the first step of all, in which libraries and modules make what they keep.
+        if self.failure or not (self.graphs or self.ordinary_steps.get(shapes)):
+            self.work(*moved)
+        else:
+            self.traces.setdefault(shapes, []).append(trace(self.work, moved))
+        if not self.failure:
+            self.buffers[shapes] = tuple(t.clone() for t in moved)
 
     def _try_capture(self, shapes: tuple[object, ...], batch: tuple[Tensor, ...]) -> bool:
-        """Whether a graph for these shapes could be captured; if not, all further steps are ordinary ones."""
+        """Whether there is a graph for these shapes now; if not, all further steps are ordinary ones."""
         if reason := obstacle(self.traces.pop(shapes, [])):
             return self._stay_ordinary(reason)
-        buffers = tuple(torch.empty_like(t, device=self.device) for t in batch)
-        for buffer, t in zip(buffers, batch, strict=True):
-            buffer.copy_(t)
+        # At the capture they hold the batch before, so that what a graph takes from it for good is noticed.
+        buffers = self.buffers.pop(shapes, None) or tuple(t.to(self.device, copy=True) for t in batch)
+        moved = tuple(t.to(self.device, non_blocking=True) for t in batch)
+        reference = self.check.reference(lambda: self.work(*moved)) if self.check else None
         try:
-            self.graphs[shapes] = (buffers, self.capture(lambda: self.work(*buffers)))
+            replay = self.capture(lambda: self.work(*buffers))
         except torch.OutOfMemoryError:
             raise  # ordinary steps would need as much memory; the unit starts again with smaller ones
         except Exception as error:  # a module may do anything that a graph does not support
             first_line = str(error).splitlines()[0] if str(error) else ""
             return self._stay_ordinary(f"{type(error).__name__}: {first_line}")
+        for buffer, t in zip(buffers, batch, strict=True):
+            buffer.copy_(t)
+        if self.check and reference:
+            found = self.check.difference(replay, reference)
+            del reference  # copies of all that a step changes
+            forget_peak(self.device)
+            if found:
+                return self._stay_ordinary(f"a replayed step is not the ordinary one: {found}")
+        self.graphs[shapes] = (buffers, replay)
         self.mode = "graph"
         return True
 
@@ -104,6 +134,7 @@ class GraphReplay:
         self.failure = reason
         self.mode = f"eager: {reason}"
         self.graphs.clear()
+        self.buffers.clear()
         self.traces.clear()
         log.warning("the step cannot be captured as a CUDA graph, so it runs slower (%s)", reason)
         return False

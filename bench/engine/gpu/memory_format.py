@@ -52,6 +52,11 @@ def arranged(value: Tensor, memory_format: torch.memory_format) -> Tensor:
     return value.contiguous(memory_format=memory_format) if value.ndim == 4 else value
 
 
+def name_of(memory_format: torch.memory_format) -> str:
+    """Its name as a key of `FORMATS`."""
+    return str(memory_format).removeprefix("torch.")
+
+
 def fastest_format(
     module: nn.Module, sample: Batch, build: Build, job: Job, clock: Clock = time.perf_counter
 ) -> torch.memory_format:

@@ -73,14 +73,16 @@ def crops(pixels: Tensor, rows: Tensor, size: int, channels: int) -> Tensor:
 def resized_crops(pixels: Tensor, rows: Tensor, size: int, extent: tuple[int, int, int]) -> Tensor:
     """uint8 (B, 3, size, size): crops resized with antialiasing, and rounded.
 
-    `extent` is the most channels, rows and columns that an image has.
+    `extent` is the most channels of an image, and the most rows and columns of a crop: what is gathered of
+    each image, from the corner of its crop on, so that all have one shape.
     """
     t = CropTable.of(rows)
     channels, tallest, widest = extent
-    down = torch.arange(tallest, device=rows.device).expand(len(rows), -1)
-    across = torch.arange(widest, device=rows.device).expand(len(rows), -1)
+    down = t.box[:, :1] + torch.arange(tallest, device=rows.device)
+    across = t.box[:, 1:2] + torch.arange(widest, device=rows.device)
     padded = _gather(pixels, t, down, across, channels)
-    resized = resize_crops(padded, t.box, t.flip, size)
+    boxes = torch.cat([torch.zeros_like(t.box[:, :2]), t.box[:, 2:]], 1)
+    resized = resize_crops(padded, boxes, t.flip, size)
     return _rgb(resized.round().clamp(0, 255).to(torch.uint8))
 
 
@@ -88,7 +90,9 @@ def _gather(pixels: Tensor, t: CropTable, down: Tensor, across: Tensor, channels
     """uint8 (B, H, C, W): the pixels at rows `down` (B, H) and columns `across` (B, W) of each image.
 
     A position outside an image gives some pixel of it. A grey image gives its one channel for each of three.
+    The positions of all pixels are larger than the pixels, so they have half as many bytes where they can.
     """
+    position = torch.int32 if pixels.numel() < 2**31 else torch.int64
     down = torch.minimum(down, t.height[:, None] - 1)
     across = torch.minimum(across, t.width[:, None] - 1)
     channel = torch.arange(channels, device=pixels.device)
@@ -97,7 +101,8 @@ def _gather(pixels: Tensor, t: CropTable, down: Tensor, across: Tensor, channels
         t.offset[:, None, None]
         + (channel[:, None] * t.height[:, None, None] + down[..., None]) * (t.width[:, None, None])
     )
-    return pixels[lines[..., None] + across[:, None, None]]
+    chosen = lines.to(position)[..., None] + across.to(position)[:, None, None]
+    return pixels.index_select(0, chosen.flatten()).view(chosen.shape)
 
 
 def _rgb(images: Tensor) -> Tensor:
@@ -122,10 +127,9 @@ class DeviceImages:
         return "streamed" if self.pixels is None else "resident"
 
     @property
-    def extent(self) -> tuple[int, int, int]:
-        """Most channels, rows and columns of an image."""
-        channels, height, width = shapes_of(self.view).amax(0).tolist()
-        return channels, height, width
+    def channels(self) -> int:
+        """Most channels of an image."""
+        return int(shapes_of(self.view)[:, 0].max())
 
     def batches(self, rows: Tensor, batch: int, keep_single: bool = False) -> Iterator[Batch]:
         """Yield rows (B, 10) on the device; if images are streamed, together with the bytes of the batch."""
@@ -139,13 +143,15 @@ class DeviceImages:
 class DeviceStore:
     """Keeps views on a device for all units of this process.
 
-    Together they take at most `limit` bytes; without a `limit`, a quarter of the memory that would be free
-    without them. The view that was not used for the longest time is dropped to make room for a new one.
+    Together they take at most `limit` bytes; without a `limit`, the share of one of so many `processes` on
+    the device (`share`). The view that was not used for the longest time is dropped to make room for a new
+    one.
     """
 
-    def __init__(self, device: torch.device, limit: int | None = None) -> None:
+    def __init__(self, device: torch.device, limit: int | None = None, processes: int = 1) -> None:
         self.device = device
         self.limit = limit
+        self.processes = processes
         self.opened: dict[StoredImages, DeviceImages] = {}  # least recently used first
 
     def open(self, view: StoredImages) -> DeviceImages:
@@ -164,8 +170,12 @@ class DeviceStore:
         return self.opened[view]
 
     def clear(self) -> None:
-        """Drop all views. Their memory becomes free when no training uses them any more."""
+        """Drop all views, and stream from now on, for where memory ran out once it would do so again.
+
+        Their memory becomes free when no training uses them any more.
+        """
         self.opened.clear()
+        self.limit = 0
 
     @property
     def held(self) -> int:
@@ -177,7 +187,19 @@ class DeviceStore:
             return self.limit
         if self.device.type != "cuda":
             return 2**40
-        return (torch.cuda.mem_get_info(self.device)[0] + self.held) // 4
+        free, total = torch.cuda.mem_get_info(self.device)
+        return share(free + self.held, total, self.processes)
+
+
+def share(free: int, total: int, processes: int) -> int:
+    """Bytes of images that one of so many processes may keep on a GPU.
+
+    An eighth of the GPU for all processes together: a process cannot know what the others will keep, so that
+    each taking its part of what happens to be free would fill the GPU (four taking a quarter: 68 %). And at
+    most a quarter of what is free, for other programs may hold the rest. What does not fit is streamed, which
+    costs a copy that the device does not wait for.
+    """
+    return min(total // 8 // processes, free // 4)
 
 
 def _streamed(
