@@ -37,8 +37,7 @@ def set_up_streams() -> None:
             null = os.open(os.devnull, os.O_RDWR)
             if null != number:
                 os.dup2(null, number)
-            mode = "r" if number == 0 else "w"
-            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
+            setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w", encoding="utf-8"))
     codecs.register_error("bench", _spell)
     for name, raw in (("stdout", _Output), ("stderr", _Messages)):
         stream = getattr(sys, name)
