@@ -177,40 +177,40 @@ def test_adding_a_strategy_and_a_round_leaves_what_is_there(finished: Path, tmp_
     assert "egmae" not in again.stdout  # the table is this study's
 
 
-@pytest.mark.parametrize("stage", ["pretrain", "finetune"])
-def test_a_killed_run_resumes_to_the_same_bits(tmp_path: Path, stage: str) -> None:
-    """kill -9 once a checkpoint of the stage exists; the end must equal an uninterrupted run's."""
-    epochs = f"protocol.{stage}.epochs=25"
-    arguments = ["run", *PHANTOM, "-s", "egmae", "-p", "tiny.toml", "--set", epochs]
+def test_a_killed_run_resumes_to_the_same_bits(tmp_path: Path) -> None:
+    """kill -9 once a checkpoint of each stage exists; the end must equal an uninterrupted run's."""
+    arguments = ["run", *PHANTOM, "-s", "egmae", "-p", "tiny.toml"]
+    for stage in ("pretrain", "finetune"):
+        arguments += ["--set", f"protocol.{stage}.epochs=25"]
     whole, killed = (
         workspace(tmp_path / name) for name in ("whole", "killed") if not (tmp_path / name).mkdir()
     )
     bench(whole, *arguments)
 
-    process = subprocess.Popen(
-        command(*arguments),
-        cwd=killed,
-        env=environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    units = killed / "results" / ("pretrain" if stage == "pretrain" else "runs")
-    wait_for(lambda: checkpoint_of(killed, stage), process)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not list(units.glob("*/*/record.json")), "killed too late to test anything"
+    for stage in ("pretrain", "finetune"):
+        process = subprocess.Popen(
+            command(*arguments),
+            cwd=killed,
+            env=environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        units = killed / "results" / ("pretrain" if stage == "pretrain" else "runs")
+        wait_for(lambda stage=stage: checkpoint_of(killed, stage), process)  # type: ignore[misc]
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert not list(units.glob("*/*/record.json")), "killed too late to test anything"
 
     bench(killed, *arguments)
     resumed = [r for r in records(killed).values() if r["timings"].get("resumed_from_epoch")]
-    assert [r["kind"] for r in resumed] == ["pretrain" if stage == "pretrain" else "run"]
+    assert sorted(r["kind"] for r in resumed) == ["pretrain", "run"]
     assert predictions(killed) == predictions(whole)
     encoders = [
         p.read_bytes() for f in (whole, killed) for p in f.glob("results/pretrain/*/*/encoder.safetensors")
     ]
     assert len(encoders) == 2
     assert encoders[0] == encoders[1]
-    for part in ("checkpoints", "workers"):  # also what the killed process could not remove itself
-        assert not list((killed / "results" / ".scratch" / part).iterdir())
+    assert not list((killed / "results" / ".scratch" / "checkpoints").iterdir())
 
 
 def checkpoint_of(folder: Path, stage: str) -> bool:
@@ -228,24 +228,6 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen) -> None:
         assert process.poll() is None, "the run ended before it could be interrupted"
         assert time.monotonic() < deadline
         time.sleep(0.002)
-
-
-@pytest.mark.parametrize(
-    ("polite", "jobs"), [(signal.SIGINT, "1"), (signal.SIGTERM, "1"), (signal.SIGINT, "2")]
-)
-def test_an_interruption_says_how_to_go_on(tmp_path: Path, polite: signal.Signals, jobs: str) -> None:
-    arguments = ["run", *PHANTOM, "-s", "egmae", "-p", "tiny.toml", "--set", "protocol.pretrain.epochs=500"]
-    arguments += ["--jobs", jobs]
-    process = subprocess.Popen(
-        command(*arguments), cwd=workspace(tmp_path), env=environment(), stderr=subprocess.PIPE, text=True
-    )
-    wait_for(lambda: checkpoint_of(tmp_path, "pretrain"), process)
-    process.send_signal(polite)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "interrupted; to go on: bench run" in said
-    assert "Traceback" not in said
-    assert not list(tmp_path.glob("results/pretrain/*/*")), "nothing half-written"
 
 
 def test_a_unit_that_fails_is_a_row_with_its_cause_and_is_retried(tmp_path: Path) -> None:

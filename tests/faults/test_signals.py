@@ -7,13 +7,13 @@ import subprocess
 import time
 from pathlib import Path
 
-import pytest
 from commands import bench, command, environment, workspace
 
 # Epochs that are long enough for the signal to come in the middle of one.
 LONG = (
     *("run", "-d", "phantom", "-m", "test_convnext", "-p", "tiny.toml", "-s", "egmae", "--ensembles", "none"),
-    *("--threads", "1", "--set", "dataset.phantom.patients=60", "--set", "protocol.pretrain.epochs=3"),
+    *("--threads", "1", "--set", "dataset.phantom.patients=60", "--set", "protocol.pretrain.epochs=4"),
+    *("--set", "protocol.finetune.epochs=20"),
 )
 
 
@@ -45,32 +45,32 @@ def predictions(folder: Path) -> list[bytes]:
     return [path.read_bytes() for path in files if path.suffix in (".parquet", ".safetensors")]
 
 
-@pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
-    folder = workspace(tmp_path_factory.mktemp("whole"))
-    assert bench(folder, *LONG).returncode == 0
-    return predictions(folder)
-
-
-@pytest.mark.parametrize(
-    ("name", "more"),
-    [("SIGUSR1", ()), ("SIGHUP", ()), ("SIGTERM", ("--in-process",)), ("SIGINT", ("--jobs", "2"))],
-)
-def test_the_first_signal_writes_a_checkpoint_and_the_command_goes_on_from_it(
-    tmp_path: Path, uninterrupted: list[bytes], name: str, more: tuple[str, ...]
-) -> None:
-    folder = workspace(tmp_path)
-    process = started(folder, *LONG, *more)
-    said = wait_for_line(process, "pretrain epoch 1/3")
-    process.send_signal(getattr(signal, name))
-    said += process.communicate(timeout=120)[1]
-    assert process.returncode == 130, said
-    (checkpoint,) = folder.glob("results/.scratch/checkpoints/*.pt")
-    assert f"interrupted; to go on: bench {' '.join((*LONG, *more))}" in said
-    again = bench(folder, *LONG, *more)
+def test_the_first_signal_writes_a_checkpoint_and_the_command_goes_on_from_it(tmp_path: Path) -> None:
+    """One study, interrupted by each signal in turn, in both stages and however units are run."""
+    whole, folder = workspace(tmp_path / "whole"), workspace(tmp_path / "interrupted")
+    assert bench(whole, *LONG).returncode == 0
+    for name, moment, more in (
+        ("SIGUSR1", "pretrain epoch", ()),
+        ("SIGHUP", "pretrain epoch", ()),
+        ("SIGTERM", "pretrain epoch", ("--in-process",)),
+        ("SIGINT", "fine-tune epoch", ("--jobs", "2")),
+    ):
+        process = started(folder, *LONG, *more)
+        said = wait_for_line(process, moment)
+        process.send_signal(getattr(signal, name))
+        said += process.communicate(timeout=120)[1]
+        assert process.returncode == 130, said
+        (checkpoint,) = folder.glob("results/.scratch/checkpoints/*.pt")
+        assert f"interrupted; to go on: bench {' '.join((*LONG, *more))}" in said
+        assert "Traceback" not in said
+        assert ("(resumed)" in said) == (name != "SIGUSR1")
+        stored = [place for place in ("pretrain", "runs") if any(folder.glob(f"results/{place}/*/*"))]
+        assert stored == ["pretrain"] * ("fine-tune" in moment), "nothing half-written"
+    again = bench(folder, *LONG)
     assert again.returncode == 0, again.stderr
     assert "(resumed)" in again.stderr
-    assert predictions(folder) == uninterrupted
+    assert len(predictions(whole)) == 2
+    assert predictions(folder) == predictions(whole)
     assert not checkpoint.exists()
     assert list(folder.glob("results/.scratch/claims/*")) == []
 
@@ -87,7 +87,7 @@ def test_a_signal_while_it_starts_ends_it_with_the_same_words(tmp_path: Path) ->
 def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
     """With a unit that cannot come to a checkpoint: its process is stopped."""
     process = started(workspace(tmp_path), *LONG, "--jobs", "2")
-    wait_for_line(process, "pretrain epoch 1/3")
+    wait_for_line(process, "pretrain epoch 1/4")
     listed = subprocess.run(
         ["pgrep", "-P", str(process.pid), "-f", "spawn_main"], capture_output=True, text=True, check=True
     )
