@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import math
 from collections.abc import Iterable, Mapping
@@ -77,8 +78,9 @@ def _one(predictions: Predictions, metric: Metric, registry: Registry | None) ->
 
 
 def module_of(metric: Metric) -> str:
-    """The module that a metric's function is written in, also of a `partial` of one; "" if it has none."""
-    function: Any = metric.score
+    """The module that a metric's function is written in, also of a `partial` of one, or of one that is called
+    in another process; "" if it has none."""
+    function: Any = inspect.unwrap(metric.score)
     while isinstance(function, partial):
         function = function.func
     return str(getattr(function, "__module__", None) or "")

@@ -158,7 +158,7 @@ def _encoder(path: Path, found: Verification) -> None:
     for file in files:
         found.counts["encoders"] += 1
         try:
-            with safe_open(str(file), framework="pt") as encoder:
+            with safe_open(str(file), framework="np") as encoder:
                 if not list(encoder.keys()):
                     found.add(file, "holds no weights", remedy(path))
         except (OSError, SafetensorError) as error:
