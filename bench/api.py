@@ -65,10 +65,7 @@ def local_environment(
 
     devices = _devices(device)
     jobs = len(devices) if jobs is None else jobs
-    if not (1 <= jobs <= MOST and 0 <= threads <= MOST):
-        raise ConfigError(
-            f"jobs = {jobs}, threads = {threads}: jobs must be 1 to {MOST}, threads too (0: a fair share)"
-        )
+    check_counts(jobs, threads)
     folder = Path(results or os.environ.get("BENCH_RESULTS") or "results")
     check_folder(folder, "--results")
     return Environment(
@@ -110,6 +107,14 @@ def _has_driver() -> bool:
     except OSError:
         return Path("/dev/kfd").exists()
     return True
+
+
+def check_counts(jobs: int, threads: int) -> None:
+    """Raise ConfigError for a number of units at once, or of threads, that cannot be."""
+    if not (1 <= jobs <= MOST and 0 <= threads <= MOST):
+        raise ConfigError(
+            f"jobs = {jobs}, threads = {threads}: jobs must be 1 to {MOST}, threads too (0: a fair share)"
+        )
 
 
 def check_folder(path: Path, option: str) -> None:

@@ -116,10 +116,12 @@ def _prepare(
     classes: int, size: int, batches: tuple[int, ...], train: bool, device: str, threads: int
 ) -> tuple[CostRequest, dict[str, Any]]:
     """Set up the device as for a run. Gives what to measure, and on which hardware."""
+    from bench.api import check_counts
     from bench.cost.model_cost import CostRequest
     from bench.engine.device import configure, parse_device, uses_bf16
     from bench.execution.provenance import hardware, usable_cores
 
+    check_counts(1, threads)
     threads = threads or usable_cores()
     used_device = configure(parse_device(device), threads)
     precision = "bf16 autocast" if uses_bf16("auto", used_device) else "fp32"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.errors import ConfigError, PluginError
+from bench.errors import ConfigError, DataError, PluginError
 from bench.execution.checks import check_study
 from bench.execution.session import Session
 from bench.execution.threads import keep_threads
@@ -165,7 +166,8 @@ def _files(manifests: Sequence[Path]) -> list[Path]:
     """Manifests, those of a folder one by one. Raises ConfigError for a folder without any."""
     files = []
     for path in manifests:
-        inside = sorted(path.glob("*.json")) if path.is_dir() else [path]
+        # Of os.path, which is False for a name that no file can have.
+        inside = sorted(path.glob("*.json")) if os.path.isdir(path) else [path]
         if not inside:
             raise ConfigError(
                 f"--split {path}: no manifest (*.json) in this folder; `bench data split` makes them"
@@ -175,13 +177,16 @@ def _files(manifests: Sequence[Path]) -> list[Path]:
 
 
 def _by_dataset(files: Sequence[Path], study: Study) -> dict[str, dict[int, Path]]:
-    """Manifests by data set and round. Raises ConfigError where a round has none or two, or where one is
-    for a data set that the study does not name."""
+    """Manifests by data set and round. Raises ConfigError for a file that is none, where a round has none or
+    two, or where one is for a data set that the study does not name."""
     from bench.data.splits.manifest import read_manifest
 
     manifests: dict[str, dict[int, Path]] = {}
     for path in files:
-        split = read_manifest(path)
+        try:
+            split = read_manifest(path)
+        except DataError as error:
+            raise ConfigError(f"--split {error}") from None
         if split.dataset not in [ref.name for ref in study.datasets]:
             raise ConfigError(f"--split {path}: is for {split.dataset}, which this study does not name")
         other = manifests.setdefault(split.dataset, {}).setdefault(split.round, path)

@@ -10,7 +10,7 @@ from annotated_types import Ge, Interval
 Epochs = Annotated[int, Interval(ge=1, le=1_000_000)]
 Images = Annotated[int, Interval(ge=1, le=65_536)]
 Side = Annotated[int, Interval(ge=8, le=8192)]
-Fraction = Annotated[float, Interval(gt=0, lt=1)]
+Fraction = Annotated[float, Interval(ge=0.001, lt=1)]
 Rate = Annotated[float, Interval(gt=0, le=100)]
 Decay = Annotated[float, Interval(ge=0, le=100)]
 Betas = tuple[Annotated[float, Interval(ge=0, lt=1)], Annotated[float, Interval(ge=0, lt=1)]]

@@ -45,7 +45,7 @@ from benchmarks.attacks.processes import (
 
 LIMIT = 90.0  # seconds for a command
 TIMEOUT = ("--timeout", "25")  # seconds for a unit; many for an honest one
-PRINTED = ("a row that is none", "from native code")  # by the misdeed "prints"
+PRINTED = ("that is none", "from native code")  # by the misdeed "prints"
 HONEST = "test_convnext.scratch"
 PATH_PLUGIN = """
 from bench import Dataset, hookimpl

@@ -22,6 +22,7 @@ from bench.data.splits.split import Split, draw_split
 from bench.errors import DataError, DataNotFound
 from bench.files import write_result
 from bench.identity import digest, to_json
+from bench.parsing import PATH_SHOWN, brief
 from bench.study.protocol import SplitSettings
 
 FORMAT = 2  # of the manifest file; files of format 1 hold no audit
@@ -142,9 +143,10 @@ def read_manifest(path: Path) -> Split:
         split = _from_json(data)
         stated = data["hash"]
     except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
         raise DataError(
-            f"{path}: is not a split manifest that can be read ({type(error).__name__}: {error}); "
-            "restore the original"
+            f"{brief(str(path), PATH_SHOWN)}: is not a split manifest that can be read ({brief(reason)}); "
+            "restore the original, or name another"
         ) from None
     if split.hash != stated:
         raise _edited(path, split.hash, stated)
