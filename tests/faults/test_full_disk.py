@@ -1,5 +1,5 @@
-"""A disk that is really full in the middle of a study: one clear error, nothing half-written, and once there is
-room the same command goes on to the same bits."""
+"""A disk that is really full in the middle of a study: one clear error, nothing half-written, and once there
+is room the same command goes on to the same bits."""
 
 from __future__ import annotations
 
