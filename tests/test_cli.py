@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from kept_audits import keep_audits, with_audits
 
 Bench = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -63,12 +64,13 @@ def bench(folder: Path, *arguments: str, code: int = 0, **env: str) -> subproces
     )
     assert done.returncode == code, done.stdout + done.stderr
     assert "Traceback" not in done.stderr, done.stderr
+    keep_audits(folder)
     return done
 
 
 def workspace(folder: Path) -> Path:
     (folder / "tiny.toml").write_text(PROTOCOL)
-    return folder
+    return with_audits(folder)
 
 
 def predictions(folder: Path) -> dict[str, bytes]:

@@ -440,7 +440,7 @@ def test_baselines_join_the_models_that_are_named() -> None:
 
 
 def test_logs_that_cannot_be_written_are_said(tmp_path: Path) -> None:
-    (workspace(tmp_path) / "results").mkdir()
+    (workspace(tmp_path) / "results").mkdir(exist_ok=True)
     (tmp_path / "results" / "logs").write_text("a file where a folder must be")
     done = bench(tmp_path, "run", *PHANTOM, "-s", "scratch", "-p", "tiny.toml", code=1)
     assert "cannot be written" in done.stderr

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from kept_audits import keep_audits, with_audits
+
 from benchmarks.attacks.processes import install
 
 __all__ = ["STUDY", "bench", "command", "environment", "install", "workspace"]
@@ -29,7 +31,7 @@ def workspace(folder: Path) -> Path:
     """A folder with the protocol that STUDY names."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "tiny.toml").write_text(TINY)
-    return folder
+    return with_audits(folder)
 
 
 def command(*arguments: str) -> list[str]:
@@ -46,7 +48,7 @@ def bench(
     folder: Path, *arguments: str, plugins: Path | None = None, **options: Any
 ) -> subprocess.CompletedProcess[str]:
     """Run a command in `folder` until it ends."""
-    return subprocess.run(
+    done = subprocess.run(
         command(*arguments),
         cwd=folder,
         env=environment(plugins),
@@ -56,3 +58,5 @@ def bench(
         timeout=240,
         **options,
     )
+    keep_audits(folder)
+    return done
