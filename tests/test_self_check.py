@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from bench import silent
-from bench.engine.determinism import Determinism, operator_of, strict
+from bench.engine.determinism import Determinism, operator_of
+from bench.engine.device import strict
 from bench.engine.gpu.graph import Capture
 from bench.engine.gpu.state import Saved
 from bench.engine.job import Budget, Job

@@ -10,11 +10,9 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
-import torch
-
+from bench.engine.device import strict
 from bench.engine.gpu.state import Saved, StepState
 
 log = logging.getLogger("bench")
@@ -62,18 +60,6 @@ class Determinism:
     def choice(self) -> str:
         """For the record."""
         return f"no: {self.operator} has no deterministic kernel" if self.operator else "yes"
-
-
-@contextmanager
-def strict() -> Iterator[None]:
-    """Let operators without a deterministic kernel raise, within the block."""
-    enabled = torch.are_deterministic_algorithms_enabled()
-    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
-    torch.use_deterministic_algorithms(True)
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(enabled, warn_only=warn_only)
 
 
 def operator_of(error: RuntimeError) -> str:

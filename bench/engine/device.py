@@ -150,15 +150,24 @@ def full_precision() -> Iterator[None]:
         torch.set_float32_matmul_precision(before)
 
 
-@contextmanager
-def any_order() -> Iterator[None]:
+def any_order() -> AbstractContextManager[None]:
     """Allow kernels that add in any order, which are faster, within the block.
 
     For sums that do not depend on the order, such as counts of pixels.
     """
+    return _deterministic(False)
+
+
+def strict() -> AbstractContextManager[None]:
+    """Let operators without a deterministic kernel raise, within the block."""
+    return _deterministic(True)
+
+
+@contextmanager
+def _deterministic(required: bool) -> Iterator[None]:
     before = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
-    torch.use_deterministic_algorithms(False)
+    torch.use_deterministic_algorithms(required)
     try:
         yield
     finally:

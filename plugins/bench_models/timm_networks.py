@@ -54,7 +54,7 @@ class Described:
 def described(name: str) -> Described:
     """The pretrained configuration of `name`, that of its default tag if it names none. Raises LookupError if
     timm has no such network, or none with that tag."""
-    said = describe(name)
+    said = read_configuration(name)
     if said is None:
         raise LookupError(f"timm has no {name}")
     mean, std = tuple(said["mean"]), tuple(said["std"])
@@ -63,7 +63,7 @@ def described(name: str) -> Described:
 
 
 @remembered
-def describe(name: str) -> dict[str, Any] | None:
+def read_configuration(name: str) -> dict[str, Any] | None:
     """`described` as JSON."""
     try:
         config = configuration(name)

@@ -10,27 +10,17 @@ from typing import Any
 
 from kept_audits import keep_audits, with_audits
 
-from benchmarks.attacks.processes import install
+from benchmarks.attacks.processes import PHANTOM, PROTOCOL, install
 
 __all__ = ["STUDY", "bench", "command", "environment", "install", "workspace"]
 
-TINY = """
-size = 32
-rounds = 1
-[pretrain]
-epochs = 2
-resize = 40
-[finetune]
-epochs = 2
-resize = 36
-"""
-STUDY = ("-d", "phantom", "--set", "dataset.phantom.patients=20", "-m", "test_convnext", "-p", "tiny.toml")
+STUDY = (*PHANTOM, "-m", "test_convnext", "-p", "tiny.toml")
 
 
 def workspace(folder: Path) -> Path:
     """A folder with the protocol that STUDY names."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "tiny.toml").write_text(TINY)
+    (folder / "tiny.toml").write_text(PROTOCOL)
     return with_audits(folder)
 
 

@@ -1,15 +1,15 @@
-"""A plugin whose components each do one thing that a plugin should not: what `bench` is attacked with."""
+"""A plugin whose components each do one thing that a plugin should not: what `bench` is attacked with.
+
+It is installed with benchmarks/attacks/misdeeds.py beside it, as `attack`, which knows how to do them.
+"""
 
 from __future__ import annotations
 
-import ctypes
-import os
-import sys
-import time
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from attack import KINDS, misdo
 
 from bench import (
     DataNotFound,
@@ -24,43 +24,6 @@ from bench import (
     Sample,
     Strategy,
     hookimpl,
-)
-
-
-def misdo(kind: str) -> Any:
-    """Do what `kind` says."""
-    if kind == "exits":
-        sys.exit(0)
-    if kind == "exits_hard":
-        os._exit(0)
-    if kind == "crashes":
-        ctypes.string_at(0)
-    if kind == "hangs":
-        time.sleep(3600)
-    if kind == "kills":
-        os.kill(os.getpid(), 9)
-    if kind == "prints":
-        print("| a row | that is none |")
-        os.write(1, b"\xff\xfe from native code\n")
-    if kind == "unprintable":
-        raise RuntimeError("caf\udce9 \x1b[31m")
-    if kind == "speechless":
-        raise Speechless
-    if kind == "interrupts":
-        raise KeyboardInterrupt
-    return 42  # of no use to anybody
-
-
-class Speechless(Exception):
-    """An error that cannot say what it is."""
-
-    def __str__(self) -> str:
-        raise RuntimeError
-
-
-KINDS = (
-    *("exits", "exits_hard", "crashes", "hangs", "kills", "prints"),
-    *("unprintable", "speechless", "interrupts", "wrong_type"),
 )
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import environment, install
+from commands import environment
 from typer.testing import CliRunner
 
 from bench import DataNotFound, Environment, PluginError, Predictions, Session
@@ -36,11 +36,6 @@ CAUSES = {
     "interrupts": "KeyboardInterrupt (",
     "speechless": "Speechless: (its message cannot be shown) (",
 }
-
-
-@pytest.fixture(scope="module")
-def plugins(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return install(tmp_path_factory.mktemp("site"), Path(__file__).with_name("misdeeds.py"))
 
 
 @pytest.fixture(scope="module")

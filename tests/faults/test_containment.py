@@ -25,11 +25,6 @@ CAUSES = {
 """Strategy -> how its failure record begins."""
 
 
-@pytest.fixture(scope="module")
-def plugins(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return install(tmp_path_factory.mktemp("site"), Path(__file__).with_name("misdeeds.py"))
-
-
 def failures(folder: Path) -> dict[str, str]:
     """Strategy -> reason of every failure record."""
     records, warnings = store.scan(folder / "results")
