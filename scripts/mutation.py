@@ -178,7 +178,9 @@ def _run_pytest(tests: tuple[str, ...], tree: str) -> None:
 
         # What is preloaded imports anyio, whose plugin pytest then cannot rewrite: that is no matter here.
         quiet = "-W", "ignore::pytest.PytestAssertRewriteWarning"
-        code = int(pytest.main(["-x", "-q", "-n", "0", "-p", "no:cacheprovider", *quiet, *tests]))
+        code = int(
+            pytest.main(["-x", "-q", "-n", "0", "-p", "no:cacheprovider", "-m", "not slow", *quiet, *tests])
+        )
     os._exit(code)
 
 

@@ -277,6 +277,7 @@ def test_size_message(size: int) -> None:
 # --- training ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", SLIM)
 def test_overfits_sixteen_images_and_reaches_every_parameter(name: str) -> None:
     torch.manual_seed(0)

@@ -115,6 +115,7 @@ def test_show_says_where_a_checkpoint_is_and_how_to_give_it(name: str, address: 
     assert address in done.stdout
 
 
+@pytest.mark.long
 def test_two_models_start_from_two_files_in_one_study(tmp_path: Path) -> None:
     """And one that is given the other's says what is missing and unexpected."""
     files = {"cmt": tmp_path / "cmt_small.pth", "convnext_small": tmp_path / "convnext_small.pth"}
@@ -133,6 +134,7 @@ def test_two_models_start_from_two_files_in_one_study(tmp_path: Path) -> None:
         assert part in reason
 
 
+@pytest.mark.long
 def test_a_checkpoint_in_the_authors_names_starts_a_network_of_timm(tmp_path: Path) -> None:
     file = tmp_path / "convnext_small.pth"
     torch.save({"model": convnext_checkpoint()}, file)

@@ -447,7 +447,7 @@ def test_logs_that_cannot_be_written_are_said(tmp_path: Path) -> None:
     assert done.stderr.count("\n") == 1
 
 
-@pytest.fixture(params=["1", "2"])
+@pytest.fixture(params=["1", pytest.param("2", marks=pytest.mark.long)])
 def bars(request: pytest.FixtureRequest, site: str, tmp_path: Path) -> Iterator[Terminal]:
     """A study on a terminal, in this process and in two workers, whose training can be watched."""
     arguments = ["run", *PHANTOM, "-s", "warning", "-p", "tiny.toml", "-r", "2", "--jobs", request.param]

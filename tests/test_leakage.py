@@ -55,6 +55,7 @@ def test_accuracy_over_no_images_is_a_dash(leakage: ModuleType) -> None:
     assert text.splitlines()[-1].split("|")[6].strip() == "-"
 
 
+@pytest.mark.long
 def test_both_splits_of_a_data_set_with_duplicates_are_run_once(
     leakage: ModuleType,
     tmp_path: Path,

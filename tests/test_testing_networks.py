@@ -40,6 +40,7 @@ def test_timm_conforms(name: str) -> None:
     testing.check_model_family(FAMILY, name)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("model", REGISTRY.models.all(), ids=lambda model: model.name)
 def test_our_models_conform(model: Model) -> None:
     """At the smallest size that each of them takes."""

@@ -27,6 +27,7 @@ from bench.study.config import parse_assignment, read_study
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.long
 def test_mutations_spread_over_all_kinds_are_refused_or_make_sense() -> None:
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-m", "benchmarks.attacks.configuration", "--count", "90"],

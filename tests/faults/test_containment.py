@@ -32,7 +32,7 @@ def failures(folder: Path) -> dict[str, str]:
     return {r.spec.label.split(".")[1]: r.reason for r in records if r.status == "failed"}
 
 
-@pytest.mark.parametrize("jobs", ["1", "2"])
+@pytest.mark.parametrize("jobs", ["1", pytest.param("2", marks=pytest.mark.long)])
 def test_each_misdeed_ends_its_own_unit(plugins: Path, tmp_path: Path, jobs: str) -> None:
     names = ["scratch", *CAUSES, "prints"]
     done = bench(

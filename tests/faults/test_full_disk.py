@@ -12,6 +12,7 @@ from benchmarks.attacks import signals
 from benchmarks.attacks.processes import Bench, beside, install
 
 
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="mounts a small disk as Linux does")
 def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:
     if refused := signals.cannot_mount(tmp_path):

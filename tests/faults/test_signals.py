@@ -7,6 +7,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import pytest
 from commands import bench, command, environment, workspace
 
 # Epochs that are long enough for the signal to come in the middle of one.
@@ -45,6 +46,7 @@ def predictions(folder: Path) -> list[bytes]:
     return [path.read_bytes() for path in files if path.suffix in (".parquet", ".safetensors")]
 
 
+@pytest.mark.long
 def test_the_first_signal_writes_a_checkpoint_and_the_command_goes_on_from_it(tmp_path: Path) -> None:
     """One study, interrupted by each signal in turn, in both stages and however units are run."""
     whole, folder = workspace(tmp_path / "whole"), workspace(tmp_path / "interrupted")
@@ -86,6 +88,7 @@ def test_a_signal_while_it_starts_ends_it_with_the_same_words(tmp_path: Path) ->
     assert "Traceback" not in said
 
 
+@pytest.mark.long
 def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
     """With a unit that cannot come to a checkpoint: its process is stopped."""
     process = started(workspace(tmp_path), *LONG, "--jobs", "2")
