@@ -17,6 +17,7 @@ from .errors import (
     UnknownName,
     WeightsError,
 )
+from .execution.memory import available_memory
 from .execution.plan import Plan
 from .execution.prepare import Setup, Training
 from .execution.session import Session
@@ -105,6 +106,7 @@ __all__ = [
     "Weights",
     "WeightsError",
     "any_order",
+    "available_memory",
     "cells",
     "hookimpl",
     "interrupt",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from bench.errors import ConfigError, DataError, PluginError
 from bench.execution.checks import check_study
 from bench.execution.session import Session
-from bench.execution.threads import keep_threads
+from bench.execution.threads import share_machine
 from bench.identity import Ref
 from bench.interfaces.executor import Environment, Executor, Report, silent
 from bench.results import store
@@ -117,7 +117,7 @@ def make_plan(
     units, not_possible = expand(
         replace(study, datasets=listed), session.registry, lambda ref, round_: splits[ref, round_].hash
     )
-    keep_threads(units, session)
+    share_machine(units, session)
     failed = tuple(NotPossible(ref.name, str(error)) for ref, error in unlisted.items())
     return Plan(study, splits, tuple(units), tuple(not_possible), session, failed)
 
@@ -211,7 +211,7 @@ def choose_executor(
 
     Raises UnknownName, or ConfigError if no plugin has such a one, or it does not use the devices named.
     """
-    chosen = _find_executor(registry, named, environment.jobs, in_process)
+    chosen = _find_executor(registry, named, environment, in_process)
     if environment.devices and not chosen.parallel:
         raise ConfigError(
             f"--device {','.join(environment.devices)}: the executor {chosen.name} works on one device; name "
@@ -220,7 +220,9 @@ def choose_executor(
     return chosen
 
 
-def _find_executor(registry: Registry, named: str | Executor, jobs: int, in_process: bool) -> Executor:
+def _find_executor(
+    registry: Registry, named: str | Executor, environment: Environment, in_process: bool
+) -> Executor:
     if isinstance(named, Executor):
         return named
     if named:
@@ -228,8 +230,9 @@ def _find_executor(registry: Registry, named: str | Executor, jobs: int, in_proc
     if in_process:
         chosen, kind = registry.executors.first(lambda e: e.in_process), "executor for --in-process"
     else:
-        chosen = registry.executors.first(lambda e: e.default and (e.parallel or jobs == 1))
-        kind = "default executor for --jobs" if jobs > 1 else "default executor"
+        several = environment.jobs > 1
+        chosen = registry.executors.first(lambda e: e.default and (e.parallel or not several))
+        kind = "default executor for --jobs" if several else "default executor"
     if chosen is None:
         known = ", ".join(registry.executors.names()) or "none"
         raise ConfigError(f"no plugin has a {kind}; name one with --executor (known: {known})")

@@ -15,6 +15,7 @@ from contextlib import redirect_stdout
 from functools import partial
 from typing import TYPE_CHECKING
 
+from bench import process
 from bench.errors import BenchError, PluginError, TrainingError, blame, describe, encodable
 from bench.execution.claim import claim, forget, holder
 from bench.execution.prepare import (
@@ -69,6 +70,7 @@ def execute(spec: UnitSpec, session: Session, report: Report) -> Outcome:
             return Outcome(unit=spec, status="done")
         with redirect_stdout(sys.stderr):  # stdout is for tables, whatever a plugin prints
             outcome = _outcome(spec, session, report)
+        process.release_memory()
         if outcome.status == "done":
             forget(environment.scratch, spec.key)
         return outcome
@@ -312,7 +314,11 @@ def _record(
             seconds=history.seconds, steps=history.steps, resumed_from_epoch=history.resumed_from
         ),
         accumulate=accumulate,
-        engine={**history.engine, **({"doctor": session.doctor} if session.doctor else {})},
+        engine={
+            **history.engine,
+            **process.settings(),
+            **({"doctor": session.doctor} if session.doctor else {}),
+        },
         provenance=_provenance(spec, session),
         notes=tuple(notes),
     )
@@ -338,7 +344,7 @@ def _asked(session: Session) -> Asked:
 
 def _provenance(spec: UnitSpec, session: Session) -> Provenance:
     """Tolerant, because failure records need it too: a component that is gone is left out."""
-    return session.provenance(list(_plugins(spec, session)))
+    return session.provenance(list(_plugins(spec, session)), spec)
 
 
 def _plugins(spec: UnitSpec, session: Session) -> Iterator[Plugin]:
