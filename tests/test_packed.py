@@ -16,7 +16,7 @@ import pytest
 from bench import Environment, Outcome, Progress, Session, silent
 from bench_standard import packed as packing
 from bench_standard.executors import local, packed
-from bench_standard.packed import STEADY, _count, _room
+from bench_standard.packed import STEADY, _count, _next, _room
 from bench_standard.pool import Worker
 
 
@@ -26,9 +26,15 @@ class Unit:
 
     name: str
     needs: tuple[Unit, ...] = ()
+    kind: str = "run"
+    round: int = 0
 
     @property
     def key(self) -> str:
+        return self.name
+
+    @property
+    def label(self) -> str:
         return self.name
 
 
@@ -181,6 +187,53 @@ def test_memory_that_runs_out_beside_others_is_tried_again_with_fewer(tmp_path: 
     assert {name: o.status for name, o in outcomes.items()} == dict.fromkeys(
         ("large0", "a", "large1", "b"), "done"
     )
+
+
+def busy_with(*units: Unit, resident: int = 1) -> list[Worker]:
+    class At(Worker):
+        def resident(self) -> int:
+            return resident
+
+    return [At(None, None, Path("none"), unit=unit) for unit in units]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("at_work", "cores", "expected"),
+    [
+        ([], 4, "long"),
+        ([Unit("p", kind="pretrain")], 6, "long"),  # 3 threads of 6 are free
+        ([Unit("p", kind="pretrain")], 4, "short"),  # 1 of 4
+        ([Unit("p", kind="pretrain")], 3, None),
+        ([Unit("a"), Unit("b")], 3, "short"),
+        ([Unit("a"), Unit("b")], 0, "long"),  # no limit but the number of units
+        ([], 1, "long"),  # one unit is begun whatever it takes
+    ],
+)
+def test_units_are_begun_while_cores_are_left_for_their_threads(
+    at_work: list[Unit], cores: int, expected: str | None
+) -> None:
+    place = Environment(data=Path(), results=Path(), threads=1, pretrain_threads=3, cores=cores, jobs=9)
+    waiting = [Unit("early", (Unit("long"),)), Unit("long", kind="pretrain"), Unit("short")]
+    unit: Any = _next(list(waiting), busy_with(*at_work), place)
+    assert (unit and unit.name) == expected
+
+
+def test_units_are_begun_while_the_largest_finds_memory_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    place = Environment(data=Path(), results=Path(), threads=1, cores=8, jobs=8)
+    for free, expected in ((1200, True), (1199, False)):
+        monkeypatch.setattr(packing, "available_memory", lambda free=free: free)
+        waiting = [Unit("one more")]
+        assert bool(_next(waiting, busy_with(Unit("a"), resident=1000), place)) is expected
+        assert _next(waiting, [], place)  # alone it may have what there is
+
+
+def test_a_process_that_is_killed_beside_others_leaves_fewer_at_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    units = [Unit("dies"), Unit("waits for it"), Unit("b"), Unit("c")]
+    outcomes = run(tmp_path, units, jobs=2)
+    assert [o.status for o in outcomes.values()].count("done") == 3
+    assert "memory may have run out: at most 1 at once from now on" in caplog.messages
 
 
 def test_leaving_early_ends_the_processes(tmp_path: Path) -> None:
