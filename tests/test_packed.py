@@ -31,6 +31,10 @@ class Unit:
     def key(self) -> str:
         return self.name
 
+    @property
+    def label(self) -> str:
+        return self.name
+
 
 def work(unit: Any, session: Session, report: Any) -> Outcome:
     """Leaves a file that says which process did it, and that all it needs had been done."""

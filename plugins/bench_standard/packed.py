@@ -68,8 +68,10 @@ def execute_packed(
                 if worker.shared and outcome.out_of_memory:
                     most = max(1, min(most, len(busy)) - 1)
                     waiting.insert(0, outcome.unit)
+                    report(_back(outcome.unit, "waits: memory ran out beside other units"))
                 elif outcome.device_lost and tries[outcome.unit.key] < TRIES:
                     waiting.insert(0, outcome.unit)
+                    report(_back(outcome.unit, f"once more: {outcome.reason}"))
                 else:
                     yield outcome
     finally:
@@ -80,6 +82,11 @@ def _next(waiting: list[Unit], running: list[Unit]) -> Unit | None:
     """The first unit that needs none of those that have not ended."""
     unfinished = {unit.key for unit in (*waiting, *running)}
     return next((u for u in waiting if not any(need.key in unfinished for need in u.needs)), None)
+
+
+def _back(unit: Unit, stage: str) -> Progress:
+    """News of a unit that goes back to the queue: what it had come to is no longer so."""
+    return Progress(unit=unit.label, key=unit.key, stage=stage)
 
 
 # --- devices -----------------------------------------------------------------------------------------
