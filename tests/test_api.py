@@ -208,7 +208,15 @@ def test_a_run_is_silent_unless_asked(
     bench.run(bench.plan(study, local(tmp_path)))
     assert capsys.readouterr().out == ""
     other = bench.local_environment(results=tmp_path / "other", device="cpu", threads=1)
-    bench.run(bench.plan(study, other, bench.print_progress), report=bench.print_progress)
+    heard: list[bench.Progress] = []
+
+    def tell(news: bench.Progress) -> None:
+        heard.append(news)
+        bench.print_progress(news)
+
+    plan = bench.plan(study, other, bench.print_progress)
+    bench.run(plan, report=tell)
+    assert {news.key for news in heard} == {unit.key for unit in plan.units}
     lines = capsys.readouterr().out.splitlines()
     assert lines[-2].startswith("test_convnext.scratch.r0  fine-tune epoch 1/2  loss ")
     assert lines[-1].startswith("test_convnext.scratch.r0  fine-tune epoch 2/2  loss ")

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from bench import Environment, Outcome, Progress, Session, silent
+from bench import Environment, Outcome, Progress, Report, Session, silent
 from bench_standard import packed as packing
 from bench_standard.executors import local, packed
 from bench_standard.packed import STEADY, _count, _next, _room
@@ -88,9 +88,9 @@ def _no_process_is_left() -> Iterator[None]:
     assert not multiprocessing.active_children()
 
 
-def run(folder: Path, units: list[Unit], jobs: int = 2) -> dict[str, Outcome]:
+def run(folder: Path, units: list[Unit], jobs: int = 2, report: Report = silent) -> dict[str, Outcome]:
     place = Environment(data=folder, results=folder, device="cpu", threads=1, jobs=jobs)
-    return {o.unit.name: o for o in packed(work, units, Session(place), silent)}
+    return {o.unit.name: o for o in packed(work, units, Session(place), report)}
 
 
 def test_units_wait_for_what_they_need_and_share_the_workers(tmp_path: Path) -> None:
@@ -135,7 +135,9 @@ def test_a_unit_that_is_silent_for_long_is_given_up(tmp_path: Path, monkeypatch:
 
 
 def test_a_unit_whose_device_is_lost_goes_on_in_another_process(tmp_path: Path) -> None:
-    outcomes = run(tmp_path, [Unit("poisons"), Unit("a")], jobs=1)
+    heard: list[Progress] = []
+    outcomes = run(tmp_path, [Unit("poisons"), Unit("a")], jobs=1, report=heard.append)
+    assert [told.stage for told in heard if told.unit == "poisons"] == ["toy", "once more: CUDA error", "toy"]
     assert {o.status for o in outcomes.values()} == {"done"}
     first, second = (tmp_path / "poisons.tries").read_text().split()
     assert first != second
@@ -183,7 +185,11 @@ def test_a_device_that_answers_no_more_is_dealt_nothing_while_there_are_others(
 
 
 def test_memory_that_runs_out_beside_others_is_tried_again_with_fewer(tmp_path: Path) -> None:
-    outcomes = run(tmp_path, [Unit("large0"), Unit("a"), Unit("large1"), Unit("b")], jobs=3)
+    heard: list[Progress] = []
+    units = [Unit("large0"), Unit("a"), Unit("large1"), Unit("b")]
+    outcomes = run(tmp_path, units, jobs=3, report=heard.append)
+    back = {told.key for told in heard if told.stage == "waits: memory ran out beside other units"}
+    assert back == {"large0", "large1"}
     assert {name: o.status for name, o in outcomes.items()} == dict.fromkeys(
         ("large0", "a", "large1", "b"), "done"
     )

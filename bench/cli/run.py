@@ -100,7 +100,7 @@ def run(
                 f"({', '.join(devices)}, {share(plan.session.environment)})"
             )
             with (
-                display(console, len(to_do)) as shown,
+                display(console, to_do, plan.names) as shown,
                 closing(work(plan, worker, shown.report, max_failures=max_failures)) as ended,
             ):
                 for outcome in ended:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -76,6 +77,13 @@ class Plan:
         rows += [("run", name, "", None, "failed", reason, "") for name, reason in self.unlisted]
         rows += [("run", "", cell.label, None, "n/a", cell.reason, "") for cell in self.not_possible]
         return pd.DataFrame(rows, columns=list(types)).astype(types)
+
+    @cached_property
+    def names(self) -> Mapping[str, str]:
+        """By key, what each unit is called beside the others: its label, after the name of its data set where
+        there are several. A pretraining is called as the fine-tuning that needs it."""
+        several = len({unit.dataset.name for unit in self.units}) > 1
+        return {u.key: f"{u.dataset.name}/{u.label}" if several else u.label for u in self.units}
 
     def _state(self, unit: UnitSpec) -> tuple[str, str]:
         """State and reason of one unit that is not done."""

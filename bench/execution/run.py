@@ -26,7 +26,7 @@ from bench.execution.prepare import (
     training_of,
 )
 from bench.identity import Ref, derive_seed, to_json
-from bench.interfaces.executor import Outcome, Report
+from bench.interfaces.executor import Outcome, Progress, Report
 from bench.interfaces.model import within
 from bench.interfaces.predictions import Predictions
 from bench.interruption import interrupted
@@ -56,6 +56,7 @@ def execute(spec: UnitSpec, session: Session, report: Report) -> Outcome:
     results = environment.results
     if store.exists(results, spec):
         return Outcome(unit=spec, status="done")
+    report = partial(_report_as, spec, report)
     missing = [need for need in spec.needs if not _usable(need, session, report)]
     for need in missing:
         if other := holder(environment.scratch, need.key):
@@ -74,6 +75,11 @@ def execute(spec: UnitSpec, session: Session, report: Report) -> Outcome:
         if outcome.status == "done":
             forget(environment.scratch, spec.key)
         return outcome
+
+
+def _report_as(spec: UnitSpec, report: Report, news: Progress) -> None:
+    """Pass on news of what is done for a unit, also of its data set's images, as news of the unit."""
+    report(dataclasses.replace(news, unit=spec.label, key=spec.key))
 
 
 def _outcome(spec: UnitSpec, session: Session, report: Report) -> Outcome:

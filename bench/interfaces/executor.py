@@ -98,7 +98,8 @@ class Progress:
     """How far a unit is.
 
     Attributes:
-        unit: label of the unit.
+        unit: label of the unit, in a study of several data sets after the name of its own
+            ("busi/resnet18.mae.r0"); outside of units, the data set or model at work.
         stage: "decode", "audit", "pretrain", "fine-tune", "predict", "download" or the like.
         done: steps done in this stage.
         total: steps of this stage; 0 if not known.
@@ -108,6 +109,7 @@ class Progress:
         images_per_s: speed.
         resumed: whether the training goes on from a checkpoint.
         in_bytes: whether `done` and `total` count bytes.
+        key: of the unit, which labels alone may not tell from others; empty outside of units.
     """
 
     unit: str
@@ -120,6 +122,7 @@ class Progress:
     images_per_s: float | None = None
     resumed: bool = False
     in_bytes: bool = False
+    key: str = ""
 
 
 Report = Callable[[Progress], None]

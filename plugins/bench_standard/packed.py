@@ -69,10 +69,12 @@ def execute_packed(
                 if worker.shared and outcome.out_of_memory:
                     most = _fewer(most, len(busy))
                     waiting.insert(0, outcome.unit)
+                    report(_back(outcome.unit, "waits: memory ran out beside other units"))
                 elif outcome.device_lost and tries[outcome.unit.key] < TRIES:
                     if outcome.traceback and len(busy) > 1:  # it was killed
                         most = _fewer(most, len(busy))
                     waiting.insert(0, outcome.unit)
+                    report(_back(outcome.unit, f"once more: {outcome.reason}"))
                 else:
                     yield outcome
     finally:
@@ -99,6 +101,11 @@ def _fewer(most: int, at_work: int) -> int:
     fewer = max(1, min(most, at_work) - 1)
     log.warning("memory may have run out: at most %d at once from now on", fewer)
     return fewer
+
+
+def _back(unit: Unit, stage: str) -> Progress:
+    """News of a unit that goes back to the queue: what it had come to is no longer so."""
+    return Progress(unit=unit.label, key=unit.key, stage=stage)
 
 
 # --- devices -----------------------------------------------------------------------------------------
