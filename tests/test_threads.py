@@ -22,7 +22,7 @@ from bench.execution.run import execute
 from bench.execution.threads import GAIN, memory_of, one_at_a_time, share_machine, threads_each
 from bench.results import store
 from bench.results.record import Provenance
-from bench.study.spec import RunSpec, UnitSpec
+from bench.study.spec import UnitSpec
 
 UNITS = [run_spec(round_=round_) for round_ in range(2)]
 
@@ -163,10 +163,13 @@ def test_units_side_by_side_keep_all_cores_busy(
 ) -> None:
     units = study(pretrainings, others)
     place = shared(monkeypatch, tmp_path, units, cores)
-    runs = [unit for unit in units if unit.kind == "run"]
-    starts = [run.start for run in runs if isinstance(run, RunSpec) and run.start] or runs
-    assert (place.jobs, place.threads_of(runs[0]), place.threads_of(starts[0])) == expected
+    run = run_spec(epochs=4)
+    assert run.start
+    assert (place.jobs, place.threads_of(run), place.threads_of(run.start)) == expected
     assert place.cores == cores
+    alone = [unit for unit in units if unit.kind == "pretrain"]
+    if alone:
+        assert shared(monkeypatch, tmp_path, alone, cores).jobs == min(len(alone), cores // expected[2])
 
 
 @pytest.mark.parametrize("units", range(1, 40))
@@ -191,6 +194,8 @@ def test_memory_is_asked_before_units_are_put_side_by_side(
     place = shared(monkeypatch, tmp_path, units, 16, free=4 * need)
     assert (place.jobs, place.threads) == (4, 4)  # which leaves no core idle
     assert shared(monkeypatch, tmp_path, units, 16, free=need // 2).jobs == 1
+    place = shared(monkeypatch, tmp_path, units, 16, free=4 * need, threads=1, threads_given=True)
+    assert (place.jobs, place.threads) == (4, 1)
     larger = [run_spec("scratch", round_=i, size=448) for i in range(16)]
     assert shared(monkeypatch, tmp_path, larger, 16, free=4 * need).jobs < 4
 

@@ -92,10 +92,8 @@ def threads_each(units: int, cores: int, most: int) -> int:
 
 
 def _width(units: Sequence[UnitSpec]) -> int:
-    """How many of these units can be at work at once."""
-    runs = [unit for unit in units if isinstance(unit, RunSpec)]
-    at_first = [unit for unit in runs if unit.start is None] + _of_kind(units, "pretrain")
-    return max(len(runs), len(at_first))
+    """How many of these units can be at work at once: each run starts from one pretraining, or from none."""
+    return max(len(_of_kind(units, kind)) for kind in KINDS)
 
 
 def _within_memory(units: Sequence[UnitSpec]) -> int:
