@@ -12,7 +12,8 @@ from bench.engine import checkpoint
 from bench.engine.batches import Batch
 from bench.engine.determinism import Determinism
 from bench.engine.device import autocast, forget_peak, uses_bf16
-from bench.engine.gpu.graph import Capture, CudaCapture, GraphReplay
+from bench.engine.gpu.bf16_weights import Bf16Weights, Uses
+from bench.engine.gpu.graph import Capture, CudaCapture, GraphReplay, Replay, Way, in_series
 from bench.engine.gpu.memory_format import FORMATS, Build, arranged, fastest_format, name_of
 from bench.engine.gpu.self_check import SelfCheck
 from bench.engine.gpu.state import StepState
@@ -48,7 +49,9 @@ class Step:
         self.trained = module
         self.determinism = Determinism(self.state) if strict else None
         self.check = SelfCheck(self.state, self.repeats) if capture else None
-        self.replay = GraphReplay(self._run, job.device, capture, check=self.check) if capture else None
+        self.uses: Uses | None = None
+        self.bf16_weights: Bf16Weights | None = None
+        self.replay = self._captured_by(capture) if capture else None
 
     def __call__(self, batch: Batch, rate: float) -> None:
         if self.rate is not None:  # a captured AdamW reads its rate from the device
@@ -76,14 +79,59 @@ class Step:
         """
         if self.replay is not None:
             self.replay.close()
-        self.replay = self.check = self.determinism = None
+        self.replay = self.check = self.determinism = self.uses = self.bf16_weights = None
         del self.module, self.trained, self.optimizer, self.render
 
-    def _run(self, *batch: Tensor) -> None:
+    def _captured_by(self, capture: Capture) -> GraphReplay:
+        """Replays of the step, in the fastest of the ways that apply to it."""
+        faster = []
+        # A compiled module has casts that are part of other kernels.
+        if uses_bf16(self.job.precision, self.job.device) and not self.job.compile:
+            groups = self.optimizer.param_groups
+            self.uses = Uses(p for group in groups for p in group["params"])
+            faster.append(Way("with bf16 weights", partial(self._with_bf16_weights, capture)))
+        return GraphReplay(
+            self._run,
+            self.job.device,
+            capture,
+            check=self.check,
+            faster=faster,
+            reference=self._watched if faster else None,
+        )
+
+    def _with_bf16_weights(self, capture: Capture, buffers: Batch) -> Replay:
+        return in_series(partial(self._run, weights=self._make_bf16_weights()), capture)(buffers)
+
+    def _make_bf16_weights(self) -> Bf16Weights | None:
+        """Copies of the weights that may have them; the same ones for all shapes, as long as these agree."""
+        weights = self.uses.replaceable if self.uses else []
+        known = self.bf16_weights.weights if self.bf16_weights else []
+        if list(map(id, weights)) != list(map(id, known)):
+            self.bf16_weights = Bf16Weights(weights) if weights else None
+        return self.bf16_weights
+
+    def _run(self, *batch: Tensor, weights: Bf16Weights | None = None) -> None:
+        self._train(self._rendered(*batch), weights=weights)
+
+    def _watched(self, *batch: Tensor) -> None:
+        """A plain step, in which the uses of weights are noted."""
+        assert self.uses is not None
+        self._train(self._rendered(*batch), self.uses.watched(self.module))
+
+    def _rendered(self, *batch: Tensor) -> Batch:
         rendered = self.render(*batch)
         if self.memory_format is not None:
             rendered = tuple(arranged(t, self.memory_format) for t in rendered)
-        self.total.add_(train_step(self.module, self.optimizer, rendered, self.job) * len(batch[0]))
+        return rendered
+
+    def _train(
+        self,
+        rendered: Batch,
+        module: Callable[..., Tensor] | None = None,
+        weights: Bf16Weights | None = None,
+    ) -> None:
+        loss = train_step(module or self.module, self.optimizer, rendered, self.job, weights)
+        self.total.add_(loss * len(rendered[0]))
 
     @property
     def format_name(self) -> str:
@@ -97,6 +145,10 @@ class Step:
             "memory_format": self.format_name,
             "compile": str(self.job.compile).lower(),
         }
+        if self.replay and self.replay.way:
+            choices["graph"] = self.replay.way
+        if self.replay and not self.replay.plain and self.uses and self.bf16_weights:
+            choices["bf16_weights"] = f"{len(self.bf16_weights.weights)} of {self.uses.count}"
         if self.check is not None and self.check.result:
             choices["self_check"] = self.check.result
         if self.determinism is not None:
@@ -108,11 +160,21 @@ class Step:
 
 
 def train_step(
-    module: Callable[..., Tensor], optimizer: torch.optim.Optimizer, batch: Batch, job: Job
+    module: Callable[..., Tensor],
+    optimizer: torch.optim.Optimizer,
+    batch: Batch,
+    job: Job,
+    weights: Bf16Weights | None = None,
 ) -> Tensor:
-    """One optimiser step; returns the mean loss of the batch, detached, without waiting for the device."""
+    """One optimiser step; returns the mean loss of the batch, detached, without waiting for the device.
+
+    With `weights`, layers use these copies, which changes no bit.
+    """
     # At the beginning, because a failed capture may leave gradients behind.
     optimizer.zero_grad(set_to_none=True)
+    if weights is not None:
+        weights.refresh()
+        module = weights.used_by(module)
     loss_sum = torch.zeros((), device=job.device)
     for part in zip(*(t.chunk(job.accumulate) for t in batch), strict=True):
         moved = [t.to(job.device, non_blocking=True) for t in part]
@@ -120,6 +182,8 @@ def train_step(
             loss = module(*moved)
         share = len(part[0]) / len(batch[0])
         (loss * share).backward()  # type: ignore[no-untyped-call]
+        if weights is not None:
+            weights.return_gradients()
         loss_sum += loss.detach() * share
     optimizer.step()
     return loss_sum
