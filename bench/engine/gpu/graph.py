@@ -22,7 +22,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,6 +49,7 @@ class Way:
 
     name: str  # for the record
     capture: Callable[[tuple[Tensor, ...]], Replay]
+    apart: bool = True  # whether replays are done within what `GraphReplay` calls `apart`
 
 
 WARMUP = 3  # ordinary steps before a capture, in which libraries initialise and choose kernels
@@ -65,6 +66,7 @@ class GraphReplay:
 
     `faster` are ways to capture the same work that are tried before the plain one; `way` names the one in
     use, with what was given up for it. `reference` does the work as well; the check does it that way.
+    All is done within `apart`, but the replays of a way that does without.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class GraphReplay:
         check: SelfCheck | None = None,
         faster: Sequence[Way] = (),
         reference: Work | None = None,
+        apart: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         self.work = work
         self.device = device
@@ -83,6 +86,7 @@ class GraphReplay:
         self.check = check
         self.ways = [*faster, Way("plain", in_series(work, capture))]
         self.reference = reference or work
+        self.apart = apart
         self.given_up = ""
         self.mode = "eager: too few steps to capture one"
         self.graphs: dict[tuple[object, ...], Replay] = {}  # by shapes
@@ -94,17 +98,12 @@ class GraphReplay:
     def __call__(self, *batch: Tensor) -> None:
         shapes = tuple((t.shape, t.dtype) for t in batch)
         if shapes not in self.graphs:
-            done = self.ordinary_steps.get(shapes, 0)
-            # After the first graph the libraries are initialised, so one ordinary step is enough.
-            if (
-                self.failure
-                or done < (1 if self.graphs else self.warmup)
-                or not self._try_capture(shapes, batch)
-            ):
-                self._ordinary_step(shapes, batch)
-                self.ordinary_steps[shapes] = done + 1  # not if it has failed: it may be done again
-                return
-        self.graphs[shapes](*batch)
+            with self.apart():
+                if not self._has_graph_now(shapes, batch):
+                    self._ordinary_step(shapes, batch)
+                    return
+        with self.apart() if self.ways[0].apart else nullcontext():
+            self.graphs[shapes](*batch)
 
     @property
     def way(self) -> str:
@@ -120,7 +119,7 @@ class GraphReplay:
         """Free the graphs and their buffers; no step may follow."""
         self.graphs.clear()
         self.buffers.clear()
-        del self.work, self.reference, self.ways, self.check
+        del self.work, self.reference, self.ways, self.check, self.apart
 
     def _ordinary_step(self, shapes: tuple[object, ...], batch: tuple[Tensor, ...]) -> None:
         moved = tuple(t.to(self.device, non_blocking=True) for t in batch)
@@ -131,6 +130,13 @@ class GraphReplay:
             self.traces.setdefault(shapes, []).append(trace(self.work, moved))
         if not self.failure:
             self.buffers[shapes] = tuple(t.clone() for t in moved)
+        # Not if it has failed: it may be done again.
+        self.ordinary_steps[shapes] = self.ordinary_steps.get(shapes, 0) + 1
+
+    def _has_graph_now(self, shapes: tuple[object, ...], batch: tuple[Tensor, ...]) -> bool:
+        # After the first graph the libraries are initialised, so one ordinary step is enough.
+        enough = self.ordinary_steps.get(shapes, 0) >= (1 if self.graphs else self.warmup)
+        return not self.failure and enough and self._try_capture(shapes, batch)
 
     def _try_capture(self, shapes: tuple[object, ...], batch: tuple[Tensor, ...]) -> bool:
         """Whether there is a graph for these shapes now; if not, all further steps are ordinary ones."""

@@ -3,9 +3,9 @@
 Bilinear resizing with antialiasing is linear and separable: the result is R @ image @ C^T, where R and C hold
 the weights of rows and columns. Every image of a batch has a crop, and so matrices, of its own; crops of
 different shapes are padded, and what lies outside the crop has weight 0. The padded crops are read in parts,
-some columns of one channel at a time, so that they never lie in memory as a whole. Equal to torchvision's resize of
-float images to 1e-3 grey levels (tests/test_resident.py). Plain grid_sample has no antialiasing: where a crop
-shrinks, it is wrong by tens of grey levels, which would raise the entropy of patches.
+some columns of one channel at a time, so that they never lie in memory as a whole. Equal to torchvision's
+resize of float images to 1e-3 grey levels (tests/test_resident.py). Plain grid_sample has no antialiasing:
+where a crop shrinks, it is wrong by tens of grey levels, which would raise the entropy of patches.
 """
 
 from __future__ import annotations
