@@ -27,6 +27,7 @@ from torch.utils._pytree import tree_leaves
 from bench import Progress, interruption, silent
 from bench.data.images.view import View
 from bench.engine import input_pipeline, loop
+from bench.engine import step as step_module
 from bench.engine.batches import Batch
 from bench.engine.gpu.graph import WARMUP
 from bench.engine.gpu.overlap import Lanes
@@ -433,6 +434,26 @@ def test_a_plain_step_is_captured_as_it_is(monkeypatch: pytest.MonkeyPatch, tmp_
     assert step.replay is not None
     assert [way.name for way in step.replay.ways] == ["plain"]
     assert step.overlap is None
+
+
+@pytest.mark.parametrize(("variable", "plain"), [("plain", True), ("1", False), (None, False)])
+def test_what_a_step_on_a_gpu_is_made_of(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variable: str | None, plain: bool
+) -> None:
+    """Graphs on two lanes, unless $BENCH_GRAPH or --no-graph asks for less."""
+    made: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(step_module, "Step", lambda *arguments: made.append(arguments))
+    monkeypatch.setattr(step_module, "CudaCapture", lambda device: "capture")
+    monkeypatch.setattr(step_module, "cuda_lanes", lambda device: "lanes")
+    monkeypatch.delenv("BENCH_GRAPH", raising=False)
+    if variable is not None:
+        monkeypatch.setenv("BENCH_GRAPH", variable)
+    inputs = pipeline("resident", None, [])
+    job = Job("toy", "x", 7, torch.device("cuda"), tmp_path / "toy.pt", silent)
+    for graph in (True, False):
+        step_module.make_step(Objective(), inputs, BUDGET, replace(job, graph=graph))
+    expected = [("capture", True, "lanes", plain), (None, True, None, plain)]
+    assert [arguments[5:] for arguments in made] == expected
 
 
 def test_nothing_of_a_training_outlives_it() -> None:
