@@ -18,6 +18,7 @@ from .errors import (
     WeightsError,
 )
 from .execution.gpu_sharing import mps_runs, warn_of_turns
+from .execution.memory import available_memory
 from .execution.plan import Plan
 from .execution.prepare import Setup, Training
 from .execution.session import Session
@@ -106,6 +107,7 @@ __all__ = [
     "Weights",
     "WeightsError",
     "any_order",
+    "available_memory",
     "cells",
     "hookimpl",
     "interrupt",

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 from bench.errors import ConfigError
 from bench.interfaces.executor import Environment, Progress, Report, silent
 from bench.interfaces.reporter import Table, Tables
+from bench.process import wait_briefly, warn_if_late
 
 if TYPE_CHECKING:
     from bench.cost.model_cost import ModelCost
@@ -53,17 +54,18 @@ def local_environment(
     Data sets are looked for in `data`, else $BENCH_DATA, else the platform's folder for a user's data;
     results are kept in `results`, else $BENCH_RESULTS, else ./results. The device is a GPU if there is one;
     several GPUs ("cuda:0,cuda:1", or "cuda:all") are dealt to the units. `jobs` units are at work at
-    once, one a device unless given, and share the cores that this process may use. A unit is given up after
+    once, and share the cores that this process may use; unless given, the plan decides, by its units, cores
+    and memory on a CPU, and one a device on GPUs. A unit is given up after
     `timeout` seconds (0: when it is silent for half an hour and twice as long as all it has done before). As
-    on the command line, $OMP_WAIT_POLICY becomes PASSIVE unless it is set, which has an effect if torch is
-    not loaded yet. Raises ConfigError for a device that is not there, and for a number of jobs or threads
-    that cannot be.
+    on the command line, threads wait for each other in the way that trains fast unless $OMP_WAIT_POLICY or
+    $GOMP_SPINCOUNT say how, which has an effect in this process if torch is not loaded yet. Raises
+    ConfigError for a device that is not there, and for a number of jobs or threads that cannot be.
     """
-    # Threads that wait for each other sleep instead of spinning: docs/architecture.md has what that is worth.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    wait_briefly()
     from bench.execution.provenance import usable_cores
 
     devices = _devices(device)
+    jobs_given = jobs is not None
     jobs = len(devices) if jobs is None else jobs
     check_counts(jobs, threads)
     folder = Path(results or os.environ.get("BENCH_RESULTS") or "results")
@@ -76,6 +78,7 @@ def local_environment(
         threads=threads or max(1, usable_cores() // jobs),
         threads_given=threads > 0,
         jobs=jobs,
+        jobs_given=jobs_given,
         compile=compile,
         graph=graph and os.environ.get("BENCH_GRAPH") != "0",
         timeout=timeout,
@@ -182,14 +185,20 @@ def run(
     """
     from bench.execution.plan import choose_executor
     from bench.execution.session import Session
+    from bench.execution.threads import one_at_a_time, share_machine
     from bench.execution.work import work
     from bench.registry import installed
 
     if env is not None:
         plan = replace(plan, session=Session(replace(env, asked=plan.study.asked), plan.session.registry))
+        share_machine(plan.units, plan.session)
     session = plan.session
     in_process = in_process or session.registry is not installed()  # another process would not have it
     chosen = choose_executor(session.registry, executor, session.environment, in_process)
+    if not chosen.parallel and not session.environment.jobs_given:
+        one_at_a_time(plan.units, session)
+    if chosen.in_process:
+        warn_if_late()
     return list(work(plan, chosen, report, max_failures=max_failures))
 
 

@@ -10,7 +10,6 @@ accuracies of both, because the default split never tests on them.
 from __future__ import annotations
 
 import math
-import os
 import statistics
 import sys
 from collections.abc import Collection, Mapping, Sequence
@@ -65,7 +64,6 @@ def main(
     results: Annotated[Path, typer.Option(help="Where the table is written.")] = ROOT / "results",
 ) -> None:
     """Run both splits and write what the naive one adds."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as `bench` does, before torch is loaded
     rounds_of: dict[str, list[Round]] = {}
     for groups in SPLITS:
         values = {"protocol.finetune.epochs": epochs, "protocol.split.groups": groups}

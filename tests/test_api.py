@@ -47,8 +47,8 @@ def tiny(folder: Path, **changes: Any) -> bench.Study:
     return bench.Study.from_names("phantom", "mae,scratch", protocol=protocol, values=VALUES, **changes)
 
 
-def local(folder: Path) -> bench.Environment:
-    return bench.local_environment(results=folder / "results", device="cpu", threads=1)
+def local(folder: Path, jobs: int | None = None) -> bench.Environment:
+    return bench.local_environment(results=folder / "results", device="cpu", threads=1, jobs=jobs)
 
 
 @pytest.fixture(scope="module")
@@ -208,7 +208,15 @@ def test_a_run_is_silent_unless_asked(
     bench.run(bench.plan(study, local(tmp_path)))
     assert capsys.readouterr().out == ""
     other = bench.local_environment(results=tmp_path / "other", device="cpu", threads=1)
-    bench.run(bench.plan(study, other, bench.print_progress), report=bench.print_progress)
+    heard: list[bench.Progress] = []
+
+    def tell(news: bench.Progress) -> None:
+        heard.append(news)
+        bench.print_progress(news)
+
+    plan = bench.plan(study, other, bench.print_progress)
+    bench.run(plan, report=tell)
+    assert {news.key for news in heard} == {unit.key for unit in plan.units}
     lines = capsys.readouterr().out.splitlines()
     assert lines[-2].startswith("test_convnext.scratch.r0  fine-tune epoch 1/2  loss ")
     assert lines[-1].startswith("test_convnext.scratch.r0  fine-tune epoch 2/2  loss ")
@@ -248,7 +256,7 @@ def test_an_executor_may_be_a_value_a_name_or_the_default(finished: Path, tmp_pa
 
 
 def test_an_interruption_passes_and_the_next_call_goes_on(finished: Path, tmp_path: Path) -> None:
-    plan = bench.plan(tiny(finished), local(tmp_path))
+    plan = bench.plan(tiny(finished), local(tmp_path, jobs=1))
 
     def interrupt(news: bench.Progress) -> None:
         if news.stage == "fine-tune":
@@ -286,8 +294,11 @@ def test_the_local_environment_has_the_commands_defaults(
         bench.local_environment()
         assert os.environ["OMP_WAIT_POLICY"] == policy
     monkeypatch.delenv("OMP_WAIT_POLICY")
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
     bench.local_environment()
-    assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
+    assert (os.environ["OMP_WAIT_POLICY"], os.environ["GOMP_SPINCOUNT"]) == ("PASSIVE", "1000")
+    given = [bench.local_environment(jobs=jobs).jobs_given for jobs in (None, 1, 2)]
+    assert given == [False, True, True]
     for wrong in ({"jobs": 0}, {"threads": -1}):
         with pytest.raises(bench.ConfigError, match="must be 1 to"):
             bench.local_environment(**wrong)  # type: ignore[arg-type]

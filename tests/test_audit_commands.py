@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -121,6 +122,16 @@ def test_a_leaking_split_is_named_everywhere_and_refused_if_strict(study: Path, 
     )  # the grouped split, in a table of its own
     table = json.loads(bench(tmp_path, "table", "--format", "json").stdout)
     assert len(table["tables"] if isinstance(table, dict) else table) == 2
+
+
+def test_progress_says_which_data_set_a_unit_is_of(study: Path, tmp_path: Path) -> None:
+    (tmp_path / "images").symlink_to(study / "images")
+    (tmp_path / "tiny.toml").write_text(PROTOCOL)
+    both = on_images("run", "-d", "folder,phantom", "--set", "dataset.phantom.patients=36", *OFFLINE)
+    lines = bench(tmp_path, *both, "-s", "scratch", "-p", "tiny.toml", "-r", "1").stderr.splitlines()
+    for name in ("folder/test_convnext.scratch.r0", "phantom/test_convnext.scratch.r0"):
+        assert [line for line in lines if line.startswith(f"  {name}  fine-tune epoch 2/2  loss ")]
+        assert [line for line in lines if re.match(rf"\[\d/2\] done    run      {re.escape(name)}  ", line)]
 
 
 @pytest.mark.parametrize(

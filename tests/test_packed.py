@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from bench import Environment, Outcome, Progress, Session, silent
+from bench import Environment, Outcome, Progress, Report, Session, silent
 from bench_standard import packed as packing
 from bench_standard.executors import local, packed
-from bench_standard.packed import STEADY, _count, _room
+from bench_standard.packed import STEADY, _count, _next, _room
 from bench_standard.pool import Worker
 
 
@@ -26,9 +26,15 @@ class Unit:
 
     name: str
     needs: tuple[Unit, ...] = ()
+    kind: str = "run"
+    round: int = 0
 
     @property
     def key(self) -> str:
+        return self.name
+
+    @property
+    def label(self) -> str:
         return self.name
 
 
@@ -82,9 +88,9 @@ def _no_process_is_left() -> Iterator[None]:
     assert not multiprocessing.active_children()
 
 
-def run(folder: Path, units: list[Unit], jobs: int = 2) -> dict[str, Outcome]:
+def run(folder: Path, units: list[Unit], jobs: int = 2, report: Report = silent) -> dict[str, Outcome]:
     place = Environment(data=folder, results=folder, device="cpu", threads=1, jobs=jobs)
-    return {o.unit.name: o for o in packed(work, units, Session(place), silent)}
+    return {o.unit.name: o for o in packed(work, units, Session(place), report)}
 
 
 def test_units_wait_for_what_they_need_and_share_the_workers(tmp_path: Path) -> None:
@@ -129,7 +135,9 @@ def test_a_unit_that_is_silent_for_long_is_given_up(tmp_path: Path, monkeypatch:
 
 
 def test_a_unit_whose_device_is_lost_goes_on_in_another_process(tmp_path: Path) -> None:
-    outcomes = run(tmp_path, [Unit("poisons"), Unit("a")], jobs=1)
+    heard: list[Progress] = []
+    outcomes = run(tmp_path, [Unit("poisons"), Unit("a")], jobs=1, report=heard.append)
+    assert [told.stage for told in heard if told.unit == "poisons"] == ["toy", "once more: CUDA error", "toy"]
     assert {o.status for o in outcomes.values()} == {"done"}
     first, second = (tmp_path / "poisons.tries").read_text().split()
     assert first != second
@@ -177,10 +185,61 @@ def test_a_device_that_answers_no_more_is_dealt_nothing_while_there_are_others(
 
 
 def test_memory_that_runs_out_beside_others_is_tried_again_with_fewer(tmp_path: Path) -> None:
-    outcomes = run(tmp_path, [Unit("large0"), Unit("a"), Unit("large1"), Unit("b")], jobs=3)
+    heard: list[Progress] = []
+    units = [Unit("large0"), Unit("a"), Unit("large1"), Unit("b")]
+    outcomes = run(tmp_path, units, jobs=3, report=heard.append)
+    back = {told.key for told in heard if told.stage == "waits: memory ran out beside other units"}
+    assert back == {"large0", "large1"}
     assert {name: o.status for name, o in outcomes.items()} == dict.fromkeys(
         ("large0", "a", "large1", "b"), "done"
     )
+
+
+def busy_with(*units: Unit, resident: int = 1) -> list[Worker]:
+    class At(Worker):
+        def resident(self) -> int:
+            return resident
+
+    return [At(None, None, Path("none"), unit=unit) for unit in units]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("at_work", "cores", "expected"),
+    [
+        ([], 4, "long"),
+        ([Unit("p", kind="pretrain")], 6, "long"),  # 3 threads of 6 are free
+        ([Unit("p", kind="pretrain")], 4, "short"),  # 1 of 4
+        ([Unit("p", kind="pretrain")], 3, None),
+        ([Unit("a"), Unit("b")], 3, "short"),
+        ([Unit("a"), Unit("b")], 0, "long"),  # no limit but the number of units
+        ([], 1, "long"),  # one unit is begun whatever it takes
+    ],
+)
+def test_units_are_begun_while_cores_are_left_for_their_threads(
+    at_work: list[Unit], cores: int, expected: str | None
+) -> None:
+    place = Environment(data=Path(), results=Path(), threads=1, pretrain_threads=3, cores=cores, jobs=9)
+    waiting = [Unit("early", (Unit("long"),)), Unit("long", kind="pretrain"), Unit("short")]
+    unit: Any = _next(list(waiting), busy_with(*at_work), place)
+    assert (unit and unit.name) == expected
+
+
+def test_units_are_begun_while_the_largest_finds_memory_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    place = Environment(data=Path(), results=Path(), threads=1, cores=8, jobs=8)
+    for free, expected in ((1200, True), (1199, False)):
+        monkeypatch.setattr(packing, "available_memory", lambda free=free: free)
+        waiting = [Unit("one more")]
+        assert bool(_next(waiting, busy_with(Unit("a"), resident=1000), place)) is expected
+        assert _next(waiting, [], place)  # alone it may have what there is
+
+
+def test_a_process_that_is_killed_beside_others_leaves_fewer_at_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    units = [Unit("dies"), Unit("waits for it"), Unit("b"), Unit("c")]
+    outcomes = run(tmp_path, units, jobs=2)
+    assert [o.status for o in outcomes.values()].count("done") == 3
+    assert "memory may have run out: at most 1 at once from now on" in caplog.messages
 
 
 def test_leaving_early_ends_the_processes(tmp_path: Path) -> None:

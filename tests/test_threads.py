@@ -1,19 +1,22 @@
-"""A study goes on with the threads that it began with, and tables say where rows differ in them."""
+"""How a study shares the machine, and that it goes on with the threads that it began with."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from samples import predictions, record_of, run_spec
+from samples import mean_of, predictions, record_of, run_spec
 
 from bench import Environment, Session
 from bench.engine import checkpoint
-from bench.execution.threads import keep_threads
+from bench.execution.threads import GAIN, memory_of, one_at_a_time, share_machine, threads_each
 from bench.results import store
 from bench.results.record import Provenance
+from bench.study.spec import RunSpec, UnitSpec
 
 UNITS = [run_spec(round_=round_) for round_ in range(2)]
 
@@ -40,7 +43,7 @@ def begun(folder: Path, **state: object) -> Path:
 
 
 def kept(session: Session) -> int:
-    keep_threads(UNITS, session)
+    share_machine(UNITS, session)
     return session.environment.threads
 
 
@@ -96,3 +99,133 @@ def test_a_checkpoint_of_another_device_an_older_one_or_a_damaged_one_decides_no
     path.write_bytes(b"damaged")
     assert checkpoint.begun_with(path) is None
     assert kept(session_of(tmp_path)) == 4
+
+
+# --- how the machine is shared -----------------------------------------------------------------------
+
+
+GIB = 2**30
+
+
+def shared(
+    monkeypatch: pytest.MonkeyPatch,
+    folder: Path,
+    units: Sequence[UnitSpec],
+    cores: int,
+    free: int = 1000 * GIB,
+    **environment: Any,
+) -> Environment:
+    """What a plan of these units settles on such a machine, where nothing was asked for."""
+    monkeypatch.setattr("bench.execution.provenance.usable_cores", lambda: cores)
+    monkeypatch.setattr("bench.execution.memory.available_memory", lambda: free)
+    fields = {"threads": cores, "threads_given": False, "jobs": 1, "jobs_given": False} | environment
+    session = Session(Environment(data=folder, results=folder, **fields))
+    share_machine(units, session)
+    return session.environment
+
+
+def study(pretrainings: int, others: int) -> list[UnitSpec]:
+    """Pretrainings with the runs that start from them, runs that start from nothing, and an ensemble."""
+    runs = [run_spec("egmae", round_=i, epochs=4) for i in range(pretrainings)]
+    runs += [run_spec("scratch", round_=i) for i in range(others)]
+    return [*(run.start for run in runs if run.start), *runs, mean_of(*runs[-2:])]
+
+
+@pytest.mark.parametrize(
+    ("pretrainings", "others", "cores", "expected"),
+    [
+        # jobs, threads of a run, threads of a pretraining
+        (0, 1, 8, (1, 8, 8)),  # one unit alone gets all cores
+        (1, 0, 8, (1, 8, 8)),
+        (2, 2, 2, (2, 1, 1)),
+        (6, 4, 2, (2, 1, 1)),
+        (2, 0, 8, (2, 4, 4)),
+        (5, 5, 16, (5, 3, 3)),  # two times five, rather than ten on ten of the cores
+        (4, 12, 16, (16, 1, 4)),  # a study has more runs than pretrainings
+        (1, 3, 4, (4, 1, 4)),
+        (3, 0, 4, (3, 1, 1)),
+        (300, 300, 64, (64, 1, 1)),
+    ],
+)
+def test_units_side_by_side_keep_all_cores_busy(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    pretrainings: int,
+    others: int,
+    cores: int,
+    expected: tuple[int, int, int],
+) -> None:
+    units = study(pretrainings, others)
+    place = shared(monkeypatch, tmp_path, units, cores)
+    runs = [unit for unit in units if unit.kind == "run"]
+    starts = [run.start for run in runs if isinstance(run, RunSpec) and run.start] or runs
+    assert (place.jobs, place.threads_of(runs[0]), place.threads_of(starts[0])) == expected
+    assert place.cores == cores
+
+
+@pytest.mark.parametrize("units", range(1, 40))
+@pytest.mark.parametrize("cores", [1, 2, 6, 16])
+def test_no_other_number_of_threads_is_done_sooner(units: int, cores: int) -> None:
+    def duration(threads: int) -> float:
+        left, waves = units, 0
+        while left > 0:
+            left -= cores // threads
+            waves += 1
+        return float(waves / threads**GAIN)
+
+    chosen = threads_each(units, cores, 10**6)
+    assert all(duration(chosen) <= duration(other) + 1e-12 for other in range(1, cores + 1))
+
+
+def test_memory_is_asked_before_units_are_put_side_by_side(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    units = study(0, 16)
+    need = memory_of(units[0])  # type: ignore[arg-type]
+    place = shared(monkeypatch, tmp_path, units, 16, free=4 * need)
+    assert (place.jobs, place.threads) == (4, 4)  # which leaves no core idle
+    assert shared(monkeypatch, tmp_path, units, 16, free=need // 2).jobs == 1
+    larger = [run_spec("scratch", round_=i, size=448) for i in range(16)]
+    assert shared(monkeypatch, tmp_path, larger, 16, free=4 * need).jobs < 4
+
+
+def test_what_was_asked_for_stands(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    units = study(2, 6)
+    asked = shared(monkeypatch, tmp_path, units, 16, threads=4, threads_given=True)
+    assert (asked.threads, asked.pretrain_threads, asked.jobs) == (4, 0, 4)
+    asked = shared(monkeypatch, tmp_path, units, 16, threads=5, jobs=3, jobs_given=True)
+    assert (asked.threads, asked.pretrain_threads, asked.jobs, asked.cores) == (5, 0, 3, 0)
+    asked = shared(
+        monkeypatch, tmp_path, units, 4, threads=9, threads_given=True
+    )  # more than there are cores
+    assert (asked.threads, asked.jobs) == (9, 1)
+    on_gpu = shared(monkeypatch, tmp_path, units, 16, device="cuda")
+    assert (on_gpu.jobs, on_gpu.threads) == (1, 16)
+
+
+def test_a_study_that_goes_on_shares_the_machine_as_it_did(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Though it has more units now, or one is left: its rows keep their threads."""
+    first = [run_spec(round_=round_) for round_ in range(2)]
+    assert shared(monkeypatch, tmp_path, first, 4).threads == 2
+    record = record_of(first[0], provenance=Provenance(hardware={"device": "cpu", "threads": 2}))
+    store.write(tmp_path, record, predictions={"val": predictions(), "test": predictions()})
+    for more in (first, [*first, *study(4, 4)]):
+        place = shared(monkeypatch, tmp_path, more, 4)
+        assert (place.threads, place.jobs) == (
+            2,
+            2 if len(more) == 2 else 4 // min(2, place.pretrain_threads or 2),
+        )
+    assert "2 threads a unit, as this study was begun with" in caplog.text
+
+
+def test_an_executor_of_one_unit_at_a_time_gives_it_all_cores(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    units = study(2, 2)
+    place = shared(monkeypatch, tmp_path, units, 6)
+    session = Session(place)
+    one_at_a_time(units, session)
+    alone = session.environment
+    assert (alone.jobs, alone.threads, alone.pretrain_threads, alone.cores) == (1, 6, 0, 0)

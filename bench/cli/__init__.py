@@ -26,6 +26,7 @@ from bench.cli.streams import READER_GONE, OutputGone, set_up_streams
 from bench.cli.table import table
 from bench.cli.verify import verify
 from bench.errors import BenchError, ConfigError, blame, describe
+from bench.process import wait_briefly
 from bench.text import one_line
 
 VARIABLE = "_BENCH_COMPLETE"
@@ -118,9 +119,7 @@ def main() -> None:
         return
     set_up_streams()
     interruption.listen()
-    # Before torch is loaded: threads that wait for each other sleep instead of spinning. With other work on
-    # the machine, spinning made a training step seven times slower (docs/architecture.md).
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    wait_briefly()  # before torch is loaded
     try:
         if warning := former_installation():
             print(f"warning: {warning}", file=sys.stderr)

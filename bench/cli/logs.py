@@ -96,8 +96,12 @@ class StudyLog:
         source = f", source {installed.git}" if installed.git else ""
         versions = " ".join(f"{name} {version}" for name, version in installed.packages.items())
         self.logger.info("python %s, %s, %s%s", installed.python, installed.platform, versions, source)
+        environment = session.environment
         hardware = ", ".join(f"{name} {value}" for name, value in session.hardware.items())
-        self.logger.info("%s, jobs %d", hardware, session.environment.jobs)
+        pretrainings = f" ({environment.pretrain_threads} of a pretraining)" * bool(
+            environment.pretrain_threads
+        )
+        self.logger.info("%s%s, jobs %d", hardware, pretrainings, environment.jobs)
         if len(devices) > 1:
             self.logger.info("devices %s", ", ".join(devices))
         self.logger.info("plugins: %s", ", ".join(map(str, session.registry.plugins)))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench.cli.options import EnvironmentOptions, StudyOptions, with_options
-from bench.cli.screen import contain, echo, installed_components, make_console, units, warn
+from bench.cli.screen import contain, echo, installed_components, make_console, share, units, warn
 from bench.text import one_line
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def _print_plan(planned: Plan, estimator: Estimator, failed: Mapping[str, str], 
             grid.add_row(*map(Text, row))
         console.print(grid)
     alone = " alone" * bool(environment.devices)  # `bench run` would use them all
-    hardware = f"{environment.device}{alone}, {environment.threads} threads"
+    hardware = f"{environment.device}{alone}, {share(environment)}"
     console.print(f"To do: {_total(total, unknown)} on this machine ({hardware}).")
 
 

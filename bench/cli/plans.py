@@ -29,7 +29,7 @@ def show_plan(
     from bench.execution.session import Session
 
     session = Session(replace(environment, asked=study.asked), registry)
-    with display(make_console(stderr=True), 0) as shown:
+    with display(make_console(stderr=True)) as shown:
         plan = make_plan(study, session, shown.report, manifests=options.split or (), strict=options.strict)
     for name, reason in plan.unlisted:
         echo(one_line(f"FAILED  {name}: {reason}"), err=True)

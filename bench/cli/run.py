@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bench.cli import complete
 from bench.cli.options import EnvironmentOptions, StudyOptions, with_options
-from bench.cli.screen import contain, echo, installed_components, make_console, units, warn
+from bench.cli.screen import contain, echo, installed_components, make_console, share, units, warn
+from bench.errors import ConfigError
+from bench.parsing import brief
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from bench.execution.plan import Plan
     from bench.interfaces.executor import Outcome
+
+AUTO = "auto"
 
 
 @with_options
@@ -30,13 +35,12 @@ def run(
         ),
     ] = "",
     jobs: Annotated[
-        int | None,
+        str,
         typer.Option(
-            min=1,
-            help="Units at once, each in a process; on a GPU as memory allows [default: one a device].",
-            show_default=False,
+            metavar="N|auto",
+            help="Units at once, each in a process; auto: as many as cores and memory carry, one a GPU.",
         ),
-    ] = None,
+    ] = AUTO,
     in_process: Annotated[
         bool, typer.Option("--in-process", help="Work in this process, as a debugger needs it.")
     ] = False,
@@ -75,9 +79,13 @@ def run(
 
     registry = installed_components()
     asked = study.study(registry)
-    environment = where.environment(jobs=jobs, compile=compile_, graph=not no_graph, timeout=timeout)
+    environment = where.environment(
+        jobs=_number_of(jobs), compile=compile_, graph=not no_graph, timeout=timeout
+    )
     devices = environment.devices or (environment.device,)
     worker = choose_executor(registry, executor, environment, in_process)
+    if not worker.parallel:  # a unit has all cores to itself
+        environment = replace(environment, jobs_given=True)
     components = registry if worker.in_process else contain(registry, timeout)
     console = make_console(stderr=True)  # standard output has the tables alone
     warn(dict.fromkeys(line for device in devices for line in unchecked(device)))
@@ -89,10 +97,10 @@ def run(
             to_do = plan.to_do
             console.print(
                 f"{units(len(plan.units))}: {len(plan.units) - len(to_do)} done, {len(to_do)} to do "
-                f"({', '.join(devices)}, {environment.threads} threads)"
+                f"({', '.join(devices)}, {share(plan.session.environment)})"
             )
             with (
-                display(console, len(to_do)) as shown,
+                display(console, to_do, plan.names) as shown,
                 closing(work(plan, worker, shown.report, max_failures=max_failures)) as ended,
             ):
                 for outcome in ended:
@@ -104,6 +112,15 @@ def run(
         echo(f"{units(done)} finished in this session, kept; checkpoints too", err=True)
         raise
     _conclude(plan, outcomes, len(to_do), log.path)
+
+
+def _number_of(jobs: str) -> int | None:
+    """Units at once; None for "auto". Raises ConfigError."""
+    if jobs == AUTO:
+        return None
+    if not jobs.isdecimal():
+        raise ConfigError(f"--jobs {brief(jobs)}: give a number from 1, or {AUTO}")
+    return int(jobs)
 
 
 def _conclude(plan: Plan, outcomes: list[Outcome], to_do: int, log: Path) -> None:

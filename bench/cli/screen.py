@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from bench.interfaces.executor import Environment
     from bench.registry import Registry
 
 
@@ -78,6 +79,14 @@ def contain(registry: Registry, limit: float = 0.0) -> Registry:
     from bench.execution.apart import contained
 
     return _until_the_end.get().enter_context(contained(registry, limit))
+
+
+def share(environment: Environment) -> str:
+    """What a unit gets of a machine: "2 at once, 1 thread each"."""
+    each = f"{environment.threads} thread{'s' * (environment.threads != 1)}"
+    if environment.pretrain_threads:
+        each += f", a pretraining {environment.pretrain_threads}"
+    return f"{environment.jobs} at once, {each} each" if environment.jobs > 1 else each
 
 
 def units(count: int) -> str:

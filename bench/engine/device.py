@@ -12,6 +12,7 @@ import torch
 
 from bench.errors import ConfigError
 from bench.parsing import brief
+from bench.process import keep_memory
 
 ALL = "cuda:all"
 """Every GPU that PyTorch sees."""
@@ -31,6 +32,8 @@ def configure(device: str, threads: int) -> torch.device:
     target = check_device(device)
     if target.type == "cuda":
         torch.cuda.set_device(target)
+    else:
+        keep_memory()
     return target
 
 

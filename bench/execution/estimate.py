@@ -44,7 +44,7 @@ class Estimator:
             timings = record.timings
             if timings is None or not timings.steps or isinstance(record.spec, EnsembleSpec):
                 continue
-            if record.provenance.hardware == session.hardware:  # another machine's say nothing here
+            if record.provenance.hardware == session.hardware_of(record.spec):  # not another machine's
                 work = _kind_of_work(record.spec)
                 times.setdefault(work, []).append(timings.seconds / timings.steps)
         for work, seconds in times.items():

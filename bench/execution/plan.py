@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from bench.errors import ConfigError, DataError, PluginError
 from bench.execution.checks import check_study
 from bench.execution.session import Session
-from bench.execution.threads import keep_threads
+from bench.execution.threads import share_machine
 from bench.identity import Ref
 from bench.interfaces.executor import Environment, Executor, Report, silent
 from bench.results import store
@@ -77,6 +78,13 @@ class Plan:
         rows += [("run", "", cell.label, None, "n/a", cell.reason, "") for cell in self.not_possible]
         return pd.DataFrame(rows, columns=list(types)).astype(types)
 
+    @cached_property
+    def names(self) -> Mapping[str, str]:
+        """By key, what each unit is called beside the others: its label, after the name of its data set where
+        there are several. A pretraining is called as the fine-tuning that needs it."""
+        several = len({unit.dataset.name for unit in self.units}) > 1
+        return {u.key: f"{u.dataset.name}/{u.label}" if several else u.label for u in self.units}
+
     def _state(self, unit: UnitSpec) -> tuple[str, str]:
         """State and reason of one unit that is not done."""
         failure = store.read_failure(self.session.environment.results, unit)
@@ -117,7 +125,7 @@ def make_plan(
     units, not_possible = expand(
         replace(study, datasets=listed), session.registry, lambda ref, round_: splits[ref, round_].hash
     )
-    keep_threads(units, session)
+    share_machine(units, session)
     failed = tuple(NotPossible(ref.name, str(error)) for ref, error in unlisted.items())
     return Plan(study, splits, tuple(units), tuple(not_possible), session, failed)
 
@@ -211,7 +219,7 @@ def choose_executor(
 
     Raises UnknownName, or ConfigError if no plugin has such a one, or it does not use the devices named.
     """
-    chosen = _find_executor(registry, named, environment.jobs, in_process)
+    chosen = _find_executor(registry, named, environment, in_process)
     if environment.devices and not chosen.parallel:
         raise ConfigError(
             f"--device {','.join(environment.devices)}: the executor {chosen.name} works on one device; name "
@@ -220,7 +228,9 @@ def choose_executor(
     return chosen
 
 
-def _find_executor(registry: Registry, named: str | Executor, jobs: int, in_process: bool) -> Executor:
+def _find_executor(
+    registry: Registry, named: str | Executor, environment: Environment, in_process: bool
+) -> Executor:
     if isinstance(named, Executor):
         return named
     if named:
@@ -228,8 +238,9 @@ def _find_executor(registry: Registry, named: str | Executor, jobs: int, in_proc
     if in_process:
         chosen, kind = registry.executors.first(lambda e: e.in_process), "executor for --in-process"
     else:
-        chosen = registry.executors.first(lambda e: e.default and (e.parallel or jobs == 1))
-        kind = "default executor for --jobs" if jobs > 1 else "default executor"
+        several = environment.jobs > 1
+        chosen = registry.executors.first(lambda e: e.default and (e.parallel or not several))
+        kind = "default executor for --jobs" if several else "default executor"
     if chosen is None:
         known = ", ".join(registry.executors.names()) or "none"
         raise ConfigError(f"no plugin has a {kind}; name one with --executor (known: {known})")

@@ -79,7 +79,7 @@ def prepare(spec: PretrainSpec | RunSpec, session: Session, report: Report = sil
     from bench.data.splits.manifest import load_split
 
     registry = session.registry
-    device = session.configure_device()
+    device = session.configure_device(spec)
     images = session.images(spec.dataset, short_sides(spec), report)
     split = load_split(session.environment.results, images, spec.split)
     model = registry.models.get(spec.model.name)

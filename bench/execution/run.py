@@ -15,6 +15,7 @@ from contextlib import redirect_stdout
 from functools import partial
 from typing import TYPE_CHECKING
 
+from bench import process
 from bench.errors import BenchError, PluginError, TrainingError, blame, describe, encodable
 from bench.execution.claim import claim, forget, holder
 from bench.execution.prepare import (
@@ -25,7 +26,7 @@ from bench.execution.prepare import (
     training_of,
 )
 from bench.identity import Ref, derive_seed, to_json
-from bench.interfaces.executor import Outcome, Report
+from bench.interfaces.executor import Outcome, Progress, Report
 from bench.interfaces.model import within
 from bench.interfaces.predictions import Predictions
 from bench.interruption import interrupted
@@ -55,6 +56,7 @@ def execute(spec: UnitSpec, session: Session, report: Report) -> Outcome:
     results = environment.results
     if store.exists(results, spec):
         return Outcome(unit=spec, status="done")
+    report = partial(_report_as, spec, report)
     missing = [need for need in spec.needs if not _usable(need, session, report)]
     for need in missing:
         if other := holder(environment.scratch, need.key):
@@ -69,9 +71,15 @@ def execute(spec: UnitSpec, session: Session, report: Report) -> Outcome:
             return Outcome(unit=spec, status="done")
         with redirect_stdout(sys.stderr):  # stdout is for tables, whatever a plugin prints
             outcome = _outcome(spec, session, report)
+        process.release_memory()
         if outcome.status == "done":
             forget(environment.scratch, spec.key)
         return outcome
+
+
+def _report_as(spec: UnitSpec, report: Report, news: Progress) -> None:
+    """Pass on news of what is done for a unit, also of its data set's images, as news of the unit."""
+    report(dataclasses.replace(news, unit=spec.label, key=spec.key))
 
 
 def _outcome(spec: UnitSpec, session: Session, report: Report) -> Outcome:
@@ -312,7 +320,11 @@ def _record(
             seconds=history.seconds, steps=history.steps, resumed_from_epoch=history.resumed_from
         ),
         accumulate=accumulate,
-        engine={**history.engine, **({"doctor": session.doctor} if session.doctor else {})},
+        engine={
+            **history.engine,
+            **process.settings(),
+            **({"doctor": session.doctor} if session.doctor else {}),
+        },
         provenance=_provenance(spec, session),
         notes=tuple(notes),
     )
@@ -338,7 +350,7 @@ def _asked(session: Session) -> Asked:
 
 def _provenance(spec: UnitSpec, session: Session) -> Provenance:
     """Tolerant, because failure records need it too: a component that is gone is left out."""
-    return session.provenance(list(_plugins(spec, session)))
+    return session.provenance(list(_plugins(spec, session)), spec)
 
 
 def _plugins(spec: UnitSpec, session: Session) -> Iterator[Plugin]:

@@ -14,7 +14,7 @@ from bench.errors import BenchError, ConfigError, failure_of
 from bench.execution import provenance, verdict
 from bench.execution.provenance import Software
 from bench.identity import Ref
-from bench.interfaces.executor import Environment, Report, silent
+from bench.interfaces.executor import Environment, Report, Unit, silent
 from bench.interfaces.model import Context, within
 from bench.registry import Plugin, Registry, installed
 
@@ -116,11 +116,13 @@ class Session:
 
     # --- device --------------------------------------------------------------------------------------
 
-    def configure_device(self) -> torch.device:
-        """Set this process up for reproducible work on the environment's device, and return it."""
+    def configure_device(self, unit: Unit | None = None) -> torch.device:
+        """Set this process up for reproducible work on the environment's device, with the threads of this
+        unit, and return it."""
         from bench.engine.device import configure
 
-        return configure(self.environment.device, self.environment.threads)
+        threads = self.environment.threads_of(unit) if unit else self.environment.threads
+        return configure(self.environment.device, threads)
 
     @cached_property
     def device_store(self) -> DeviceStore | None:
@@ -155,15 +157,20 @@ class Session:
             self._costs[model, classes, size] = count_cost(net, size)
         return self._costs[model, classes, size]
 
-    def provenance(self, plugins: Iterable[Plugin]) -> Provenance:
-        """How a record made now, with components of these plugins, came to be."""
-        return provenance.describe(plugins, self.hardware, self._software)
+    def provenance(self, plugins: Iterable[Plugin], unit: Unit | None = None) -> Provenance:
+        """How a record of this unit made now, with components of these plugins, came to be."""
+        hardware = self.hardware_of(unit) if unit else self.hardware
+        return provenance.describe(plugins, hardware, self._software)
 
     @cached_property
     def hardware(self) -> dict[str, str | int]:
         """What the session runs on."""
         environment = self.environment
         return provenance.hardware(environment.device) | {"threads": environment.threads}
+
+    def hardware_of(self, unit: Unit) -> dict[str, str | int]:
+        """What this unit runs on."""
+        return self.hardware | {"threads": self.environment.threads_of(unit)}
 
     @cached_property
     def doctor(self) -> str:

@@ -1,58 +1,126 @@
-"""How many threads a study's units get: the number that it began with.
+"""How a study shares the machine: how many units are at work at once, and how many threads each of them gets.
 
 Another number of threads adds up in another order. Training makes that difference grow: 0.05 in a probability
-after two epochs. So a study that goes on keeps the number of the units that are done on the same kind of
-device, or of the checkpoint of the unit at work, unless --threads asks for another.
+after two epochs. So the numbers are settled when a study is planned, from all of its units, and a study that
+goes on keeps those of the units that are done on the same kind of device, or of the checkpoint of the unit at
+work, unless --threads asks for another.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from bench.errors import StoreError
+from bench.execution import memory, provenance
 from bench.execution.session import Session
 from bench.interfaces.executor import Environment
 from bench.results import store
-from bench.study.spec import EnsembleSpec, UnitSpec
+from bench.study.spec import EnsembleSpec, PretrainSpec, RunSpec, UnitSpec
 
 log = logging.getLogger("bench")
 
+KINDS = ("pretrain", "run")  # of units that train
+GAIN = 0.7
+"""So many threads do a step threads ** GAIN times as fast as one: 1.6 with two (results/*/process.md)."""
+BASE = 2**30  # bytes of a worker beside what its step needs: PyTorch, the network
+PER_INPUT_BYTE = 300  # bytes that a step needs for each byte of its batch in float32
 
-def keep_threads(units: Sequence[UnitSpec], session: Session) -> None:
-    """Give the session the number of threads that these units were begun with. Where another number was asked
-    for, warn that rows will differ."""
+
+def share_machine(units: Sequence[UnitSpec], session: Session) -> None:
+    """Settle in the session's environment how many of these units are at work at once, and their threads.
+
+    What was asked for stands; where threads were asked for that a study was not begun with, warn that rows
+    will differ. Of what was not: on a CPU as many units as keep all cores busy and find memory; on a GPU one
+    a device, because without NVIDIA's MPS they would only take turns.
+    """
     environment = session.environment
     if environment.device.startswith("cuda"):  # the CPU's threads add nothing up there
         return
-    begun = threads_begun_with(units, environment)
-    if begun is None or begun == environment.threads:
-        return
+    begun = {kind: threads_begun_with(_of_kind(units, kind), environment) for kind in KINDS}
     if environment.threads_given:
-        log.warning(
-            "this study was begun with %d threads a unit and goes on with %d: rounding differs, and with it "
-            "results, which tables will say; leave out --threads to keep %d",
-            begun,
-            environment.threads,
-            begun,
-        )
-        return
-    log.warning(
-        "%d threads a unit, as this study was begun with (%d would be this machine's share); --threads %d "
-        "overrides that",
-        begun,
-        environment.threads,
-        environment.threads,
+        _warn_of_other_threads(begun, environment)
+        threads = dict.fromkeys(KINDS, environment.threads)
+    else:
+        fair = _fair_shares(units, environment)
+        threads = {kind: begun[kind] or fair[kind] for kind in KINDS}
+        _tell_kept_threads(threads, fair)
+    session.environment = replace(
+        environment,
+        threads=threads["run"],
+        pretrain_threads=threads["pretrain"] if threads["pretrain"] != threads["run"] else 0,
     )
-    session.environment = replace(environment, threads=begun)
+    if not environment.jobs_given:
+        cores = provenance.usable_cores()
+        at_once = cores // min(threads[kind] for kind in KINDS if _of_kind(units, kind) or kind == "run")
+        jobs = max(1, min(at_once, _width(units), _within_memory(units)))
+        session.environment = replace(session.environment, jobs=jobs, cores=cores)
+
+
+def one_at_a_time(units: Sequence[UnitSpec], session: Session) -> None:
+    """The same for an executor that works on one unit at a time, which gets all cores."""
+    environment = session.environment
+    threads = environment.threads if environment.threads_given else provenance.usable_cores()
+    session.environment = replace(
+        environment, jobs=1, jobs_given=True, cores=0, threads=threads, pretrain_threads=0
+    )
+    share_machine(units, session)
+
+
+def _fair_shares(units: Sequence[UnitSpec], environment: Environment) -> dict[str, int]:
+    """Threads of a pretraining and of a run, if the study has not begun."""
+    if environment.jobs_given:
+        return dict.fromkeys(KINDS, environment.threads)
+    cores, most = provenance.usable_cores(), _within_memory(units)
+    return {kind: threads_each(len(_of_kind(units, kind)), cores, most) for kind in KINDS}
+
+
+def threads_each(units: int, cores: int, most: int) -> int:
+    """Threads of each of so many like units, at most `most` at once, with which all are done soonest.
+
+    One for each would leave cores idle where units are few, or where a last one is left over.
+    """
+
+    def duration(threads: int) -> float:
+        at_once = min(cores // threads, most)
+        return math.ceil(units / at_once) / float(threads**GAIN)
+
+    return min(range(1, cores + 1), key=lambda threads: (duration(threads), threads)) if units else cores
+
+
+def _width(units: Sequence[UnitSpec]) -> int:
+    """How many of these units can be at work at once."""
+    runs = [unit for unit in units if isinstance(unit, RunSpec)]
+    at_first = [unit for unit in runs if unit.start is None] + _of_kind(units, "pretrain")
+    return max(len(runs), len(at_first))
+
+
+def _within_memory(units: Sequence[UnitSpec]) -> int:
+    """How many of these units find memory at once; at least one, which then has to do with what there is."""
+    needs = [memory_of(unit) for unit in units if isinstance(unit, PretrainSpec | RunSpec)]
+    return max(1, memory.available_memory() // max(needs, default=BASE))
+
+
+def memory_of(unit: PretrainSpec | RunSpec) -> int:
+    """Bytes that the process of a unit takes on a CPU, as a rule: more than was seen of any network here."""
+    batch = unit.pretrain.batch if isinstance(unit, PretrainSpec) else unit.finetune.batch
+    return BASE + PER_INPUT_BYTE * batch * 3 * unit.size**2 * 4
+
+
+def _of_kind(units: Sequence[UnitSpec], kind: str) -> list[UnitSpec]:
+    return [unit for unit in units if unit.kind == kind]
+
+
+# --- what a study was begun with ---------------------------------------------------------------------
 
 
 def threads_begun_with(units: Sequence[UnitSpec], environment: Environment) -> int | None:
     """The number of threads of the first unit that is done on such a device, else that of a checkpoint; None
     if nothing has begun."""
-    kind = _kind(environment.device)
+    kind = _device_kind(environment.device)
     for unit in units:
         if isinstance(unit, EnsembleSpec) or not store.exists(environment.results, unit):
             continue
@@ -61,12 +129,36 @@ def threads_begun_with(units: Sequence[UnitSpec], environment: Environment) -> i
         except StoreError:  # said where its results are read
             continue
         threads = hardware.get("threads")
-        if isinstance(threads, int) and threads > 0 and _kind(hardware.get("device")) == kind:
+        if isinstance(threads, int) and threads > 0 and _device_kind(hardware.get("device")) == kind:
             return threads
     return _of_checkpoint(units, environment.scratch / "checkpoints", kind)
 
 
-def _kind(device: object) -> str:
+def _warn_of_other_threads(begun: dict[str, int | None], environment: Environment) -> None:
+    for number in dict.fromkeys(begun.values()):
+        if number is not None and number != environment.threads:
+            log.warning(
+                "this study was begun with %d threads a unit and goes on with %d: rounding differs, and with "
+                "it results, which tables will say; leave out --threads to keep %d",
+                number,
+                environment.threads,
+                number,
+            )
+
+
+def _tell_kept_threads(threads: dict[str, int], fair: dict[str, int]) -> None:
+    for number, share in dict.fromkeys((threads[kind], fair[kind]) for kind in KINDS):
+        if number != share:
+            log.warning(
+                "%d threads a unit, as this study was begun with (%d would be this machine's share); "
+                "--threads %d overrides that",
+                number,
+                share,
+                share,
+            )
+
+
+def _device_kind(device: object) -> str:
     """ "cpu", "mps": a device's name without its number."""
     return str(device).partition(":")[0]
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -32,7 +33,7 @@ def work(
     Units that another process works on are waited for, after all that is free has been done. After so many
     failures (0: no limit) no further unit is begun. Raises PluginError for an executor that fails.
     """
-    session = plan.session
+    session, report = plan.session, partial(_report_by_name, plan.names, report)
     environment, began, failures = session.environment, time.time(), 0
     sweep(environment)
     units: Sequence[UnitSpec] = plan.to_do
@@ -53,6 +54,11 @@ def work(
                 yield outcome_elsewhere
             else:
                 units.append(unit)
+
+
+def _report_by_name(names: Mapping[str, str], report: Report, news: Progress) -> None:
+    """Pass on news of a unit under the name that the plan gives it."""
+    report(dataclasses.replace(news, unit=names.get(news.key, news.unit)))
 
 
 def sweep(environment: Environment) -> None:
@@ -119,9 +125,10 @@ def _wait(units: Sequence[UnitSpec], environment: Environment, report: Report) -
         if not all(holders.values()):
             break
         for unit, other in holders.items():
-            if other is not None and names.get(unit.label) != other:
-                names[unit.label] = other
-                report(Progress(unit=unit.label, stage=f"waits for {other}, which works on it"))
+            if other is not None and names.get(unit.key) != other:
+                names[unit.key] = other
+                stage = f"waits for {other}, which works on it"
+                report(Progress(unit=unit.label, stage=stage, key=unit.key))
         time.sleep(POLL)
     return units
 

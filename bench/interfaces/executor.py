@@ -52,12 +52,16 @@ class Environment:
         devices: GPUs to deal to units at once, where there are several; `device` is the first, and the one
             of work that needs one alone. Empty where there is one.
         threads: CPU threads of one unit.
+        pretrain_threads: of a pretraining, where it has another number; else 0.
         threads_given: whether that number was asked for; if not, a study that has begun keeps the number that
             its units were computed with.
         asked: the protocol and rounds that the study was started with, for records.
         compile: whether to torch.compile what is trained.
         graph: whether steps on a GPU are captured as CUDA graphs.
-        jobs: units at work at once, where the executor can.
+        jobs: units at work at once at most, where the executor can.
+        jobs_given: whether that number was asked for; if not, the plan decides, from its units, the cores and
+            the memory that is free.
+        cores: threads of all units at work at once; 0 for no limit but `jobs`.
         shared: whether other units are at work on this device now.
         timeout: seconds after which a unit is given up, where the executor can; 0 for no limit but on
             silence.
@@ -68,13 +72,20 @@ class Environment:
     device: str = "cpu"
     devices: tuple[str, ...] = ()
     threads: int = 1
+    pretrain_threads: int = 0
     threads_given: bool = True
     asked: Mapping[str, str | int] = field(default_factory=dict)
     compile: bool = False
     graph: bool = True
     jobs: int = 1
+    jobs_given: bool = True
+    cores: int = 0
     shared: bool = False
     timeout: float = 0.0
+
+    def threads_of(self, unit: Unit) -> int:
+        """CPU threads of this unit."""
+        return self.pretrain_threads or self.threads if unit.kind == "pretrain" else self.threads
 
     @property
     def scratch(self) -> Path:
@@ -87,7 +98,8 @@ class Progress:
     """How far a unit is.
 
     Attributes:
-        unit: label of the unit.
+        unit: label of the unit, in a study of several data sets after the name of its own
+            ("busi/resnet18.mae.r0"); outside of units, the data set or model at work.
         stage: "decode", "audit", "pretrain", "fine-tune", "predict", "download" or the like.
         done: steps done in this stage.
         total: steps of this stage; 0 if not known.
@@ -97,6 +109,7 @@ class Progress:
         images_per_s: speed.
         resumed: whether the training goes on from a checkpoint.
         in_bytes: whether `done` and `total` count bytes.
+        key: of the unit, which labels alone may not tell from others; empty outside of units.
     """
 
     unit: str
@@ -109,6 +122,7 @@ class Progress:
     images_per_s: float | None = None
     resumed: bool = False
     in_bytes: bool = False
+    key: str = ""
 
 
 Report = Callable[[Progress], None]

@@ -21,11 +21,18 @@ def print_progress(progress: Progress) -> None:
 
 def describe(progress: Progress) -> str:
     """One line: unit, stage, epoch or count, figures."""
-    done, total = progress.done, progress.total
-    count = bytes_of(done, total) if progress.in_bytes else f"{done}/{total}"
-    position = f"epoch {progress.epoch}/{progress.epochs}" if progress.epochs else count
     resumed = "  (resumed)" if progress.resumed else ""
-    return f"{progress.unit}  {progress.stage} {position}  {figures(progress)}{resumed}".rstrip()
+    where = f"{progress.stage} {position(progress)}".rstrip()
+    return f"{progress.unit}  {where}  {figures(progress)}{resumed}".rstrip()
+
+
+def position(progress: Progress) -> str:
+    """Epoch, steps or bytes; empty for a stage without steps, in which a unit waits."""
+    if progress.epochs:
+        return f"epoch {progress.epoch}/{progress.epochs}"
+    if progress.in_bytes:
+        return bytes_of(progress.done, progress.total)
+    return f"{progress.done}/{progress.total or '?'}" if progress.done or progress.total else ""
 
 
 def figures(progress: Progress) -> str:

@@ -4,6 +4,7 @@ A process has generators, graphs and memory to itself, so each unit predicts wha
 last bit (with as many CPU threads), and whatever a method does to its process (a crash, a hang, sys.exit)
 ends its own unit alone. Workers stay for further units, so that PyTorch is loaded once in each.
 
+On a CPU a unit is added when cores are left for its threads, and memory for one as large as the largest.
 On a GPU a unit is added only when what the largest unit was seen to hold fits into the memory that is free,
 and a unit that runs out of memory goes back to the queue, with one fewer at once from then on. Processes
 share a GPU by turns unless NVIDIA's MPS runs (`nvidia-cuda-mps-control -d`), which lets them overlap. Several
@@ -25,7 +26,7 @@ from contextlib import suppress
 from dataclasses import replace
 from multiprocessing.connection import wait
 
-from bench import Environment, Execute, Outcome, Progress, Report, Session, Unit
+from bench import Environment, Execute, Outcome, Progress, Report, Session, Unit, available_memory
 from bench_standard.pool import Worker, start_worker, stop_workers
 from bench_standard.worker import Memory, Printed, Task
 
@@ -50,8 +51,8 @@ def execute_packed(
     try:
         while waiting or any(w.unit is not None for w in workers):
             busy = [w for w in workers if w.unit is not None]
-            unit = _next(waiting, [w.unit for w in busy if w.unit is not None])
-            if unit is not None and len(busy) < most:
+            unit = _next(waiting, busy, environment) if len(busy) < most else None
+            if unit is not None:
                 device = _free_device([d for d in devices if lost[d] < TRIES] or devices, busy)
                 if device is not None:
                     waiting.remove(unit)
@@ -66,20 +67,45 @@ def execute_packed(
                 _count_lost(outcome, worker.device, lost, devices)
                 # Not whether others may run now: two units can run out of memory in the same moment.
                 if worker.shared and outcome.out_of_memory:
-                    most = max(1, min(most, len(busy)) - 1)
+                    most = _fewer(most, len(busy))
                     waiting.insert(0, outcome.unit)
+                    report(_back(outcome.unit, "waits: memory ran out beside other units"))
                 elif outcome.device_lost and tries[outcome.unit.key] < TRIES:
+                    if outcome.traceback and len(busy) > 1:  # it was killed
+                        most = _fewer(most, len(busy))
                     waiting.insert(0, outcome.unit)
+                    report(_back(outcome.unit, f"once more: {outcome.reason}"))
                 else:
                     yield outcome
     finally:
         stop_workers(workers)
 
 
-def _next(waiting: list[Unit], running: list[Unit]) -> Unit | None:
-    """The first unit that needs none of those that have not ended."""
+def _next(waiting: list[Unit], busy: list[Worker], environment: Environment) -> Unit | None:
+    """The first unit that needs none that has not ended, and for which cores and memory are left."""
+    running = [w.unit for w in busy if w.unit is not None]
     unfinished = {unit.key for unit in (*waiting, *running)}
-    return next((u for u in waiting if not any(need.key in unfinished for need in u.needs)), None)
+    ready = (u for u in waiting if not any(need.key in unfinished for need in u.needs))
+    if not running or environment.device.startswith("cuda"):  # `_free_device` asks for a GPU's memory
+        return next(ready, None)
+    free = environment.cores - sum(map(environment.threads_of, running))
+    fitting = (u for u in ready if not environment.cores or environment.threads_of(u) <= free)
+    unit = next(fitting, None)
+    if unit is None or available_memory() < SPARE * max(w.resident() for w in busy):
+        return None
+    return unit
+
+
+def _fewer(most: int, at_work: int) -> int:
+    """One less at once than there were when memory ran out, or a process was killed, perhaps for that."""
+    fewer = max(1, min(most, at_work) - 1)
+    log.warning("memory may have run out: at most %d at once from now on", fewer)
+    return fewer
+
+
+def _back(unit: Unit, stage: str) -> Progress:
+    """News of a unit that goes back to the queue: what it had come to is no longer so."""
+    return Progress(unit=unit.label, key=unit.key, stage=stage)
 
 
 # --- devices -----------------------------------------------------------------------------------------

@@ -38,6 +38,14 @@ class Worker(Child):
     memory: Memory | None = None
     shared: bool = False
 
+    def resident(self) -> int:
+        """Bytes of memory that it holds now; 0 if it is gone."""
+        import psutil
+
+        with suppress(psutil.Error):
+            return int(psutil.Process(self.process.pid).memory_info().rss)
+        return 0
+
     def begin(self, unit: Unit, device: str, shared: bool) -> None:
         """Note that it begins with a unit."""
         self.unit, self.device, self.shared = unit, device, shared

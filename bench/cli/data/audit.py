@@ -62,7 +62,7 @@ def audit(
     settings = parse(AuditSettings, {k: v for k, v in options.items() if v is not None}, "audit")
     session = Session(where.environment(jobs=1), registry)
     console = make_console()
-    with display(console, 0) as shown:
+    with display(console) as shown:
         ref = dataset_of(name, set_, registry)
         images, audited = session.audited(ref, settings, (SHORT,), shown.report)
     pairs = _ranked(audited, images)

@@ -51,7 +51,7 @@ def fetch(
     try:
         from bench.cli.progress import display
 
-        with display(console, 0) as shown:
+        with display(console) as shown:
             notes = fetch_dataset(task, shown.report, keep=keep_archives)
     except KeyboardInterrupt:
         echo("what has arrived is kept", err=True)

@@ -60,7 +60,7 @@ def split(
     study = _study(name, protocol, assignments(set_, rounds), registry)
     environment = local_environment(data, results, device="cpu", threads=threads)
     console = make_console()
-    with display(console, 0) as shown:
+    with display(console) as shown:
         splits = freeze_splits(
             study, Session(environment, registry), shown.report, manifests=split or (), strict=strict
         )

@@ -42,7 +42,7 @@ def verify(
     dataset, params = registry.datasets.get(ref.name), registry.datasets.params(ref)
     root = data_root(data)
     console = make_console()
-    with display(console, 0) as shown:
+    with display(console) as shown:
         verification = verify_dataset(dataset, params, root, threads or usable_cores(), shown.report)
     version = verification.index.version
     place = image_folder(verification.index, root)
