@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 from samples import mean_of, predictions, record_of, run_spec
 
-from bench import Environment, Session
+from bench import Environment, Progress, Session, Study
 from bench.engine import checkpoint
+from bench.execution import memory
+from bench.execution.plan import make_plan
+from bench.execution.run import execute
 from bench.execution.threads import GAIN, memory_of, one_at_a_time, share_machine, threads_each
 from bench.results import store
 from bench.results.record import Provenance
@@ -229,3 +235,82 @@ def test_an_executor_of_one_unit_at_a_time_gives_it_all_cores(
     one_at_a_time(units, session)
     alone = session.environment
     assert (alone.jobs, alone.threads, alone.pretrain_threads, alone.cores) == (1, 6, 0, 0)
+
+
+def test_a_unit_computes_with_its_threads_and_its_record_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released: list[str] = []
+    monkeypatch.setattr("bench.process.release_memory", lambda: released.append("memory"))
+    study = Study.from_keywords(
+        datasets=("phantom",),
+        models=("test_convnext",),
+        strategies=("egmae",),
+        protocol={
+            "size": 32,
+            "rounds": 1,
+            "pretrain": {"epochs": 1, "resize": 40},
+            "finetune": {"epochs": 1, "resize": 36},
+        },
+        dataset={"phantom": {"patients": 20}},
+    )
+    plan = make_plan(study, session_of(tmp_path, threads=1))
+    session = plan.session
+    session.environment = replace(session.environment, threads=1, pretrain_threads=2)
+    seen: dict[str, int] = {}
+    before = torch.get_num_threads()
+    try:
+        for unit in plan.units:
+            report = partial(_note_threads, seen)
+            assert execute(unit, session, report).status == "done"
+    finally:
+        torch.set_num_threads(before)
+    assert (seen["pretrain"], seen["fine-tune"]) == (2, 1)
+    stored = [store.read(tmp_path, unit).provenance.hardware["threads"] for unit in plan.units]
+    assert stored == [2, 1]
+    assert len(released) == len(plan.units)
+
+
+def _note_threads(seen: dict[str, int], news: Progress) -> None:
+    seen[news.stage] = torch.get_num_threads()
+
+
+# --- memory ------------------------------------------------------------------------------------------
+
+
+def limited(folder: Path, name: str, content: str) -> None:
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text(content)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_limit_of_a_container_is_what_memory_there_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: int
+) -> None:
+    """Of files read, which the kernel gives up for processes, nothing is counted as taken."""
+    monkeypatch.setattr(memory, "CGROUPS", tmp_path)
+    monkeypatch.setattr(memory, "OWN_CGROUPS", tmp_path / "own")
+    if version == 2:
+        limited(tmp_path, "own", "0::/slurm/job\n")
+        limited(tmp_path, "slurm/memory.max", f"{GIB}\n")
+        limited(tmp_path, "slurm/memory.current", "500\n")
+        limited(tmp_path, "slurm/memory.stat", "anon 300\ninactive_file 200\n")
+        limited(tmp_path, "slurm/job/memory.max", "max\n")
+        limited(tmp_path, "slurm/job/memory.current", "500\n")
+        limited(tmp_path, "slurm/job/memory.stat", "inactive_file 200\n")
+    else:
+        limited(tmp_path, "own", "5:cpu:/other\n4:memory:/job\n")
+        limited(tmp_path, "memory/job/memory.limit_in_bytes", f"{GIB}\n")
+        limited(tmp_path, "memory/job/memory.usage_in_bytes", "500\n")
+        limited(tmp_path, "memory/job/memory.stat", "total_inactive_file 200\n")
+        limited(tmp_path, "memory/memory.limit_in_bytes", "9223372036854771712\n")
+        limited(tmp_path, "memory/memory.usage_in_bytes", "500\n")
+        limited(tmp_path, "memory/memory.stat", "total_inactive_file 200\n")
+    assert memory.available_memory() == GIB - 500 + 200
+
+
+def test_without_limits_memory_is_what_the_system_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "OWN_CGROUPS", tmp_path / "missing")
+    assert 0 < memory.available_memory() <= psutil.virtual_memory().total

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-CGROUPS = Path("/sys/fs/cgroup")
+CGROUPS, OWN_CGROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 FILES = (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes"))  # version 2, 1
 
 
@@ -20,7 +20,7 @@ def available_memory() -> int:
 def _left_of_limits() -> Iterator[int]:
     """What is left of the limits of the control groups that this process is in, on Linux."""
     try:
-        lines = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+        lines = OWN_CGROUPS.read_text(encoding="utf-8").splitlines()
     except OSError:
         return
     for line in lines:

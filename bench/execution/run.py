@@ -310,6 +310,7 @@ def _record(
     notes += [f"{used.name}: {used.caution}" for used in (setup.model, setup.strategy) if used.caution]
     if accumulate > 1:
         notes.append(f"memory ran out: each step was done in {accumulate} parts, which changes batch norm")
+    cited = {"doctor": session.doctor} if session.doctor else {}
     return Record(
         spec=spec,
         asked=_asked(session),
@@ -320,11 +321,7 @@ def _record(
             seconds=history.seconds, steps=history.steps, resumed_from_epoch=history.resumed_from
         ),
         accumulate=accumulate,
-        engine={
-            **history.engine,
-            **process.settings(),
-            **({"doctor": session.doctor} if session.doctor else {}),
-        },
+        engine={**history.engine, **process.settings(), **cited},
         provenance=_provenance(spec, session),
         notes=tuple(notes),
     )
