@@ -17,6 +17,7 @@ from .errors import (
     UnknownName,
     WeightsError,
 )
+from .execution.gpu_sharing import mps_runs, warn_of_turns
 from .execution.memory import available_memory
 from .execution.plan import Plan
 from .execution.prepare import Setup, Training
@@ -113,6 +114,7 @@ __all__ = [
     "load_results",
     "local_environment",
     "measure_model",
+    "mps_runs",
     "plan",
     "prepare_training",
     "print_progress",
@@ -120,5 +122,6 @@ __all__ = [
     "run",
     "silent",
     "tables",
+    "warn_of_turns",
     "watched",
 ]

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from itertools import chain, count
 from typing import Any
 
@@ -104,7 +105,7 @@ def _train_apart(setting: Setting, environment: Environment, barrier: Any, resul
     task = tasks(setting, environment)["egmae"]
     task.module.train()
     step = make_step(task.module, task.inputs, task.budget, task.job)
-    batches = chain.from_iterable(map(task.inputs.epoch, count()))
+    batches = chain.from_iterable(step.draw(partial(task.inputs.epoch, seed)) for seed in count())
     steps = 100 if task.on_gpu else 4
 
     def train(number: int) -> None:

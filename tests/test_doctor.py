@@ -348,6 +348,14 @@ def test_two_processes(here: Environment, monkeypatch: pytest.MonkeyPatch) -> No
     assert found.figures == {"alone": 7.5, "together": 15.0}
     monkeypatch.setattr(speed, "_paces", lambda environment, processes: 10.0 / processes)
     failed(speed.packing(here), "two processes do 0.50 x", "--jobs 1")
+    on_gpu = dataclasses.replace(here, device="cuda")
+    for runs in (False, True):
+        monkeypatch.setattr(speed, "mps_runs", lambda runs=runs: runs)
+        found = speed.packing(on_gpu)
+        assert ("take turns on the GPU, which gains nothing" in found.said) is not runs
+        assert found.remedy == (
+            "--jobs 1" if runs else "--jobs 1, or start NVIDIA's MPS (nvidia-cuda-mps-control -d)"
+        )
     monkeypatch.undo()
     monkeypatch.setattr(speed, "PACE", "raise SystemExit")
     with pytest.raises(RuntimeError, match="ended before it had begun"):

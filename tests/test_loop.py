@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -453,6 +453,9 @@ def test_the_speed_on_a_gpu_is_that_of_the_last_whole_epoch(
 
         total, choices, format_name = Total(), {}, "channels_last"
         optimizer = make_optimizer(toy(), BUDGET)
+
+        def draw(self, epoch: Callable[[], Iterable[Batch]]) -> Iterable[Batch]:
+            return epoch()
 
         def __call__(self, batch: Batch, rate: float) -> None:
             pass_(0.01)

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torchvision.transforms.v2 import functional as F
 
 from bench.data.images.view import View
 from bench.engine import input_pipeline
-from bench.engine.batches import largest_crop, random_resized_crops
+from bench.engine.batches import largest_crop, most_pixels, plan_pretraining, random_resized_crops
 from bench.engine.device import full_precision
-from bench.engine.gpu.resample import resize_crops, weights
-from bench.engine.gpu.resident import DeviceStore, share
+from bench.engine.gpu.resample import Extent, resize_crops, weights
+from bench.engine.gpu.resident import (
+    CropTable,
+    DeviceStore,
+    crop_table,
+    extent_of_crops,
+    resized_crops,
+    share,
+)
 from bench.engine.input_pipeline import InputPipeline
 
 GREY_AND_COLOUR = ((1, 40, 52), (3, 40, 40), (3, 61, 40), (1, 40, 90), (3, 43, 44), (1, 40, 41), (1, 50, 40))
@@ -50,9 +61,10 @@ def device(request: pytest.FixtureRequest) -> torch.device:
     size=st.sampled_from([8, 32, 96, 224]),
     cut=st.tuples(*[st.floats(0, 1)] * 4),
     flip=st.booleans(),
+    at_once=st.integers(20, 300),
 )
 def test_resampling_is_torchvisions_antialiased_resize(
-    shape: tuple[int, int, int], size: int, cut: tuple[float, ...], flip: bool
+    shape: tuple[int, int, int], size: int, cut: tuple[float, ...], flip: bool, at_once: int
 ) -> None:
     """To 1e-3 grey levels, for crops anywhere and of any size, growing or shrinking."""
     _, height, width = shape
@@ -60,8 +72,13 @@ def test_resampling_is_torchvisions_antialiased_resize(
     h, w = max(1, round(cut[0] * height)), max(1, round(cut[1] * width))
     top, left = int(cut[2] * (height - h)), int(cut[3] * (width - w))
     expected = F.resize(image[:, top : top + h, left : left + w], [size, size], antialias=True)
-    box = torch.tensor([[top, left, h, w]])
-    resized = resize_crops(image.transpose(0, 1)[None].contiguous(), box, torch.tensor([flip]), size)[0]
+    crop = image[:, top : top + h, left : left + w]
+
+    def read(channel: int, first: int, end: int) -> Tensor:
+        return crop[None, channel, :, first:end]
+
+    extent = Extent(len(image), h, w, at_once)
+    resized = resize_crops(read, extent, torch.tensor([[h, w]]), torch.tensor([flip]), size)[0]
     torch.testing.assert_close(resized, expected.flip(-1) if flip else expected, atol=1e-3, rtol=0.0)
 
 
@@ -196,6 +213,7 @@ def test_no_crop_is_larger_than_the_largest(shapes: list[tuple[int, int]], seed:
     boxes = random_resized_crops(sides, (0.2, 1.0), torch.Generator().manual_seed(seed))
     rows, columns = largest_crop(sides)
     assert (boxes[:, 2:] <= torch.tensor([rows, columns])).all()
+    assert (boxes[:, 2:].prod(1) <= most_pixels(sides)).all()
     assert (rows, columns) <= (int(sides[:, 0].max()), int(sides[:, 1].max()))
 
 
@@ -203,3 +221,66 @@ def test_long_images_do_not_make_the_largest_crop_long() -> None:
     """Padded to the tallest and the widest, a batch of these would be 2560 pixels square."""
     assert largest_crop(torch.tensor([[2560, 256], [256, 2560]])) == (935, 935)
     assert largest_crop(torch.tensor([[256, 256], [256, 300]])) == (256, 300)
+    assert most_pixels(torch.tensor([[2560, 256], [256, 2560]])) == 935 * 256
+
+
+TALL_AND_WIDE = ((3, 2560, 256), (3, 256, 2560), (1, 2560, 256), (3, 256, 256))
+
+
+def table_of(images: View, device: torch.device, repeats: int = 1) -> tuple[Tensor, Tensor]:
+    """The bytes of `images`, and the rows of one random resized crop of each, so many times."""
+    plan = plan_pretraining(
+        images, np.repeat(np.arange(len(images)), repeats), scale=(0.2, 1.0), flip=0.5, seed=0
+    )
+    pixels = torch.from_numpy(np.array(images.pixels)).to(device)
+    return pixels, crop_table(images, plan).to(device)
+
+
+@pytest.mark.parametrize("shapes", [GREY_AND_COLOUR, GREY, TALL_AND_WIDE])
+def test_crops_that_are_read_in_parts_are_those_of_one_padded_product(
+    device: torch.device, shapes: tuple[tuple[int, int, int], ...]
+) -> None:
+    """To the last bit: each image padded to the rows and columns of the largest crop, resized at once."""
+    images = view(shapes)
+    pixels, rows = table_of(images, device)
+    extent, size = extent_of_crops(images), 32
+    t = CropTable.of(rows)
+    padded = torch.zeros(len(rows), extent.rows, extent.channels, extent.columns, device=device)
+    for k, (offset, c, h, w, top, left, height, width) in enumerate(rows[:, :8].tolist()):
+        image = pixels[offset : offset + c * h * w].view(c, h, w)
+        crop = image[:, top : top + height, left : left + width].transpose(0, 1).float()
+        padded[k, :height, :, :width] = crop  # a grey image in each channel
+    start = torch.zeros_like(t.flip)
+    down = weights(start, t.box[:, 2], size, extent.rows)
+    across = weights(start, t.box[:, 3], size, extent.columns)
+    across = torch.where(t.flip.bool()[:, None, None], across.flip(1), across)
+    with full_precision():
+        whole = torch.bmm(down, padded.flatten(2)).view(len(rows), size * extent.channels, extent.columns)
+        whole = torch.bmm(whole, across.transpose(1, 2)).view(len(rows), size, extent.channels, size)
+    expected = whole.transpose(1, 2).round().clamp(0, 255).to(torch.uint8)
+    assert torch.equal(resized_crops(pixels, rows, size, extent), expected.expand(-1, 3, -1, -1))
+
+
+class Sizes(TorchDispatchMode):
+    """Notes the bytes of the largest tensor that an operator makes."""
+
+    largest = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        memory = [t.untyped_storage() for t in tree_leaves(made) if isinstance(t, Tensor)]
+        self.largest = max([self.largest, *(s.nbytes() for s in memory if s.data_ptr() != self.pixels)])
+        return made
+
+    def __init__(self, pixels: Tensor) -> None:
+        super().__init__()
+        self.pixels = pixels.untyped_storage().data_ptr()
+
+
+def test_nothing_that_resizing_makes_is_larger_than_the_largest_crops(device: torch.device) -> None:
+    """Positions of 4 bytes, or float32, of one channel: also where one image is tall and another one wide."""
+    images = view(TALL_AND_WIDE)
+    pixels, rows = table_of(images, device, repeats=4)
+    with Sizes(pixels) as sizes:
+        resized_crops(pixels, rows, 32, extent_of_crops(images))
+    assert sizes.largest == len(rows) * 4 * 935 * 256

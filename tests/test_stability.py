@@ -100,6 +100,8 @@ def watched(
 def assert_graphs_hold(module: nn.Module, inputs: InputPipeline, shapes: int = 2, **options: Any) -> None:
     step, recorder = watched(module, inputs, **options)
     assert step.choices["step"] == "graph"
+    precision = options.get("precision", "bf16")
+    assert step.choices["graph"] == ("with bf16 weights" if precision == "bf16" else "plain")
     assert recorder.captures == shapes
     assert recorder.replays > 3
 

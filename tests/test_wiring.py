@@ -35,9 +35,10 @@ from bench.comparison.tables import tables_of
 from bench.data.splits import assign
 from bench.data.splits.manifest import load_split
 from bench.engine import input_pipeline, loop
+from bench.engine import step as step_module
 from bench.engine.input_pipeline import InputPipeline
 from bench.engine.job import Budget, History, Job
-from bench.execution.estimate import Estimator, time_step
+from bench.execution.estimate import TIMED, Estimator, time_step
 from bench.execution.prepare import ENCODER, prepare, training_of
 from bench.execution.run import execute, finetune
 from bench.identity import derive_seed
@@ -602,6 +603,41 @@ def test_a_timed_step_is_captured_only_where_trainings_are(
         with pytest.raises(ValueError, match="seen enough"):
             time_step(unit, Session(environment, watched.session.registry))
     assert [job.graph for job in jobs] == [True, False]
+
+
+def test_a_step_is_timed_as_a_run_does_it(specs: Specs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the choices of a run, on batches that the step has drawn, all of one size."""
+    watched, unit, _ = specs
+    jobs: list[Job] = []
+    drawn: list[Any] = []
+    stepped: list[Any] = []
+    original = step_module.make_step
+
+    class Watched(step_module.Step):
+        def draw(self, epoch: Any) -> Any:
+            for batch in super().draw(epoch):
+                drawn.append(batch)
+                yield batch
+
+        def __call__(self, batch: Any, rate: float) -> None:
+            assert batch is drawn[-1]
+            stepped.append(batch)
+            super().__call__(batch, rate)
+
+    def note(module: Any, inputs: Any, budget: Any, job: Job) -> Any:
+        jobs.append(job)
+        return original(module, inputs, budget, dataclasses.replace(job, compile=False))
+
+    monkeypatch.setattr(step_module, "Step", Watched)
+    monkeypatch.setattr(step_module, "make_step", note)
+    environment = dataclasses.replace(watched.session.environment, compile=True)
+    smaller = dataclasses.replace(unit, pretrain=dataclasses.replace(unit.pretrain, batch=7))
+    assert time_step(smaller, Session(environment, watched.session.registry)) > 0
+    (job,) = jobs
+    assert job.compile
+    assert job.memory_formats == environment.scratch / "memory_formats"
+    assert len(stepped) == 1 + TIMED
+    assert {len(images) for (images,) in stepped} == {7}
 
 
 # --- numbers that the paper's figures depend on ------------------------------------------------------

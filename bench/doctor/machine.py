@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.doctor.finding import Finding
+from bench.execution.gpu_sharing import mps_runs
 from bench.execution.verdict import describe_gpu
 from bench.interfaces.executor import Environment
 
@@ -106,7 +107,7 @@ def _cuda(name: str, about: dict[str, Any]) -> Finding:
         "bf16": bf16,
         "free_gib": free,
         "total_gib": total,
-        "mps": _mps_runs(),
+        "mps": mps_runs(),
     }
     said = (
         f"{gpu.name}, {free} of {total} GiB free, driver {gpu.driver}, CUDA {about['cuda']}, "
@@ -120,12 +121,6 @@ def _cuda(name: str, about: dict[str, Any]) -> Finding:
     if free < LEAST_GPU:
         return Finding(False, f"{said}: less than {LEAST_GPU:g} GiB free", "end what else uses it", about)
     return Finding(True, said, figures=about)
-
-
-def _mps_runs() -> bool:
-    """Whether NVIDIA's multi-process service is there, without which processes take turns on a GPU."""
-    pipes = Path(os.environ.get("CUDA_MPS_PIPE_DIRECTORY") or "/tmp/nvidia-mps")
-    return (pipes / "control").exists()
 
 
 def _memory_gib() -> float | None:

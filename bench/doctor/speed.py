@@ -13,6 +13,7 @@ from typing import Any
 
 from bench.doctor.finding import Finding
 from bench.doctor.trial import device_of, fine_tuning, train
+from bench.execution.gpu_sharing import START, mps_runs
 from bench.interfaces.executor import Environment, Progress
 
 SLOWER = 1.25  # times as long as with fewer threads, beyond what other work on the machine does to a minimum
@@ -83,8 +84,9 @@ def packing(environment: Environment) -> Finding:
     ratio = together / alone
     said = f"two processes do {ratio:.2f} x the images a second of one"
     remedy = "--jobs 1"
-    if environment.device != "cpu":
-        remedy += ", or start NVIDIA's MPS (nvidia-cuda-mps-control -d)"
+    if environment.device != "cpu" and not mps_runs():
+        said += "; without NVIDIA's MPS they take turns on the GPU, which gains nothing"
+        remedy += f", or start NVIDIA's MPS ({START})"
     return Finding(ratio >= PACKED, said, remedy, {"alone": alone, "together": together})
 
 

@@ -171,13 +171,23 @@ def random_resized_crops(shapes: Tensor, scale: tuple[float, float], generator: 
 
 
 def largest_crop(shapes: Tensor) -> tuple[int, int]:
-    """Rows and columns that no random resized crop of images of `shapes` (N, 2) exceeds.
+    """Rows and columns that no random resized crop of images of `shapes` (N, 2) exceeds."""
+    rows, columns = _largest_crops(shapes).amax(0).tolist()
+    return rows, columns
 
-    Of an image, a crop has at most its area, and within `RATIO` a bounded side.
+
+def most_pixels(shapes: Tensor) -> int:
+    """Pixels that no random resized crop of images of `shapes` (N, 2) exceeds."""
+    return int(_largest_crops(shapes).prod(1).max())
+
+
+def _largest_crops(shapes: Tensor) -> Tensor:
+    """int64 (N, 2): rows and columns that no random resized crop of each image exceeds.
+
+    A crop has at most the area of its image, and within `RATIO` a bounded side.
     """
     longest = (shapes.double().prod(1, keepdim=True) * RATIO[1]).sqrt().ceil().long()
-    rows, columns = torch.minimum(shapes, longest).amax(0).tolist()
-    return rows, columns
+    return torch.minimum(shapes, longest)
 
 
 def resize(image: Tensor, size: int) -> Tensor:

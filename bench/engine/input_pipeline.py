@@ -68,7 +68,7 @@ def pretraining(
         return InputPipeline(lambda seed: cut(scale=scale, flip=flip, seed=seed))
     plan_epoch = partial(batches.plan_pretraining, view, indices, scale=scale, flip=flip)
     images = device_store.open(view)
-    extent = images.channels, *batches.largest_crop(batches.shapes_of(view)[:, 1:])
+    extent = resident.extent_of_crops(view)
 
     def epoch(seed: int) -> Iterable[Batch]:
         return images.batches(resident.crop_table(view, plan_epoch(seed=seed)), batch)

@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -80,7 +81,7 @@ def _train(
     steps, pace = 0, None
     module.train()
     with checkpoint.Writer(job.checkpoint) as writer, deferred() as interrupted:
-        upcoming = inputs.epoch(derive_seed(job.seed, "batches", state["epoch"]))
+        upcoming = _drawn(step, inputs, job, state["epoch"])
         for epoch in range(state["epoch"], budget.epochs):
             torch.manual_seed(derive_seed(job.seed, "epoch", epoch))
             step.total.zero_()
@@ -99,7 +100,7 @@ def _train(
                     raise KeyboardInterrupt
             steps += progress.steps - before
             if epoch + 1 < budget.epochs:  # drawn before the loss is read, which waits for a GPU
-                upcoming = inputs.epoch(derive_seed(job.seed, "batches", epoch + 1))
+                upcoming = _drawn(step, inputs, job, epoch + 1)
             history.losses.append(_checked_loss(float(step.total) / progress.images, epoch, budget, job))
             if before == 0:  # all of the epoch was done here, and the device has done it by now
                 pace = progress.images_per_s
@@ -113,6 +114,10 @@ def _train(
     if validate:
         module.load_state_dict(state["best"])
     return replace(history, steps=steps, engine=step.choices | {"images": inputs.kind})
+
+
+def _drawn(step: Step, inputs: InputPipeline, job: Job, epoch: int) -> Iterable[Batch]:
+    return step.draw(partial(inputs.epoch, derive_seed(job.seed, "batches", epoch)))
 
 
 def learning_rate(step: int, budget: Budget) -> float:

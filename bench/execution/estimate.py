@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from functools import partial
 from itertools import chain, count, islice
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bench.execution.prepare import prepare, pretraining_images, short_sides, training_of
 from bench.execution.session import Session
@@ -14,7 +15,14 @@ from bench.identity import to_json
 from bench.results.record import Record
 from bench.study.spec import EnsembleSpec, PretrainSpec, RunSpec, UnitSpec
 
-TIMED_STEPS = 3  # after one to warm up
+if TYPE_CHECKING:
+    import torch
+
+    from bench.engine.batches import Batch
+    from bench.engine.step import Step
+
+TIMED = 3  # measurements, of which the median counts
+TOGETHER = 10  # steps of each on a GPU, which works on one while the next is handed out
 
 
 class Expected(NamedTuple):
@@ -69,9 +77,8 @@ class Estimator:
 
 
 def time_step(spec: PretrainSpec | RunSpec, session: Session) -> float:
-    """Seconds of a training step, measured on the unit's own network and images."""
-    import torch
-
+    """Seconds of a training step, measured on the unit's own network and images, as a run does it: on a GPU
+    captured, in the fastest memory format, and handed out without waiting for the step before."""
     from bench.engine.gpu.graph import WARMUP
     from bench.engine.job import Job
     from bench.engine.step import make_step
@@ -79,33 +86,53 @@ def time_step(spec: PretrainSpec | RunSpec, session: Session) -> float:
 
     setup = prepare(spec, session)
     training = training_of(spec, setup, session)
-    unused = session.environment.scratch / "checkpoints" / "probe.pt"  # named by the job, never written
+    environment = session.environment
     job = Job(
         spec.label,
         training.stage,
         0,
         setup.device,
-        unused,
+        environment.scratch / "checkpoints" / "probe.pt",  # named by the job, never written
         silent,
         spec.precision,
-        graph=session.environment.graph,
+        memory_formats=environment.scratch / "memory_formats",
+        graph=environment.graph,
+        compile=environment.compile,
     )
     training.module.train()
     step = make_step(training.module, training.inputs, training.budget, job)
-    # On a GPU the first steps are ordinary ones, and then the step is captured.
-    untimed = 1 if setup.device.type == "cpu" else WARMUP + 1
-    times = []
-    batches = chain.from_iterable(map(training.inputs.epoch, count()))
+    on_gpu = setup.device.type == "cuda"
     try:
-        for batch in islice(batches, TIMED_STEPS + untimed):
-            started = time.perf_counter()
-            step(batch, 0.0)
-            if setup.device.type == "cuda":
-                torch.cuda.synchronize(setup.device)
-            times.append(time.perf_counter() - started)
+        epochs = (step.draw(partial(training.inputs.epoch, seed)) for seed in count())
+        batches = _of_one_size(chain.from_iterable(epochs))
+        # On a GPU the first steps are ordinary ones, and then the step is captured.
+        _seconds(step, islice(batches, WARMUP + 1 if on_gpu else 1), setup.device)
+        together = TOGETHER if on_gpu else 1
+        times = [_seconds(step, islice(batches, together), setup.device) for _ in range(TIMED)]
     finally:
         step.close()
-    return statistics.median(times[untimed:])
+    return statistics.median(times) / together
+
+
+def _of_one_size(batches: Iterable[Batch]) -> Iterator[Batch]:
+    """Those with as many images as the first: the last of an epoch may be smaller, and captured anew."""
+    images = None
+    for batch in batches:
+        images = images or len(batch[0])
+        if len(batch[0]) == images:
+            yield batch
+
+
+def _seconds(step: Step, batches: Iterable[Batch], device: torch.device) -> float:
+    """Seconds of steps on all of `batches`."""
+    import torch
+
+    started = time.perf_counter()
+    for batch in batches:
+        step(batch, 0.0)
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - started
 
 
 def _kind_of_work(spec: PretrainSpec | RunSpec) -> str:

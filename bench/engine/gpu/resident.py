@@ -18,8 +18,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench.engine.batches import Batch, EpochPlan, ImageSequence, chunks, shapes_of
-from bench.engine.gpu.resample import resize_crops
+from bench.engine.batches import (
+    Batch,
+    EpochPlan,
+    ImageSequence,
+    chunks,
+    largest_crop,
+    most_pixels,
+    shapes_of,
+)
+from bench.engine.gpu.resample import Extent, resize_crops
 
 
 class StoredImages(ImageSequence, Protocol):
@@ -67,27 +75,38 @@ def crops(pixels: Tensor, rows: Tensor, size: int, channels: int) -> Tensor:
     t = CropTable.of(rows)
     along = torch.arange(size, device=rows.device)
     across = torch.where(t.flip.bool()[:, None], size - 1 - along, along) + t.box[:, 1:2]
-    return _rgb(_gather(pixels, t, along + t.box[:, :1], across, channels).transpose(1, 2))
+    return _rgb(_gather(pixels, t, range(channels), along + t.box[:, :1], across))
 
 
-def resized_crops(pixels: Tensor, rows: Tensor, size: int, extent: tuple[int, int, int]) -> Tensor:
+def resized_crops(pixels: Tensor, rows: Tensor, size: int, extent: Extent) -> Tensor:
     """uint8 (B, 3, size, size): crops resized with antialiasing, and rounded.
 
-    `extent` is the most channels of an image, and the most rows and columns of a crop: what is gathered of
-    each image, from the corner of its crop on, so that all have one shape.
+    `extent` is the most channels of an image, and the most rows and columns of a crop, so that all have one
+    shape.
     """
     t = CropTable.of(rows)
-    channels, tallest, widest = extent
-    down = t.box[:, :1] + torch.arange(tallest, device=rows.device)
-    across = t.box[:, 1:2] + torch.arange(widest, device=rows.device)
-    padded = _gather(pixels, t, down, across, channels)
-    boxes = torch.cat([torch.zeros_like(t.box[:, :2]), t.box[:, 2:]], 1)
-    resized = resize_crops(padded, boxes, t.flip, size)
+    down = t.box[:, :1] + torch.arange(extent.rows, device=rows.device)
+
+    def read(channel: int, first: int, end: int) -> Tensor:
+        across = t.box[:, 1:2] + torch.arange(first, end, device=rows.device)
+        return _gather(pixels, t, range(channel, channel + 1), down, across)[:, 0]
+
+    resized = resize_crops(read, extent, t.box[:, 2:], t.flip, size)
     return _rgb(resized.round().clamp(0, 255).to(torch.uint8))
 
 
-def _gather(pixels: Tensor, t: CropTable, down: Tensor, across: Tensor, channels: int) -> Tensor:
-    """uint8 (B, H, C, W): the pixels at rows `down` (B, H) and columns `across` (B, W) of each image.
+def extent_of_crops(view: ImageSequence) -> Extent:
+    """That of the random resized crops of `view`: parts with as many pixels as its largest crop.
+
+    A view may have a crop that is tall and one that is wide; padded to both, one would be all padding.
+    """
+    shapes = shapes_of(view)
+    rows, columns = largest_crop(shapes[:, 1:])
+    return Extent(int(shapes[:, 0].max()), rows, columns, -(-most_pixels(shapes[:, 1:]) // rows))
+
+
+def _gather(pixels: Tensor, t: CropTable, channels: range, down: Tensor, across: Tensor) -> Tensor:
+    """uint8 (B, C, H, W): the pixels at rows `down` (B, H) and columns `across` (B, W) of each image.
 
     A position outside an image gives some pixel of it. A grey image gives its one channel for each of three.
     The positions of all pixels are larger than the pixels, so they have half as many bytes where they can.
@@ -95,11 +114,11 @@ def _gather(pixels: Tensor, t: CropTable, down: Tensor, across: Tensor, channels
     position = torch.int32 if pixels.numel() < 2**31 else torch.int64
     down = torch.minimum(down, t.height[:, None] - 1)
     across = torch.minimum(across, t.width[:, None] - 1)
-    channel = torch.arange(channels, device=pixels.device)
+    channel = torch.arange(channels.start, channels.stop, device=pixels.device)
     channel = torch.where(t.channels[:, None] == 1, 0, channel)  # (B, C)
     lines = (
         t.offset[:, None, None]
-        + (channel[:, None] * t.height[:, None, None] + down[..., None]) * (t.width[:, None, None])
+        + (channel[..., None] * t.height[:, None, None] + down[:, None]) * t.width[:, None, None]
     )
     chosen = lines.to(position)[..., None] + across.to(position)[:, None, None]
     return pixels.index_select(0, chosen.flatten()).view(chosen.shape)
