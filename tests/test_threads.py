@@ -210,8 +210,21 @@ def test_what_was_asked_for_stands(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
         monkeypatch, tmp_path, units, 4, threads=9, threads_given=True
     )  # more than there are cores
     assert (asked.threads, asked.jobs) == (9, 1)
-    on_gpu = shared(monkeypatch, tmp_path, units, 16, device="cuda")
-    assert (on_gpu.jobs, on_gpu.threads) == (1, 16)
+
+
+def test_on_gpus_units_share_a_device_only_where_they_overlap(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    units = study(2, 6)
+    two = {"device": "cuda:0", "devices": ("cuda:0", "cuda:1"), "jobs": 2, "threads": 8}
+    for mps, one, both in ((False, (1, 16), (2, 8)), (True, (8, 2), (8, 2))):
+        monkeypatch.setattr("bench.execution.threads.mps_runs", lambda mps=mps: mps)
+        place = shared(monkeypatch, tmp_path, units, 16, device="cuda")
+        assert (place.jobs, place.threads) == one
+        place = shared(monkeypatch, tmp_path, units, 16, **two)
+        assert (place.jobs, place.threads) == both
+    asked = shared(monkeypatch, tmp_path, units, 16, device="cuda", jobs=3, jobs_given=True)
+    assert asked.jobs == 3
 
 
 def test_a_study_that_goes_on_shares_the_machine_as_it_did(

@@ -24,6 +24,7 @@ from bench import (
     Index,
     NoParams,
     Predictions,
+    Progress,
     Sample,
     Session,
     Study,
@@ -399,14 +400,19 @@ def test_every_field_of_a_job_is_its_units(specs: Specs, monkeypatch: pytest.Mon
     watched, unit, _ = specs
     environment = dataclasses.replace(watched.session.environment, compile=True, graph=False)
     session = Session(environment, watched.session.registry)
-    assert "EnoughSeen" in execute(unit, session, silent).reason
+    heard: list[Progress] = []
+    assert "EnoughSeen" in execute(unit, session, heard.append).reason
+    heard.clear()
+    news = Progress(unit="of the loop", stage="pretrain", done=1)
+    jobs[0].report(news)
+    assert heard == [dataclasses.replace(news, unit=unit.label, key=unit.key)]
     expected = {
         "unit": "spy.spied.r0",
         "stage": "pretrain",
         "seed": derive_seed(5, "tagged", 0, "pretrain"),
         "device": torch.device("cpu"),
         "checkpoint": environment.scratch / "checkpoints" / f"{unit.key}.1.pt",
-        "report": silent,
+        "report": jobs[0].report,  # which was called above
         "precision": "bf16",
         "accumulate": 1,
         "memory_formats": environment.scratch / "memory_formats",

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from bench.errors import StoreError
 from bench.execution import memory, provenance
+from bench.execution.gpu_sharing import mps_runs
 from bench.execution.session import Session
 from bench.interfaces.executor import Environment
 from bench.results import store
@@ -34,11 +35,16 @@ def share_machine(units: Sequence[UnitSpec], session: Session) -> None:
     """Settle in the session's environment how many of these units are at work at once, and their threads.
 
     What was asked for stands; where threads were asked for that a study was not begun with, warn that rows
-    will differ. Of what was not: on a CPU as many units as keep all cores busy and find memory; on a GPU one
-    a device, because without NVIDIA's MPS they would only take turns.
+    will differ. Of what was not: on a CPU as many units as keep all cores busy and find memory; on GPUs one a
+    device, or with NVIDIA's MPS, which lets them overlap, one a core, begun as the GPU's memory allows.
     """
     environment = session.environment
     if environment.device.startswith("cuda"):  # the CPU's threads add nothing up there
+        if not environment.jobs_given and mps_runs():
+            cores = provenance.usable_cores()
+            jobs = max(environment.jobs, min(cores, _width(units)))
+            each = environment.threads if environment.threads_given else max(1, cores // jobs)
+            session.environment = replace(environment, jobs=jobs, threads=each)
         return
     begun = {kind: threads_begun_with(_of_kind(units, kind), environment) for kind in KINDS}
     if environment.threads_given:

@@ -26,7 +26,17 @@ from contextlib import suppress
 from dataclasses import replace
 from multiprocessing.connection import wait
 
-from bench import Environment, Execute, Outcome, Progress, Report, Session, Unit, available_memory
+from bench import (
+    Environment,
+    Execute,
+    Outcome,
+    Progress,
+    Report,
+    Session,
+    Unit,
+    available_memory,
+    warn_of_turns,
+)
 from bench_standard.pool import Worker, start_worker, stop_workers
 from bench_standard.worker import Memory, Printed, Task
 
@@ -45,6 +55,7 @@ def execute_packed(
     environment = session.environment
     waiting, most = list(units), max(1, environment.jobs)
     devices = environment.devices or (environment.device,)
+    warn_of_turns(devices, min(most, len(units)))
     tries: Counter[str] = Counter()
     lost: Counter[str] = Counter()  # by device, the processes in a row that it answered no more
     workers: list[Worker] = []
