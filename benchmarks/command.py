@@ -1,0 +1,154 @@
+"""Times a command as a whole process, with everything that it starts."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from signal import SIGKILL
+
+EVERY = 0.5  # seconds between two looks at the memory
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a command took.
+
+    Attributes:
+        seconds: from its start to its end.
+        user: processor seconds in its own code, its ended descendants included.
+        system: processor seconds in the kernel, likewise.
+        faults: pages that the kernel had to map, likewise.
+        largest: most memory that one of these processes held, MiB.
+        together: most memory that all of them held at one time, MiB, memory that several share counted once;
+            None where it was not looked at.
+        output: what it wrote to stdout and stderr.
+    """
+
+    seconds: float
+    user: float
+    system: float
+    faults: int
+    largest: float
+    together: float | None
+    output: str
+
+
+class CommandFailed(Exception):
+    """A command ended with another exit code than 0; says the last line that it wrote."""
+
+
+def run(
+    command: Sequence[str], environment: Mapping[str, str], folder: Path, look_at_memory: bool = False
+) -> Ran:
+    """Run `command` in `folder` with `environment` and nothing else, and wait for it.
+
+    `look_at_memory` adds `together`, by a thread that costs a little of the processor; on Linux only. Raises
+    CommandFailed. What the command has started and left is ended with it.
+    """
+    with tempfile.TemporaryFile() as written:
+        started = time.perf_counter()
+        process = subprocess.Popen(
+            command,
+            env=dict(environment),
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=written,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            with _sampled(process.pid, look_at_memory) as samples:
+                _, status, usage = os.wait4(process.pid, 0)
+            seconds = time.perf_counter() - started
+            process.returncode = os.waitstatus_to_exitcode(status)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, SIGKILL)
+            if process.returncode is None:  # interrupted
+                process.wait()
+        written.seek(0)
+        output = written.read().decode(errors="replace")
+    if process.returncode:
+        last = (output.strip().splitlines() or ["no output"])[-1]
+        raise CommandFailed(f"exit code {process.returncode}: {last}")
+    together = max(samples) if samples else None
+    largest = usage.ru_maxrss / 2**10
+    return Ran(seconds, usage.ru_utime, usage.ru_stime, usage.ru_minflt, largest, together, output)
+
+
+@contextmanager
+def busy(processes: int) -> Iterator[None]:
+    """Meanwhile, so many other processes compute without end."""
+    command = [sys.executable, "-c", "while True: pass"]
+    started = [subprocess.Popen(command) for _ in range(processes)]
+    try:
+        yield
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
+
+
+def one_after_another(runs: Sequence[Callable[[], Ran]]) -> Ran:
+    """Sum of what all of them take; of memory, the most that one takes."""
+    done = [each() for each in runs]
+    together = [ran.together for ran in done if ran.together is not None]
+    return Ran(
+        seconds=sum(ran.seconds for ran in done),
+        user=sum(ran.user for ran in done),
+        system=sum(ran.system for ran in done),
+        faults=sum(ran.faults for ran in done),
+        largest=max(ran.largest for ran in done),
+        together=max(together) if together else None,
+        output="".join(ran.output for ran in done),
+    )
+
+
+# --- memory ------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _sampled(session: int, wanted: bool) -> Iterator[list[float]]:
+    """MiB of all processes of a session, every so often, until the block ends."""
+    samples: list[float] = []
+    ended = threading.Event()
+
+    def look() -> None:
+        while not ended.wait(EVERY):
+            samples.append(sum(map(_memory, _processes(session))))
+
+    if not (wanted and Path("/proc/self/smaps_rollup").exists()):
+        yield samples
+        return
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        yield samples
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _processes(session: int) -> Iterator[Path]:
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has ended
+            fields = stat.read_text(errors="replace").rpartition(")")[2].split()
+            if int(fields[3]) == session:
+                yield stat.parent
+
+
+def _memory(process: Path) -> float:
+    """MiB of a process: its own, and its part of what it shares."""
+    with suppress(OSError):
+        for line in (process / "smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) / 2**10
+    return 0.0
