@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -12,9 +13,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from signal import SIGKILL
 
-EVERY = 0.5  # seconds between two looks at the memory
+EVERY = 1.0  # seconds between two looks at the memory
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def run(
             process.returncode = os.waitstatus_to_exitcode(status)
         finally:
             with suppress(ProcessLookupError):
-                os.killpg(process.pid, SIGKILL)
+                os.killpg(process.pid, signal.SIGKILL)
             if process.returncode is None:  # interrupted
                 process.wait()
         written.seek(0)
@@ -95,6 +95,20 @@ def busy(processes: int) -> Iterator[None]:
         for process in started:
             process.kill()
             process.wait()
+
+
+@contextmanager
+def ended_with_this() -> Iterator[None]:
+    """Within, SIGTERM ends this process as SIGINT does: with the command that it waits for."""
+
+    def end(number: int, frame: object) -> None:
+        sys.exit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def one_after_another(runs: Sequence[Callable[[], Ran]]) -> Ran:

@@ -23,7 +23,7 @@ import typer
 
 from bench import BenchError
 from benchmarks import bare
-from benchmarks.command import CommandFailed, busy, run
+from benchmarks.command import CommandFailed, busy, ended_with_this, run
 from benchmarks.pairs import ENOUGH
 from benchmarks.report import ROOT, Facts, Row, cell, one_line, prepare, save, tell
 
@@ -210,10 +210,10 @@ def as_markdown(rows: Sequence[Row], facts: Facts) -> str:
     kept = ", ".join(f"{name} {value}" for name, value in bare.KEPT.items())
     lines = ["# The bare step by the settings of its process", "", one_line(facts), ""]
     lines += [
-        "Written by `python -m benchmarks.process`. Each figure is the median of processes that alternate, with",
-        'the range of their medians; "/ default" is the median of the ratios to PyTorch\'s default in the same',
-        f'round. "Memory kept": mallopt with {kept}. "In the kernel": processor seconds',
-        "there per second of training. Busy: beside one process that computes without end.",
+        "Written by `python -m benchmarks.process`. Figures are medians of processes that alternate, with",
+        'their range; "/ default" is the median ratio to PyTorch\'s default in the same round.',
+        f'"Memory kept": mallopt with {kept}. "In the kernel": processor',
+        "seconds there per second of training. Busy: beside one process that computes without end.",
     ]
     for threads, load in dict.fromkeys((row["threads"], row["load"]) for row in rows):
         lines += ["", f"## {threads} {'thread' if threads == 1 else 'threads'}, {load}", ""]
@@ -232,6 +232,7 @@ def as_markdown(rows: Sequence[Row], facts: Facts) -> str:
 
 if __name__ == "__main__":
     try:
-        typer.run(main)
+        with ended_with_this():
+            typer.run(main)
     except BenchError as error:
         sys.exit(f"error: {error}")

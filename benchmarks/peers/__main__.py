@@ -1,8 +1,8 @@
 """Training programs of others and `bench run` on the same images: `python -m benchmarks.peers`.
 
-From the root of the sources, on an otherwise idle machine. Every program is a process of its own with its own
-defaults and the number of loader workers that is best for it; they alternate with ours, whose start-up, audit,
-split, evaluation and table are counted. Written to results/<hardware>/peers.md and .csv.
+From the root of the sources, on an otherwise idle machine. Every program is a process of its own with its
+own defaults and the number of loader workers that is best for it; they alternate with ours, whose start-up,
+audit, split, evaluation and table are counted. Written to results/<hardware>/peers.md and .csv.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import typer
 
 from bench import BenchError
 from benchmarks import bare
-from benchmarks.command import CommandFailed, Ran, one_after_another, run
+from benchmarks.command import CommandFailed, Ran, ended_with_this, one_after_another, run
 from benchmarks.figure import Figure, choose, ratio, tables
 from benchmarks.pairs import ENOUGH, LIMIT, Pair
 from benchmarks.peers import contestants as programs
@@ -342,18 +342,20 @@ def as_markdown(rows: list[Figure], facts: Facts, command: str) -> str:
     """The tables for readers."""
     lines = ["# Training programs of others, and `bench run`", "", one_line(facts), ""]
     lines += [
-        f"Written by `{command}`. Every program is a process of its own, with its own defaults and the",
-        "environment that the benchmark was started with; ours is `bench run` with its start-up, audit, split,",
-        "evaluation and table, on an empty results folder. They alternate; values are medians with their range,",
-        "ratios medians of pairs of a program and ours before and after it, where those two differ by at most",
-        f"{LIMIT} x. An epoch is the difference between two whole processes, divided by the epochs that the",
-        "longer one does more; all evaluate the validation images after each epoch. A dash: not measured.",
+        f"Written by `{command}`. Every program is a process of its own, with its own defaults",
+        "and the environment that the benchmark was started with; ours is `bench run` with its start-up,",
+        "audit, split, evaluation and table, on an empty results folder. They alternate; values are",
+        "medians with their range, ratios medians of pairs of a program and ours before and after it, where",
+        f"those two differ by at most {LIMIT} x. An epoch is the difference between two whole processes,",
+        "divided by the epochs that the longer one does more. Fine-tunings evaluate the validation images",
+        "after each epoch. A dash: not measured.",
     ]
     return "\n".join([*lines, *tables(rows)]) + "\n"
 
 
 if __name__ == "__main__":
     try:
-        typer.run(main)
+        with ended_with_this():
+            typer.run(main)
     except (BenchError, CommandFailed, Differs) as error:
         sys.exit(f"error: {error}")

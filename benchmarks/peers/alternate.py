@@ -1,4 +1,4 @@
-"""Ours, a peer, ours, another peer, ours: each visit a whole process, and a longer one for the steady state."""
+"""Ours, a peer, ours, the next peer, ours: at each turn a whole process, and a longer one."""
 
 from __future__ import annotations
 

@@ -174,11 +174,11 @@ def _records(folder: Path, evaluates: bool = False) -> list[Learned]:
 # --- others ------------------------------------------------------------------------------------------
 
 
-def timm(folder: Path, about: str) -> Contestant:
+def timm(script: Path, about: str) -> Contestant:
     """timm's train.py, with nothing but crop and flip."""
 
     def command(work: Work, order: Order) -> list[str]:
-        words = [sys.executable, str(folder / "train.py"), "--data-dir", str(work.images.folder)]
+        words = [sys.executable, str(script), "--data-dir", str(work.images.folder)]
         words += ["--train-split", "train", "--val-split", "val", "--num-classes", str(work.images.classes)]
         words += ["--model", work.model, "--img-size", str(work.size), "--batch-size", str(work.batch)]
         words += ["--epochs", str(order.epochs), "--opt", "adamw", "--lr", str(work.rate)]
@@ -199,11 +199,11 @@ def read_timm(output: str, out: Path) -> list[Learned]:
     return [Learned(max(steps, default=0), losses, float(rows[-1]["eval_top1"]) / 100)]
 
 
-def torchvision(folder: Path, about: str) -> Contestant:
+def torchvision(script: Path, about: str) -> Contestant:
     """torchvision's references/classification/train.py on timm's network."""
 
     def command(work: Work, order: Order) -> list[str]:
-        words = [sys.executable, "-P", str(HERE / "torchvision_loop.py"), str(folder)]
+        words = [sys.executable, "-P", str(HERE / "torchvision_loop.py"), str(script)]
         words += ["--data-path", str(work.images.folder), "--model", work.model, "--device", work.device]
         words += ["--batch-size", str(work.batch), "--epochs", str(order.epochs)]
         words += ["--workers", str(order.workers), "--opt", "adamw", "--lr", str(work.rate)]

@@ -52,21 +52,27 @@ def main() -> None:
         for batch in loader:
             images = batch[0][0].to(a.device)
             loss = model(images)
-            total += loss.detach()
+            total += float(loss.detach())
             loss.backward()
             optimizer.step()
             optimizer.zero_grad()
             steps += 1
-        print(json.dumps({"steps": steps, "loss": float(total) / steps}), flush=True)
+        print(json.dumps({"steps": steps, "loss": total / steps}), flush=True)
 
 
 def objective(name: str, size: int, classes: int) -> torch.nn.Module:
     """What the strategy `mae` trains; its forward takes images and returns the loss."""
-    net: Any = timm.create_model(name, num_classes=classes)
+
+    def features(net: Any, images: torch.Tensor) -> torch.Tensor:
+        maps: torch.Tensor = net.forward_features(images)
+        return maps
+
+    net = timm.create_model(name, num_classes=classes).eval()
     with torch.no_grad():
-        _, width, cells, _ = net.eval().forward_features(torch.zeros(1, 3, size, size)).shape
-    encoder = Encoder(net, lambda net, images: net.forward_features(images), size // cells, width)
-    context = Context(tuple(map(str, range(classes))), size)
+        _, width, cells, _ = features(net, torch.zeros(1, 3, size, size)).shape
+    encoder = Encoder(net=net, features=features, stride=size // cells, width=width)
+    context = Context(classes=tuple(map(str, range(classes))), size=size)
+    assert STRATEGY.objective is not None
     return STRATEGY.objective(encoder, STRATEGY.params(), context).train()
 
 

@@ -1,4 +1,4 @@
-"""The plainest loop of all: ImageFolder, DataLoader, AdamW. A program of its own, which imports no `bench`."""
+"""The plainest loop of all: ImageFolder, DataLoader, AdamW. A program of its own, without `bench`."""
 
 import argparse
 import json
@@ -38,7 +38,7 @@ def main() -> None:
         for images, labels in batches:
             loss = cross_entropy(net(images.to(a.device)), labels.to(a.device))
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             steps, total = steps + 1, total + loss.item()
         net.eval()

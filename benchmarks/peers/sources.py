@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+SCRIPT = "train.py"
 TIMEOUT = 30  # seconds that a server may be silent
 
 
@@ -60,17 +61,19 @@ TORCHVISION = Pinned(
 
 
 def find(pinned: Pinned, given: Path | None, cache: Path) -> tuple[Path, str]:
-    """The folder with the files, and what they are: those that were `given`, or of the pinned commit, from
-    `cache` or downloaded into it. Raises Missing."""
-    if given is not None:
-        folder = (given.parent if given.is_file() else given).resolve()
-        if absent := [name for name in pinned.files if not (folder / name).is_file()]:
-            raise Missing(f"{', '.join(absent)} missing in the folder that {pinned.option} names")
-        same = all(digest(folder / name) == sha for name, sha in pinned.files.items())
-        return folder, pinned.version if same else "another version than the pinned one"
-    for name, sha in pinned.files.items():
-        _fetch(f"{pinned.address}/{name}", cache / name, sha, pinned.option)
-    return cache, pinned.version
+    """The script train.py, and which version it is: the one that is `given` or lies in the folder that is, or
+    that of the pinned commit, from `cache` or downloaded into it. Raises Missing."""
+    if given is None:
+        for name, sha in pinned.files.items():
+            _fetch(f"{pinned.address}/{name}", cache / name, sha, pinned.option)
+        return cache / SCRIPT, pinned.version
+    named = {name: given.resolve() / name for name in pinned.files}
+    if given.is_file():
+        named = {SCRIPT: given.resolve()}
+    if absent := [name for name, path in named.items() if not path.is_file()]:
+        raise Missing(f"{', '.join(absent)} missing in the folder that {pinned.option} names")
+    same = all(digest(path) == pinned.files[name] for name, path in named.items())
+    return named[SCRIPT], pinned.version if same else "of another version than the pinned one"
 
 
 def need(package: str) -> None:

@@ -1,4 +1,4 @@
-"""Runs torchvision's reference train.py, unchanged, on a network of timm: FOLDER OF THE SCRIPT, ARGUMENTS.
+"""Runs torchvision's reference train.py, unchanged, on a network of timm: SCRIPT ARGUMENTS.
 
 The script asks torchvision for its network, and counts the five most probable classes: a network for fewer
 classes gets outputs that no image belongs to.
@@ -6,6 +6,7 @@ classes gets outputs that no image belongs to.
 
 import runpy
 import sys
+from pathlib import Path
 from typing import Any
 
 import timm
@@ -19,7 +20,7 @@ def from_timm(name: str, weights: Any = None, num_classes: int = 1000) -> Any:
 
 
 if __name__ == "__main__":
-    folder = sys.argv.pop(1)
-    sys.path.insert(0, folder)
+    script = sys.argv.pop(1)
+    sys.path.insert(0, str(Path(script).parent))
     torchvision.models.get_model = from_timm
-    runpy.run_path(f"{folder}/train.py", run_name="__main__")
+    runpy.run_path(script, run_name="__main__")
