@@ -429,6 +429,11 @@ def test_what_was_learned_is_said() -> None:
     assert peers.lesson([contestants.Learned(4, (2.0, 1.0))]) == "4 steps an epoch, loss 2 to 1"
 
 
+def test_the_command_is_written_without_paths_and_defaults() -> None:
+    options = {"data": "DIR", "images": 780, "timm-train": None, "rounds": 7, "only": "study"}
+    assert peers.command_line(options) == "python -m benchmarks.peers --data DIR --rounds 7 --only study"
+
+
 # --- in turn -----------------------------------------------------------------------------------------
 
 
@@ -471,7 +476,7 @@ def test_a_machine_that_changes_its_speed_ends_it_without_a_ratio() -> None:
 
 
 def race_of(work: Any, scratch: Path, **found: Any) -> Any:
-    return peers.Race(work, found, dict(os.environ), scratch, 2, 0, 1)
+    return peers.Race(work, found, dict(os.environ), scratch, 2, 0, 1, 2)
 
 
 def test_a_peer_that_is_not_there_is_a_row_and_nothing_is_run(
@@ -532,6 +537,7 @@ def test_the_plainest_loop_and_ours_are_compared(tmp_path: Path, monkeypatch: py
         epochs=2,
         extra=0,
         rounds=1,
+        units=2,
         device="cpu",
         only="fine-tuning",
         results=tmp_path / "results",

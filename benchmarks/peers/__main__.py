@@ -32,9 +32,11 @@ from benchmarks.peers.images import lay_out, write_png
 from benchmarks.peers.sources import TIMM, TORCHVISION, Missing, find, need
 from benchmarks.report import ROOT, Facts, Machine, one_line, prepare, save, tell
 
+DEFAULTS = {"images": 780, "side": 500, "epochs": 6, "extra": 6, "rounds": ENOUGH, "units": 10}
+"""Of the options: about as many images as BUSI has, of about their size, and the epochs of `quick`."""
+
 WORKERS = (0, 1, 2, 4)
 STEADY = 4  # times as many extra epochs where ours is compared with bare steps: the ratio is close to 1
-UNITS = 10  # of the study
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class Race:
         epochs: of a run.
         extra: more, of the long run.
         rounds: alternations at least.
+        units: of the study.
         workers: best number of them, by program, as far as they were searched.
     """
 
@@ -59,6 +62,7 @@ class Race:
     epochs: int
     extra: int
     rounds: int
+    units: int
     workers: dict[str, int] = field(default_factory=dict)
 
 
@@ -67,15 +71,16 @@ def main(
         Path | None,
         typer.Option(exists=True, help="Images: a folder per class, or such below train and val."),
     ] = None,
-    images: Annotated[int, typer.Option(min=50, help="About how many to generate without --data.")] = 780,
-    side: Annotated[int, typer.Option(help="Of generated images, pixels; BUSI's have about 500.")] = 500,
+    images: Annotated[int, typer.Option(min=50, help="Generated without --data.")] = DEFAULTS["images"],
+    side: Annotated[int, typer.Option(help="Of generated images, pixels.")] = DEFAULTS["side"],
     timm_train: Annotated[Path | None, typer.Option(exists=True, help="timm's train.py.")] = None,
     torchvision_reference: Annotated[
         Path | None, typer.Option(exists=True, help="torchvision's references/classification.")
     ] = None,
-    epochs: Annotated[int, typer.Option(min=2, help="Of a run.")] = 6,
-    extra: Annotated[int, typer.Option(min=1, help="More epochs, of the run beside it.")] = 6,
-    rounds: Annotated[int, typer.Option(min=1, help="Alternations at least.")] = ENOUGH,
+    epochs: Annotated[int, typer.Option(min=2, help="Of a run.")] = DEFAULTS["epochs"],
+    extra: Annotated[int, typer.Option(min=1, help="More epochs, of the run beside it.")] = DEFAULTS["extra"],
+    rounds: Annotated[int, typer.Option(min=1, help="Alternations at least.")] = DEFAULTS["rounds"],
+    units: Annotated[int, typer.Option(min=1, help="Trainings of the study.")] = DEFAULTS["units"],
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N [default: a GPU if there is one].")] = "",
     only: Annotated[str, typer.Option(help="Some sections, comma-separated [default: all].")] = "",
     results: Annotated[Path, typer.Option(help="Where results are kept.")] = ROOT / "results",
@@ -84,7 +89,12 @@ def main(
     environment = dict(os.environ)  # before `bench` adds to it
     chosen = choose(only, SECTIONS)
     machine = prepare(device, 0, results)
-    command = "python -m benchmarks.peers" + (f" --only {only}" if only else "")
+    command = command_line(
+        {"data": data and "DIR", "images": images, "side": side, "epochs": epochs, "extra": extra}
+        | {"timm-train": timm_train and "FILE"}
+        | {"torchvision-reference": torchvision_reference and "FOLDER"}
+        | {"rounds": rounds, "units": units, "only": only}
+    )
     rows: list[Figure] = []
     with tempfile.TemporaryDirectory(prefix="bench-peers-") as temporary:
         scratch = Path(temporary)
@@ -95,7 +105,7 @@ def main(
             "plain": _plain,
             "lightly": _lightly,
         }
-        race = Race(work, peers, environment, scratch, epochs, extra, rounds)
+        race = Race(work, peers, environment, scratch, epochs, extra, rounds, units)
         facts = {
             **machine.facts,
             "images": f"{'given' if data else 'generated'}: {work.images.counts}",
@@ -117,6 +127,12 @@ def main(
 
 SETTINGS = ("OMP_", "GOMP_", "KMP_", "MKL_", "MALLOC_", "GLIBC_TUNABLES", "LD_PRELOAD", "THP_")
 """Variables of the environment that change how fast programs train: a fact about the figures."""
+
+
+def command_line(options: Mapping[str, object]) -> str:
+    """The command as it is written down, with options that are not at their default."""
+    given = {name: value for name, value in options.items() if value and value != DEFAULTS.get(name)}
+    return " ".join(["python -m benchmarks.peers", *(f"--{name} {value}" for name, value in given.items())])
 
 
 def _work(machine: Machine, data: Path | None, number: int, side: int, scratch: Path) -> Work:
@@ -176,8 +192,8 @@ def compare(section: str, ours: Contestant, names: tuple[str, ...], race: Race) 
 
 
 def study(race: Race) -> Iterator[Figure]:
-    """Ten trainings: one `bench run`, and ten of timm's commands one after another."""
-    section, ours = "study", programs.finetuning(rounds=UNITS)
+    """Ten trainings: one `bench run`, and as many of timm's commands one after another."""
+    section, ours = "study", programs.finetuning(rounds=race.units)
     try:
         peer = race.peers["timm"]()
         if "timm" not in race.workers:
@@ -188,19 +204,19 @@ def study(race: Race) -> Iterator[Figure]:
     workers = race.workers["timm"]
 
     def commands(epochs: int) -> Ran:
-        trainings = [partial(once, peer, race, epochs, workers, seed=seed) for seed in range(UNITS)]
+        trainings = [partial(once, peer, race, epochs, workers, seed=seed) for seed in range(race.units)]
         return one_after_another([lambda train=train: train()[0] for train in trainings])  # type: ignore[misc]
 
     visits = alternate(
-        lambda epochs: once(ours, race, epochs, trainings=UNITS)[0],
+        lambda epochs: once(ours, race, epochs, trainings=race.units)[0],
         {"timm": commands},
         race.epochs,
         0,
         race.rounds,
     )
     titles = {
-        "": f"bench, one study of {UNITS} units",
-        "timm": f"{title(peer, workers)}, {UNITS} commands one after another",
+        "": f"bench, one study of {race.units} units",
+        "timm": f"{title(peer, workers)}, {race.units} commands one after another",
     }
     yield from figures(section, titles, visits, {"": "", "timm": ""}, race.rounds)
 
@@ -342,13 +358,14 @@ def as_markdown(rows: list[Figure], facts: Facts, command: str) -> str:
     """The tables for readers."""
     lines = ["# Training programs of others, and `bench run`", "", one_line(facts), ""]
     lines += [
-        f"Written by `{command}`. Every program is a process of its own, with its own defaults",
-        "and the environment that the benchmark was started with; ours is `bench run` with its start-up,",
-        "audit, split, evaluation and table, on an empty results folder. They alternate; values are",
-        "medians with their range, ratios medians of pairs of a program and ours before and after it, where",
-        f"those two differ by at most {LIMIT} x. An epoch is the difference between two whole processes,",
-        "divided by the epochs that the longer one does more. Fine-tunings evaluate the validation images",
-        "after each epoch. A dash: not measured.",
+        f"Written by `{command}`.",
+        "",
+        "Every program is a process of its own, with its own defaults and the environment that the benchmark",
+        "was started with; ours is `bench run` with its start-up, audit, split, evaluation and table, on an",
+        "empty results folder. They alternate; values are medians with their range, ratios medians of pairs of",
+        f"a program and ours before and after it, where those two differ by at most {LIMIT} x. An epoch is the",
+        "difference between two whole processes, divided by the epochs that the longer one does more.",
+        "Fine-tunings evaluate the validation images after each epoch. A dash: not measured.",
     ]
     return "\n".join([*lines, *tables(rows)]) + "\n"
 

@@ -137,7 +137,7 @@ def pretraining() -> Contestant:
     def learned(output: str, out: Path) -> list[Learned]:
         return _records(out / "pretrain")
 
-    return Contestant("bench", command, learned, has_workers=False)
+    return Contestant("bench, which also fine-tunes for an epoch", command, learned, has_workers=False)
 
 
 def _bench(work: Work, order: Order, strategy: str, rounds: int, settings: dict[str, object]) -> list[str]:
