@@ -546,7 +546,7 @@ def test_the_plainest_loop_and_ours_are_compared(tmp_path: Path, monkeypatch: py
     # `bench` sets it for the process that measures, and not for those that are measured.
     assert not any({"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & set(e) for e in environments)
     (written,) = (tmp_path / "results").rglob("peers.csv")
-    rows = {row["what"]: row for row in csv.DictReader(written.open())}
+    rows = {row["what"]: row for row in csv.DictReader(written.read_text().splitlines())}
     for name in ("timm", "torchvision"):
         assert (rows[name]["value"], "cannot be read" in rows[name]["note"]) == ("", True)
     assert float(rows["bench: whole process"]["value"]) > 1
@@ -559,4 +559,4 @@ def test_the_plainest_loop_and_ours_are_compared(tmp_path: Path, monkeypatch: py
     assert f"the plainest loop, {workers} workers: whole process / ours" in rows
     text = written.with_suffix(".md").read_text()
     assert "given: {'train': 32, 'val': 4, 'test': 12}" in text
-    assert str(tmp_path) not in text
+    assert str(tmp_path / "data") not in text

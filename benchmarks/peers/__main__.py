@@ -362,8 +362,8 @@ def as_markdown(rows: list[Figure], facts: Facts, command: str) -> str:
         "",
         "Every program is a process of its own, with its own defaults and the environment that the benchmark",
         "was started with; ours is `bench run` with its start-up, audit, split, evaluation and table, on an",
-        "empty results folder. They alternate; values are medians with their range, ratios medians of pairs of",
-        f"a program and ours before and after it, where those two differ by at most {LIMIT} x. An epoch is the",
+        "empty results folder. They alternate; values are medians with their range, ratios medians of pairs",
+        f"of a program and ours before and after it that differ by at most {LIMIT} x. An epoch is the",
         "difference between two whole processes, divided by the epochs that the longer one does more.",
         "Fine-tunings evaluate the validation images after each epoch. A dash: not measured.",
     ]
