@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+FRESH_PARENT = str(Path(__file__).with_name("fresh_parent.py"))
 EVERY = 1.0  # seconds between two looks at the memory
 
 
@@ -53,35 +54,38 @@ def run(
     `look_at_memory` adds `together`, by a thread that costs a little of the processor; on Linux only. Raises
     CommandFailed. What the command has started and left is ended with it.
     """
-    with tempfile.TemporaryFile() as written:
-        started = time.perf_counter()
-        process = subprocess.Popen(
-            command,
-            env=dict(environment),
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            stdout=written,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+    reading, writing = os.pipe()
+    with tempfile.TemporaryFile() as written, open(reading, encoding="utf-8") as usage:
+        try:
+            process = subprocess.Popen(
+                [sys.executable, "-I", "-S", FRESH_PARENT, str(writing), *command],
+                env=dict(environment),
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=written,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                pass_fds=(writing,),
+            )
+        finally:
+            os.close(writing)
         try:
             with _sampled(process.pid, look_at_memory) as samples:
-                _, status, usage = os.wait4(process.pid, 0)
-            seconds = time.perf_counter() - started
-            process.returncode = os.waitstatus_to_exitcode(status)
+                process.wait()
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-            if process.returncode is None:  # interrupted
-                process.wait()
+            process.wait()
+        text = usage.read()
         written.seek(0)
         output = written.read().decode(errors="replace")
-    if process.returncode:
+    if not text:
+        raise CommandFailed("it was killed with the process that had started it")
+    took = json.loads(text)
+    if code := took.pop("code"):
         last = (output.strip().splitlines() or ["no output"])[-1]
-        raise CommandFailed(f"exit code {process.returncode}: {last}")
-    together = max(samples) if samples else None
-    largest = usage.ru_maxrss / 2**10
-    return Ran(seconds, usage.ru_utime, usage.ru_stime, usage.ru_minflt, largest, together, output)
+        raise CommandFailed(f"exit code {code}: {last}")
+    return Ran(**took, together=max(samples) if samples else None, output=output)
 
 
 @contextmanager

@@ -50,6 +50,7 @@ def test_a_command_has_the_environment_it_is_given_and_no_other(
 
 def test_a_command_is_timed_with_what_it_starts(tmp_path: Path) -> None:
     grandchild = "x = bytearray(300 << 20)\nx[::4096] = b'1' * len(x[::4096])\nimport time\ntime.sleep(2.5)"
+    ours = b"1" * (700 << 20)  # what this process holds is not the command's
     whole = command.run(
         python(f"import subprocess, sys; subprocess.run([sys.executable, '-c', {grandchild!r}])"),
         os.environ,
@@ -59,6 +60,7 @@ def test_a_command_is_timed_with_what_it_starts(tmp_path: Path) -> None:
     assert whole.seconds > 2
     assert whole.user + whole.system > 0
     assert whole.faults > 70_000  # pages of 300 MiB
+    assert len(ours) > 600 << 20
     assert 300 < whole.largest < 600
     if Path("/proc/self/smaps_rollup").exists():
         assert 300 < whole.together < 600
@@ -68,6 +70,10 @@ def test_a_command_is_timed_with_what_it_starts(tmp_path: Path) -> None:
 def test_a_command_that_fails_says_its_last_line(tmp_path: Path) -> None:
     with pytest.raises(command.CommandFailed, match="exit code 1: ValueError: so it is"):
         command.run(python("raise ValueError('so it is')"), os.environ, tmp_path)
+    with pytest.raises(command.CommandFailed, match="exit code 127: no-such-command: No such file"):
+        command.run(["no-such-command"], os.environ, tmp_path)
+    with pytest.raises(command.CommandFailed, match="exit code -9: no output"):
+        command.run(python("import os; os.kill(os.getpid(), 9)"), os.environ, tmp_path)
 
 
 def test_what_a_command_leaves_is_ended(tmp_path: Path) -> None:
@@ -469,6 +475,8 @@ def test_a_machine_that_changes_its_speed_ends_it_without_a_ratio() -> None:
     seconds = iter([float(2**i) for i in range(20)])
     visits = alternate.alternate(lambda epochs: ran(next(seconds)), {"a": lambda epochs: ran(1.0)}, 6, 0, 3)
     assert len(visits.of["a"]) == 6
+    turns = [(pair.before, pair.work, pair.after) for pair in visits.whole("a")]
+    assert turns == [(2.0**i, 1.0, 2.0 ** (i + 1)) for i in range(6)]
     rows = list(alternate.figures("s", {"": "ours", "a": "A"}, visits, {"": "", "a": ""}, 3))
     by_name = {row.what: row for row in rows}
     assert by_name["A: whole process / ours"].value is None
