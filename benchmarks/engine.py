@@ -1,9 +1,9 @@
 """How close the engine comes to the bare step: `python -m benchmarks.engine`, from the root of the sources.
 
 Epochs of `bench run`'s own loop over two ceilings (A: the eager step on one fixed batch; B: the same replayed
-as a CUDA graph, on a GPU only), peers on the same work, what an epoch is made of, utilisation, bf16, scaling,
-memory and several units at once, to results/<hardware>/engine.md, engine.csv and engine.png. Nothing else
-should run on the machine meanwhile. `--quick` is for two CPU cores and about eight minutes; without it a GPU
+as a CUDA graph, on a GPU only), what an epoch is made of, utilisation, bf16, scaling, memory and several
+units at once, to results/<hardware>/engine.md, engine.csv and engine.png. Nothing else should run on the
+machine meanwhile. `--quick` is for two CPU cores and about eight minutes; without it a GPU
 is expected, and ten minutes. `--only` runs some sections and leaves the others out of the files.
 """
 
@@ -13,7 +13,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
@@ -21,7 +21,7 @@ from typing import Annotated
 import typer
 
 from bench import BenchError
-from benchmarks.figure import Figure, Inputs
+from benchmarks.figure import Figure, Inputs, choose, tables
 from benchmarks.pairs import ENOUGH, LIMIT
 from benchmarks.report import ROOT, Facts, one_line, prepare, save
 
@@ -59,7 +59,6 @@ def main(
             tasks(setting, environment),
             environment,
             machine.device.type == "cuda",
-            scratch / "png",
         )
         for name in chosen:
             started = time.perf_counter()
@@ -80,7 +79,6 @@ def load_sections() -> dict[str, Section]:
 
     return {
         "ceilings": epochs.ceilings,
-        "peers": epochs.peers,
         "shares": epochs.shares,
         "utilisation": epochs.utilisation,
         "precision": epochs.precision,
@@ -89,14 +87,6 @@ def load_sections() -> dict[str, Section]:
         "packing": scaling.packing,
         "protocol": scaling.protocol,
     }
-
-
-def choose(only: str, sections: Collection[str]) -> list[str]:
-    """The sections that `--only` names, or all of them. Raises BadParameter."""
-    names = [name.strip() for name in only.split(",") if name.strip()] or list(sections)
-    if unknown := set(names) - set(sections):
-        raise typer.BadParameter(f"{', '.join(sorted(unknown))}: no such section; use {', '.join(sections)}")
-    return names
 
 
 # --- what is written ---------------------------------------------------------------------------------
@@ -110,10 +100,7 @@ def as_markdown(rows: Sequence[Figure], facts: Facts, command: str) -> str:
         f"ceilings around it; a pair whose ceilings differ by more than {LIMIT} x is left out. A dash: not",
         "measured.",
     ]
-    for section in dict.fromkeys(row.section for row in rows):
-        lines += ["", f"## {section.capitalize()}", "", "| what | value | |", "| --- | ---: | --- |"]
-        lines += [f"| {row.what} | {row.text} | {row.note} |" for row in rows if row.section == section]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *tables(rows)]) + "\n"
 
 
 def plot(rows: Sequence[Figure], path: Path) -> None:

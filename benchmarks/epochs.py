@@ -1,4 +1,4 @@
-"""Sections of `benchmarks.engine` about one epoch: ceilings, peers, its parts, utilisation, precision."""
+"""Sections of `benchmarks.engine` about one epoch: ceilings, its parts, utilisation, precision."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from bench.engine.predict import predict
 from bench_strategies.entropy import patch_entropy
 from benchmarks.figure import Figure, Inputs, ratio
 from benchmarks.pairs import measure
-from benchmarks.peers import PEERS, Missing, write_png
 from benchmarks.work import GPU, Task, ceiling, pairs, tasks, timed
 
 
@@ -31,31 +30,6 @@ def ceilings(inputs: Inputs) -> Iterator[Figure]:
         yield ratio("ceilings", f"{name}: epoch / ceiling B", pairs(task, replayed, budget))
         gain = measure(replayed, bare, budget)
         yield ratio("ceilings", f"{name}: ceiling A / ceiling B, the gain of a graph", gain)
-
-
-def peers(inputs: Inputs) -> Iterator[Figure]:
-    """Epochs of others over the ceiling and so over ours, on the pretraining `mae`."""
-    task, setting = inputs.tasks["mae"], inputs.setting
-    bare, over = ceiling(task, graph=inputs.on_gpu), "ceiling B" if inputs.on_gpu else "ceiling A"
-    ours = ratio("peers", f"bench: epoch / {over}", pairs(task, bare, setting.budget))
-    yield ours
-    short_side = round(setting.size * 256 / 224)
-    files = write_png(task, setting, inputs.png / "files")
-    small = write_png(task, setting, inputs.png / "small", short_side)
-    loaders = [(name, workers, files) for name in PEERS for workers in (0, 2, 4)]
-    for name, workers, folder in [*loaders, ("torchvision", 0, small)]:
-        shrunk = f", files shrunk to {short_side} before" if folder == small else ""
-        label = f"{name}, {workers} workers{shrunk}"
-        try:
-            epoch = PEERS[name](task, folder, workers)
-        except Missing as reason:
-            if workers == 0:
-                yield Figure("peers", name, None, "x", str(reason))
-            continue
-        row = ratio("peers", f"{label}: epoch / {over}", measure(bare, epoch, setting.budget))
-        yield row
-        if row.value is not None and ours.value is not None:
-            yield Figure("peers", f"{label}: epoch / ours", row.value / ours.value, "x")
 
 
 def shares(inputs: Inputs) -> Iterator[Figure]:

@@ -1,11 +1,12 @@
-"""What the sections of `benchmarks.engine` take and what they yield."""
+"""One measured figure, sections of figures by name, and the tables of them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
+
+import typer
 
 from bench import Environment
 from benchmarks.pairs import ENOUGH, Pair, summarize
@@ -40,21 +41,19 @@ class Figure:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What all sections measure with.
+    """What all sections of `benchmarks.engine` measure with.
 
     Attributes:
         setting: size of everything.
         tasks: the three trainings, by name.
         environment: where further trainings are set up.
         on_gpu: whether the device is a GPU.
-        png: folder for images as files.
     """
 
     setting: Setting
     tasks: dict[str, Task]
     environment: Environment
     on_gpu: bool
-    png: Path
 
 
 def ratio(section: str, what: str, pairs: Sequence[Pair], enough: int = ENOUGH) -> Figure:
@@ -64,3 +63,20 @@ def ratio(section: str, what: str, pairs: Sequence[Pair], enough: int = ENOUGH) 
     if summary.ratio is None:
         return Figure(section, what, None, "x", f"only {counted}: too few for a figure")
     return Figure(section, what, summary.ratio, "x", f"{summary.low:.3f} to {summary.high:.3f}, {counted}")
+
+
+def choose(only: str, sections: Collection[str]) -> list[str]:
+    """The sections that `--only` names, or all of them. Raises BadParameter."""
+    names = [name.strip() for name in only.split(",") if name.strip()] or list(sections)
+    if unknown := set(names) - set(sections):
+        raise typer.BadParameter(f"{', '.join(sorted(unknown))}: no such section; use {', '.join(sections)}")
+    return names
+
+
+def tables(rows: Sequence[Figure]) -> list[str]:
+    """Lines of Markdown: a table per section."""
+    lines: list[str] = []
+    for section in dict.fromkeys(row.section for row in rows):
+        lines += ["", f"## {section.capitalize()}", "", "| what | value | |", "| --- | ---: | --- |"]
+        lines += [f"| {row.what} | {row.text} | {row.note} |" for row in rows if row.section == section]
+    return lines

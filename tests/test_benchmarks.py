@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import csv
-import importlib
 import io
 import json
 import subprocess
@@ -16,17 +15,12 @@ from typing import Any
 
 import pytest
 import typer
+from benchmark_modules import module_of
 
 import bench
 
 ROOT = Path(__file__).parent.parent
 NOW = datetime(2026, 5, 6, tzinfo=UTC)
-
-
-def module_of(name: str) -> ModuleType:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(ROOT))  # benchmarks are run from there, and not installed
-        return importlib.import_module(name)
 
 
 @pytest.fixture(scope="module")
@@ -227,7 +221,7 @@ def test_the_engines_sections_are_chosen_by_name() -> None:
     sections = engine.load_sections()
     assert engine.choose("", sections) == list(sections)
     assert engine.choose("packing, shares", sections) == ["packing", "shares"]
-    with pytest.raises(typer.BadParameter, match="speed: no such section; use ceilings, peers"):
+    with pytest.raises(typer.BadParameter, match="speed: no such section; use ceilings, shares"):
         engine.choose("shares,speed", sections)
 
 
