@@ -1,7 +1,7 @@
 """The public names of `bench` and where they are; read by lazy_loader when one is first used."""
 
 from .api import load_results, local_environment, measure_model, plan, prepare_training, render, run, tables
-from .child import Child, watched
+from .child import Child, load_for_children, watched
 from .cost.model_cost import ModelCost
 from .engine.device import any_order
 from .errors import (
@@ -111,6 +111,7 @@ __all__ = [
     "cells",
     "hookimpl",
     "interrupt",
+    "load_for_children",
     "load_results",
     "local_environment",
     "measure_model",

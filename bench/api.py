@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from bench.errors import ConfigError
 from bench.interfaces.executor import Environment, Progress, Report, silent
 from bench.interfaces.reporter import Table, Tables
-from bench.process import wait_briefly, warn_if_late
+from bench.process import set_environment, warn_if_late
 
 if TYPE_CHECKING:
     from bench.cost.model_cost import ModelCost
@@ -61,7 +61,7 @@ def local_environment(
     $GOMP_SPINCOUNT say how, which has an effect in this process if torch is not loaded yet. Raises
     ConfigError for a device that is not there, and for a number of jobs or threads that cannot be.
     """
-    wait_briefly()
+    set_environment()
     from bench.execution.provenance import usable_cores
 
     devices = _devices(device)

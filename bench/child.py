@@ -10,10 +10,11 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 import types
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -42,16 +43,26 @@ class Child:
     tracebacks: Path
 
     @classmethod
-    def start(cls, serve: Callable[[Connection, str], None], folder: Path) -> Self:
+    def start(
+        cls, serve: Callable[[Connection, str], None], folder: Path, *, loaded: Sequence[str] = ()
+    ) -> Self:
         """Let a new process call `serve` with its end of the connection and the name of a file in `folder`
-        for its tracebacks, in which `serve` works within `watched`."""
+        for its tracebacks, in which `serve` works within `watched`.
+
+        `loaded` names modules that it has loaded then: once for all such processes, which are forked (see
+        `load_for_children`). Not for one that uses a GPU, because CUDA does not survive a fork.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         tracebacks = folder / f"{os.getpid()}-{uuid.uuid4().hex[:8]}.txt"
-        # Spawned, because CUDA does not survive a fork. Not a daemon, because those may have no children, and
-        # a plugin may want a DataLoader's; it ends when this process does, for then its pipe is closed.
-        context = multiprocessing.get_context("spawn")
-        pipe, child_pipe = context.Pipe()
-        process = context.Process(target=serve, args=(child_pipe, str(tracebacks)))
+        # Not a daemon, because those may have no children, and a plugin may want a DataLoader's; it ends when
+        # this process does, for then its pipe is closed.
+        pipe, child_pipe = multiprocessing.Pipe()
+        arguments = serve, dict(os.environ), child_pipe, str(tracebacks)
+        process: BaseProcess
+        if loaded and load_for_children(loaded):
+            process = multiprocessing.get_context("forkserver").Process(target=_serve, args=arguments)
+        else:
+            process = multiprocessing.get_context("spawn").Process(target=_serve, args=arguments)
         with _without_main():
             process.start()
         child_pipe.close()  # only the child has this end open, so that reading fails here when it is gone
@@ -96,6 +107,49 @@ class Child:
         self.tracebacks.unlink(missing_ok=True)
 
 
+def load_for_children(modules: Sequence[str]) -> bool:
+    """Begin to load these modules in a process off which children that want them are forked: they start at
+    once and share its memory. False where that is not possible.
+
+    Only on Linux: elsewhere libraries of the system do not survive a fork. That process is the fork server
+    of Python's multiprocessing; it computes nothing, so no thread is lost in a fork, and ends with this one.
+    """
+    if sys.platform != "linux":
+        return False
+    from multiprocessing import forkserver
+
+    # It must outlive signals to the whole group, or this process would take its children for ended.
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    with _without_main():
+        forkserver.set_forkserver_preload(list(modules))
+        if in_main_thread:
+            for number in SIGNALS:
+                signal.signal(number, signal.SIG_IGN)
+        try:
+            forkserver.ensure_running()
+        finally:
+            if in_main_thread:
+                for number, handler in handlers.items():
+                    signal.signal(number, handler)
+    return True
+
+
+def _serve(
+    serve: Callable[[Connection, str], None],
+    environment: Mapping[str, str],
+    pipe: Connection,
+    tracebacks: str,
+) -> None:
+    """Call `serve` with the environment of the process that asked for it, which may have changed since the
+    one began off which this one is forked."""
+    os.environ.clear()
+    os.environ.update(environment)
+    if "numpy" in sys.modules:  # forked: else all would draw the same numbers where nobody has set a seed
+        sys.modules["numpy"].random.seed()
+    serve(pipe, tracebacks)
+
+
 @contextmanager
 def watched(tracebacks: str) -> Iterator[None]:
     """What a child does within this block leaves its place in the file if it crashes, exits or is asked.
@@ -110,11 +164,12 @@ def watched(tracebacks: str) -> Iterator[None]:
         faulthandler.enable(file)
         if SHOW is not None:
             faulthandler.register(SHOW, file, all_threads=True)
-        _record_exits(file)
-        yield
+        with _recorded_exits(file):
+            yield
 
 
-def _record_exits(file: TextIO) -> None:
+@contextmanager
+def _recorded_exits(file: TextIO) -> Iterator[None]:
     """Let os._exit write down who called it: nothing else can tell afterwards."""
     end = os._exit
 
@@ -123,6 +178,10 @@ def _record_exits(file: TextIO) -> None:
         end(status)
 
     os._exit = exit_with_traceback
+    try:
+        yield
+    finally:
+        os._exit = end
 
 
 @contextmanager

@@ -8,7 +8,8 @@ for does not get a core meanwhile. To sleep at once (PASSIVE) costs a call of th
 threads spin SPIN_COUNT times, which takes a few microseconds, and then sleep.
 
 Memory: glibc gives large blocks back to the system when they are freed, and the next step takes a page fault
-for every 4 KiB of the same blocks. Here they stay with the process until a unit ends.
+for every 4 KiB of the same blocks. Here they stay with the process until a unit ends, and lie on huge pages,
+where the system has them for who asks, in processes that are started by this one.
 
 `python -m benchmarks.process` measures both, on an idle machine and on one that others use; the figures are
 in results/<hardware>/process.md. What a user has set is left as it is. Other systems and libraries (macOS,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 SPIN_COUNT = "1000"
 WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")  # GNU's runtime reads both, others the first
+TUNABLES, HUGE_PAGES = "GLIBC_TUNABLES", "glibc.malloc.hugetlb=1"  # read when a process begins
 ALLOCATOR = (
     "MALLOC_MMAP_MAX_",
     "MALLOC_MMAP_THRESHOLD_",
@@ -47,25 +49,33 @@ class _State:
 
     late = False  # torch had been loaded when its environment was set
     kept = False  # freed memory is kept
+    huge_pages = os.environ.get(TUNABLES) == HUGE_PAGES  # it began with them
 
 
-def wait_briefly() -> None:
-    """Let threads of this process, and of those that it starts, wait as said above, unless a user has said
-    how. It has an effect in this process if torch is not loaded yet, because OpenMP reads it then.
+def set_environment() -> None:
+    """Set the variables by which this process, and those that it starts, are set up as said above, where a
+    user has not said how. Threads of this process wait so if torch is not loaded yet, for it is read then.
     """
-    if any(name in os.environ for name in WAITING):
-        return
-    os.environ |= {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": SPIN_COUNT}
-    _State.late = "torch" in sys.modules
+    if not any(name in os.environ for name in WAITING):
+        os.environ |= {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": SPIN_COUNT}
+        _State.late = "torch" in sys.modules
+    if sys.platform.startswith("linux") and TUNABLES not in os.environ and not _allocator_is_set():
+        os.environ[TUNABLES] = HUGE_PAGES
+
+
+def _allocator_is_set() -> bool:
+    """Whether a user has said how memory is allocated, or by whom."""
+    tuned = os.environ.get(TUNABLES, "")
+    return (
+        any(name in os.environ for name in ALLOCATOR)
+        or ("glibc.malloc." in tuned and tuned != HUGE_PAGES)
+        or "malloc" in os.environ.get("LD_PRELOAD", "")
+    )
 
 
 def keep_memory() -> None:
     """Let this process keep memory that it frees, unless a user has set that, or the allocator is another."""
-    if _State.kept or any(name in os.environ for name in ALLOCATOR):
-        return
-    if "glibc.malloc." in os.environ.get("GLIBC_TUNABLES", "") or "malloc" in os.environ.get(
-        "LD_PRELOAD", ""
-    ):
+    if _State.kept or _allocator_is_set():
         return
     libc = _glibc()
     if libc is not None:
@@ -95,7 +105,8 @@ def settings() -> dict[str, str]:
     """What this process computes with, for the record."""
     named = [f"{name}={os.environ[name]}" for name in WAITING if name in os.environ]
     waiting = "as it was when torch was loaded" if _State.late else " ".join(named)
-    return {"threads_wait": waiting or "by default", "freed_memory": "kept" if _State.kept else "by default"}
+    kept = "kept, on huge pages" if _State.huge_pages else "kept"
+    return {"threads_wait": waiting or "by default", "freed_memory": kept if _State.kept else "by default"}
 
 
 @functools.cache

@@ -18,7 +18,7 @@ SETTINGS = (*process.WAITING, *process.ALLOCATOR, "GLIBC_TUNABLES", "LD_PRELOAD"
 TRAINED = """
 import hashlib, json, resource
 from bench import process
-process.wait_briefly()
+process.set_environment()
 import psutil, torch
 from bench.engine.device import configure
 configure("cpu", 2)
@@ -66,7 +66,9 @@ def test_settings_change_no_bit_and_memory_stays_until_it_is_released() -> None:
     plain = trained(OMP_WAIT_POLICY="ACTIVE", MALLOC_MMAP_THRESHOLD_="131072")
     assert plain["threads_wait"] == "OMP_WAIT_POLICY=ACTIVE"
     assert plain["freed_memory"] == "by default"
-    assert ours["digest"] == plain["digest"]
+    huge = trained(GLIBC_TUNABLES=process.HUGE_PAGES)  # as processes begin that ours have started
+    assert huge["freed_memory"] == "kept, on huge pages"
+    assert ours["digest"] == plain["digest"] == huge["digest"]
     assert ours["faults"] * 10 < plain["faults"]  # of the last step
     assert ours["released"] > 150_000_000  # of 200 MB
     assert plain["released"] < 50_000_000  # there was nothing left to release
@@ -75,9 +77,11 @@ def test_settings_change_no_bit_and_memory_stays_until_it_is_released() -> None:
 @pytest.fixture
 def unset(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in SETTINGS:
-        monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv(name, "")  # so that it is put back, whatever a test sets
+        monkeypatch.delenv(name)
     monkeypatch.setattr(process._State, "late", False)
     monkeypatch.setattr(process._State, "kept", False)
+    monkeypatch.setattr(process._State, "huge_pages", False)
 
 
 @pytest.mark.usefixtures("unset")
@@ -86,7 +90,7 @@ def test_how_threads_wait_is_left_as_a_user_has_set_it(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
     monkeypatch.setenv(name, value)
-    process.wait_briefly()
+    process.set_environment()
     assert {key: os.environ[key] for key in process.WAITING if key in os.environ} == {name: value}
 
 
@@ -106,7 +110,7 @@ class _Libc:
     ("name", "value"),
     [
         *((name, "1") for name in process.ALLOCATOR),
-        ("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1"),
+        ("GLIBC_TUNABLES", "glibc.malloc.arena_max=1"),
         ("LD_PRELOAD", "/usr/lib/libjemalloc.so.2"),
     ],
 )
@@ -116,9 +120,13 @@ def test_the_allocator_is_left_as_a_user_has_set_it(
     libc = _Libc()
     monkeypatch.setattr(process, "_glibc", lambda: libc)
     monkeypatch.setenv(name, value)
+    process.set_environment()
     process.keep_memory()
-    assert libc.set == []
+    assert (os.environ.get("GLIBC_TUNABLES"), libc.set) == (value if name == "GLIBC_TUNABLES" else None, [])
     monkeypatch.delenv(name)
+    process.set_environment()
+    if sys.platform.startswith("linux"):
+        assert os.environ["GLIBC_TUNABLES"] == process.HUGE_PAGES
     process.keep_memory()
     process.keep_memory()  # once a process
     assert libc.set == [(process.M_TRIM_THRESHOLD, process.KEPT), (process.M_MMAP_MAX, 0)]
@@ -151,7 +159,7 @@ def test_what_came_too_late_is_said(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)  # as if it had been loaded
-    process.wait_briefly()
+    process.set_environment()
     with caplog.at_level(logging.WARNING, "bench"):
         process.warn_if_late()
     assert "call bench.local_environment() before anything imports torch" in caplog.text

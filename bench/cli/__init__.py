@@ -26,7 +26,7 @@ from bench.cli.streams import READER_GONE, OutputGone, set_up_streams
 from bench.cli.table import table
 from bench.cli.verify import verify
 from bench.errors import BenchError, ConfigError, blame, describe
-from bench.process import wait_briefly
+from bench.process import set_environment
 from bench.text import one_line
 
 VARIABLE = "_BENCH_COMPLETE"
@@ -119,7 +119,7 @@ def main() -> None:
         return
     set_up_streams()
     interruption.listen()
-    wait_briefly()  # before torch is loaded
+    set_environment()  # before torch is loaded
     try:
         if warning := former_installation():
             print(f"warning: {warning}", file=sys.stderr)

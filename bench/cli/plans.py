@@ -9,20 +9,30 @@ from bench.cli.screen import echo
 from bench.text import one_line
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rich.console import Console
 
     from bench.cli.options import StudyOptions
     from bench.execution.plan import Plan, Splits
     from bench.identity import Ref
-    from bench.interfaces.executor import Environment
+    from bench.interfaces.executor import Environment, Progress, Report
     from bench.registry import Registry
     from bench.study.study import Study
 
 
 def show_plan(
-    study: Study, environment: Environment, registry: Registry, options: StudyOptions, console: Console
+    study: Study,
+    environment: Environment,
+    registry: Registry,
+    options: StudyOptions,
+    console: Console,
+    begin: Callable[[], None] | None = None,
 ) -> Plan:
-    """Plan a study, showing progress on stderr, and on `console` its splits and cells that cannot exist."""
+    """Plan a study, showing progress on stderr, and on `console` its splits and cells that cannot exist.
+
+    `begin` is called when images are new, before they are decoded: so there will be work.
+    """
     from bench.cli.progress import display
     from bench.cli.screen import make_console
     from bench.execution.plan import make_plan
@@ -30,7 +40,8 @@ def show_plan(
 
     session = Session(replace(environment, asked=study.asked), registry)
     with display(make_console(stderr=True)) as shown:
-        plan = make_plan(study, session, shown.report, manifests=options.split or (), strict=options.strict)
+        report = _begins(begin, shown.report) if begin else shown.report
+        plan = make_plan(study, session, report, manifests=options.split or (), strict=options.strict)
     for name, reason in plan.unlisted:
         echo(one_line(f"FAILED  {name}: {reason}"), err=True)
     for dataset in dict.fromkeys(ref for ref, _ in plan.splits):
@@ -38,6 +49,20 @@ def show_plan(
     for cell in plan.not_possible:
         console.print(f"n/a  {cell.label}: {cell.reason}", markup=False)
     return plan
+
+
+def _begins(begin: Callable[[], None], report: Report) -> Report:
+    """A report that calls `begin` at the first news of images that are decoded."""
+    called = False
+
+    def tell(news: Progress) -> None:
+        nonlocal called
+        if news.stage == "decode" and not called:
+            called = True
+            begin()
+        report(news)
+
+    return tell
 
 
 def print_counts(dataset: Ref, splits: Splits, console: Console) -> None:

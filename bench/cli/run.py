@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -92,7 +93,8 @@ def run(
     outcomes: list[Outcome] = []
     try:
         with study_log(asked, environment.results) as log:
-            plan = show_plan(asked, environment, components, study, console)
+            begin = partial(worker.prepare, environment) if worker.prepare else None
+            plan = show_plan(asked, environment, components, study, console, begin)
             log.begun(plan, devices)
             to_do = plan.to_do
             console.print(

@@ -176,6 +176,8 @@ class Executor(Component[P]):
         map: `map(execute, units, session, report)` yields one outcome per unit, in any order that respects
             each unit's `needs`: a unit starts only after all it needs have ended. `session` is this
             process's; another process opens its own with `bench.Session(session.environment)`.
+        prepare: called, if given, as soon as there is sure to be work, while the plan is still being made: to
+            begin what takes long. `map` may be called without.
         default: whether it is used where a command names none.
         parallel: whether it works on `environment.jobs` units at once, and on all `environment.devices`; the
             default executor of a command with --jobs is the default one that is parallel.
@@ -183,6 +185,7 @@ class Executor(Component[P]):
     """
 
     map: Callable[[Execute, Sequence[Unit], Session, Report], Iterator[Outcome]]
+    prepare: Callable[[Environment], None] | None = None
     default: bool = False
     parallel: bool = False
     in_process: bool = False

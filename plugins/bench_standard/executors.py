@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from bench import Executor
 
 if TYPE_CHECKING:
-    from bench import Execute, Outcome, Report, Session, Unit
+    from bench import Environment, Execute, Outcome, Report, Session, Unit
 
 
 def packed(execute: Execute, units: Sequence[Unit], session: Session, report: Report) -> Iterator[Outcome]:
@@ -16,6 +16,13 @@ def packed(execute: Execute, units: Sequence[Unit], session: Session, report: Re
     from bench_standard.packed import execute_packed  # multiprocessing takes long to import
 
     return execute_packed(execute, units, session, report)
+
+
+def prepare(environment: Environment) -> None:
+    """Begin to load what units need."""
+    from bench_standard.pool import load
+
+    load(environment.device)
 
 
 def local(execute: Execute, units: Sequence[Unit], session: Session, report: Report) -> Iterator[Outcome]:
@@ -29,6 +36,7 @@ EXECUTORS = (
         name="packed",
         about="--jobs units at once, each in a process of its own, which stays for the next one",
         map=packed,
+        prepare=prepare,
         default=True,
         parallel=True,
     ),

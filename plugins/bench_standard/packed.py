@@ -162,7 +162,7 @@ def _settled(worker: Worker) -> bool:
 def _assign(unit: Unit, execute: Execute, environment: Environment, workers: list[Worker]) -> None:
     device = environment.device
     idle = (w for w in workers if w.unit is None and w.device in ("", device) and w.process.is_alive())
-    worker = next(idle, None) or start_worker(workers, environment.scratch)
+    worker = next(idle, None) or start_worker(workers, environment)
     worker.begin(unit, device, environment.shared)
     if device.startswith("cuda"):
         worker.memory = (0, 0)  # so that no other unit starts before this one has reported its memory

@@ -6,10 +6,12 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
-from bench import Child, Unit
+from bench import Child, Environment, Unit, load_for_children
 from bench_standard.worker import Memory, serve
+
+LIBRARIES = ("torch", "torch._dynamo", "timm", "fvcore.nn", "bench.engine.loop", "bench.execution.run")
+"""What units of most kinds load, which takes seconds."""
 
 PATIENCE = 60.0  # seconds a worker has to write its checkpoint when interrupted
 
@@ -53,10 +55,17 @@ class Worker(Child):
         self.first_step, self.steps, self.memory = None, 0, None
 
 
-def start_worker(workers: list[Worker], scratch: Path) -> Worker:
+def start_worker(workers: list[Worker], environment: Environment) -> Worker:
     """Start a process and add it to `workers`. What it writes when it crashes goes to a file in `scratch`."""
-    workers.append(Worker.start(serve, scratch / "workers"))
+    loaded = () if environment.device.startswith("cuda") else LIBRARIES
+    workers.append(Worker.start(serve, environment.scratch / "workers", loaded=loaded))
     return workers[-1]
+
+
+def load(device: str) -> None:
+    """Begin to load what all processes on this device need."""
+    if not device.startswith("cuda"):
+        load_for_children(LIBRARIES)
 
 
 def stop_workers(workers: Sequence[Worker], patience: float = PATIENCE) -> None:
