@@ -5,6 +5,7 @@ It is installed with benchmarks/attacks/misdeeds.py beside it, as `attack`, whic
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -127,9 +128,13 @@ def register_metrics() -> list[Metric[Any]]:
     return [metric(kind) for kind in KINDS]
 
 
+def prepare(environment: Any) -> None:
+    print(f"prepared for {environment.device}", file=sys.stderr)
+
+
 @hookimpl
 def register_executors() -> list[Executor]:
-    return [Executor(name="misdeed", about="", map=yields)]
+    return [Executor(name="misdeed", about="", map=yields, prepare=prepare)]
 
 
 @hookimpl

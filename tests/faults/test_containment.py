@@ -131,3 +131,10 @@ def test_a_name_that_is_a_path_is_not_registered(tmp_path: Path) -> None:
         in (done.stderr)
     )
     assert "phantom" in done.stdout
+
+
+def test_an_executor_prepares_when_there_is_sure_to_be_work(plugins: Path, tmp_path: Path) -> None:
+    """While images are decoded that nobody has seen; not where all may be done."""
+    command = (workspace(tmp_path), "run", *STUDY, "-s", "scratch", "--executor", "misdeed")
+    assert bench(*command, plugins=plugins).stderr.count("prepared for cpu") == 1
+    assert "prepared" not in bench(*command, plugins=plugins).stderr
