@@ -24,6 +24,9 @@ from typing import NoReturn, Self, TextIO
 
 from bench.interruption import SIGNALS
 
+PRELOAD = "_BENCH_PRELOAD"
+"""The environment variable by which `bench.preload` is told what to load, names with commas between them."""
+
 PATIENCE = 60.0  # seconds in which a process that has closed its connection must end
 SHOW = getattr(signal, "SIGUSR2", None)  # makes a process write down where it is
 
@@ -122,13 +125,15 @@ def load_for_children(modules: Sequence[str]) -> bool:
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
     in_main_thread = threading.current_thread() is threading.main_thread()
     with _without_main():
-        forkserver.set_forkserver_preload(list(modules))
+        forkserver.set_forkserver_preload(["bench.preload"])
+        os.environ[PRELOAD] = ",".join(modules)
         if in_main_thread:
             for number in SIGNALS:
                 signal.signal(number, signal.SIG_IGN)
         try:
             forkserver.ensure_running()
         finally:
+            del os.environ[PRELOAD]
             if in_main_thread:
                 for number, handler in handlers.items():
                     signal.signal(number, handler)

@@ -76,6 +76,23 @@ def test_children_have_what_one_process_loaded_and_the_environment_of_today(
 
 @linux
 @pytest.mark.usefixtures("server")
+def test_what_cannot_be_loaded_is_left_to_the_child(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """And nothing is printed on the way."""
+    (tmp_path / "noisy.py").write_text(
+        "import warnings\nwarnings.warn('so old', FutureWarning)\nraise OSError"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    process, loaded, *_ = begun(tmp_path, loaded=("noisy", "no_such_module", "wave"))
+    assert loaded
+    assert told(process, "end") == 0
+    assert capfd.readouterr().err == ""
+    assert child.PRELOAD not in os.environ
+
+
+@linux
+@pytest.mark.usefixtures("server")
 def test_a_forked_child_that_exits_says_where(tmp_path: Path) -> None:
     process, *_ = begun(tmp_path)
     assert told(process, "exit") == 3

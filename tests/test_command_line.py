@@ -342,7 +342,7 @@ def study(site: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-ARGUMENTS = ["run", *PHANTOM, "-s", "warning,failing", "-p", "tiny.toml"]
+ARGUMENTS = ["run", *PHANTOM, "-s", "warning,failing", "-p", "tiny.toml", "--jobs", "2"]
 
 
 def log_of(folder: Path) -> str:
@@ -379,7 +379,7 @@ def test_a_log_tells_what_a_developer_asks(study: Path) -> None:
         f"python {sys.version.split()[0]}",
         " torch 2.",
         "device cpu",
-        "threads 1, jobs 1",
+        "threads 1, jobs 2",
         "wrong (wrong 1.0)",
         "5 units, 5 to do",
         "UserWarning: a warning of Python",

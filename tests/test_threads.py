@@ -119,11 +119,13 @@ def shared(
     units: Sequence[UnitSpec],
     cores: int,
     free: int = 1000 * GIB,
+    total: int = 1000 * GIB,
     **environment: Any,
 ) -> Environment:
     """What a plan of these units settles on such a machine, where nothing was asked for."""
     monkeypatch.setattr("bench.execution.provenance.usable_cores", lambda: cores)
-    monkeypatch.setattr("bench.execution.memory.available_memory", lambda: free)
+    monkeypatch.setattr("bench.execution.memory.total_memory", lambda: total)
+    monkeypatch.setattr("bench.execution.memory.available_memory", lambda: min(free, total))
     fields = {"threads": cores, "threads_given": False, "jobs": 1, "jobs_given": False} | environment
     session = Session(Environment(data=folder, results=folder, **fields))
     share_machine(units, session)
@@ -191,13 +193,15 @@ def test_memory_is_asked_before_units_are_put_side_by_side(
 ) -> None:
     units = study(0, 16)
     need = memory_of(units[0])  # type: ignore[arg-type]
-    place = shared(monkeypatch, tmp_path, units, 16, free=4 * need)
+    place = shared(monkeypatch, tmp_path, units, 16, total=4 * need)
     assert (place.jobs, place.threads) == (4, 4)  # which leaves no core idle
+    place = shared(monkeypatch, tmp_path, units, 16, free=4 * need)
+    assert (place.jobs, place.threads) == (4, 1)  # fewer at once, but with the bits of another time
     assert shared(monkeypatch, tmp_path, units, 16, free=need // 2).jobs == 1
     place = shared(monkeypatch, tmp_path, units, 16, free=4 * need, threads=1, threads_given=True)
     assert (place.jobs, place.threads) == (4, 1)
     larger = [run_spec("scratch", round_=i, size=448) for i in range(16)]
-    assert shared(monkeypatch, tmp_path, larger, 16, free=4 * need).jobs < 4
+    assert shared(monkeypatch, tmp_path, larger, 16, total=4 * need).jobs == 1
 
 
 def test_what_was_asked_for_stands(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -324,11 +328,11 @@ def test_a_limit_of_a_container_is_what_memory_there_is(
         limited(tmp_path, "memory/memory.limit_in_bytes", "9223372036854771712\n")
         limited(tmp_path, "memory/memory.usage_in_bytes", "500\n")
         limited(tmp_path, "memory/memory.stat", "total_inactive_file 200\n")
-    assert memory.available_memory() == GIB - 500 + 200
+    assert (memory.total_memory(), memory.available_memory()) == (GIB, GIB - 500 + 200)
 
 
 def test_without_limits_memory_is_what_the_system_has(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(memory, "OWN_CGROUPS", tmp_path / "missing")
-    assert 0 < memory.available_memory() <= psutil.virtual_memory().total
+    assert 0 < memory.available_memory() <= memory.total_memory() == psutil.virtual_memory().total

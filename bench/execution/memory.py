@@ -1,12 +1,20 @@
-"""How much memory is free for units on this machine."""
+"""How much memory there is for units on this machine, and how much of it is free."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 CGROUPS, OWN_CGROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 FILES = (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes"))  # version 2, 1
+
+
+class _Limit(NamedTuple):
+    """What a control group lets its processes have, and have not taken yet, in bytes."""
+
+    most: int
+    left: int
 
 
 def available_memory() -> int:
@@ -14,11 +22,18 @@ def available_memory() -> int:
     or a scheduler sets, whichever is less."""
     import psutil
 
-    return min([int(psutil.virtual_memory().available), *_left_of_limits()])
+    return min([int(psutil.virtual_memory().available), *(limit.left for limit in _limits())])
 
 
-def _left_of_limits() -> Iterator[int]:
-    """What is left of the limits of the control groups that this process is in, on Linux."""
+def total_memory() -> int:
+    """Bytes that processes of this machine, or of this container, may have."""
+    import psutil
+
+    return min([int(psutil.virtual_memory().total), *(limit.most for limit in _limits())])
+
+
+def _limits() -> Iterator[_Limit]:
+    """The limits of the control groups that this process is in, on Linux."""
     try:
         lines = OWN_CGROUPS.read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -30,12 +45,12 @@ def _left_of_limits() -> Iterator[int]:
         root = CGROUPS / controllers
         inside = root / path.lstrip("/")
         for folder in (inside, *inside.parents):
-            yield from _left(folder)
+            yield from _limits_of(folder)
             if folder == root:
                 break
 
 
-def _left(folder: Path) -> Iterator[int]:
+def _limits_of(folder: Path) -> Iterator[_Limit]:
     for limit, used in FILES:
         try:
             most, taken = (folder / limit).read_text().strip(), int((folder / used).read_text())
@@ -43,7 +58,7 @@ def _left(folder: Path) -> Iterator[int]:
         except (OSError, ValueError):
             continue
         if most.isdecimal():  # version 2 says "max" for none, version 1 a number larger than any memory
-            yield max(0, int(most) - taken + cached)
+            yield _Limit(int(most), max(0, int(most) - taken + cached))
 
 
 def _cached(stat: Path) -> int:

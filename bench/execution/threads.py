@@ -62,7 +62,7 @@ def share_machine(units: Sequence[UnitSpec], session: Session) -> None:
     if not environment.jobs_given:
         cores = provenance.usable_cores()
         at_once = cores // min(threads[kind] for kind in KINDS if _of_kind(units, kind) or kind == "run")
-        jobs = max(1, min(at_once, _width(units), _within_memory(units)))
+        jobs = max(1, min(at_once, _width(units), _within(memory.available_memory(), units)))
         session.environment = replace(session.environment, jobs=jobs, cores=cores)
 
 
@@ -77,10 +77,11 @@ def one_at_a_time(units: Sequence[UnitSpec], session: Session) -> None:
 
 
 def _fair_shares(units: Sequence[UnitSpec], environment: Environment) -> dict[str, int]:
-    """Threads of a pretraining and of a run, if the study has not begun."""
+    """Threads of a pretraining and of a run, if the study has not begun. By the memory there is, not by what
+    is free of it now, so that the same command gives the same bits another time."""
     if environment.jobs_given:
         return dict.fromkeys(KINDS, environment.threads)
-    cores, most = provenance.usable_cores(), _within_memory(units)
+    cores, most = provenance.usable_cores(), _within(memory.total_memory(), units)
     return {kind: threads_each(len(_of_kind(units, kind)), cores, most) for kind in KINDS}
 
 
@@ -102,10 +103,10 @@ def _width(units: Sequence[UnitSpec]) -> int:
     return max(len(_of_kind(units, kind)) for kind in KINDS)
 
 
-def _within_memory(units: Sequence[UnitSpec]) -> int:
-    """How many of these units find memory at once; at least one, which then has to do with what there is."""
+def _within(free: int, units: Sequence[UnitSpec]) -> int:
+    """How many of these units so much memory carries at once; at least one, which has to make do with it."""
     needs = [memory_of(unit) for unit in units if isinstance(unit, PretrainSpec | RunSpec)]
-    return max(1, memory.available_memory() // max(needs, default=BASE))
+    return max(1, free // max(needs, default=BASE))
 
 
 def memory_of(unit: PretrainSpec | RunSpec) -> int:
