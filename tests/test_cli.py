@@ -17,6 +17,8 @@ import pandas as pd
 import pytest
 from kept_audits import keep_audits, with_audits
 
+from bench.execution.provenance import usable_cores
+
 Bench = Callable[..., subprocess.CompletedProcess[str]]
 
 PROTOCOL = """
@@ -266,11 +268,13 @@ def test_plan_shows_states_and_expected_time(finished: Path) -> None:
     assert not list(finished.glob("results/runs/phantom/*.mae.*"))
     expected = [int(text) for text in re.findall(r"│ to do +│ (\d+) s ", done.stdout)]
     (total,) = re.findall(r"To do: about (\d+) s on this machine", done.stdout)
-    # Pretraining and fine-tuning of mae in three rounds, of egmae in two; an ensemble costs nothing. So many
-    # that the sum, of seconds that may be rounded to 0 or 1, is more than the largest.
+    # Pretraining and fine-tuning of mae in three rounds, of egmae in two; an ensemble costs nothing. As many
+    # side by side as there are cores; seconds are rounded.
     assert len(expected) == 10
-    assert abs(int(total) - sum(expected)) <= len(expected)
-    assert int(total) > max(expected)
+    at_once = int((re.findall(r"\(cpu, (\d+) at once, 1 thread each\)", done.stdout) or ["1"])[0])
+    assert at_once == min(10, usable_cores())
+    assert sum(expected) / at_once - len(expected) <= int(total) <= sum(expected) + len(expected)
+    assert int(total) > max(expected) or at_once > 2
 
 
 def test_a_cell_that_cannot_exist_is_shown(tmp_path: Path) -> None:

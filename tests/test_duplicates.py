@@ -6,10 +6,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from scipy.ndimage import gaussian_filter
+from scipy.signal.windows import tukey
 
 from bench.data.audit import duplicates
 from bench.data.audit.clusters import clusters
-from bench.data.audit.duplicates import SIDE, correlate, find_duplicates, near_pairs, perceptual_hashes
+from bench.data.audit.duplicates import (
+    SIDE,
+    _tukey,
+    correlate,
+    find_duplicates,
+    near_pairs,
+    perceptual_hashes,
+)
 
 
 def texture(seed: int, side: int = 256) -> np.ndarray:
@@ -142,3 +150,9 @@ def test_correlation_is_one_with_itself_and_symmetric() -> None:
 def test_clusters_are_connected_sets() -> None:
     assert clusters(7, [(0, 1), (1, 2), (4, 5)]) == [[0, 1, 2], [4, 5]]
     assert clusters(3, []) == []
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+@pytest.mark.parametrize("length", [8, 63, 64])
+def test_details_fade_by_tukeys_window(length: int, share: float) -> None:
+    assert np.array_equal(_tukey(length, share), tukey(length, share))

@@ -6,6 +6,7 @@ import dataclasses
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,17 +18,23 @@ from bench import (
     ConfigError,
     Dataset,
     Environment,
+    Executor,
     Index,
     NoParams,
+    Outcome,
     Progress,
     Sample,
     Session,
+    Study,
     __version__,
 )
+from bench.cost.count import count_cost
 from bench.data.images.view import View
 from bench.engine.gpu.resident import DeviceImages
 from bench.execution import provenance
-from bench.execution.plan import choose_executor
+from bench.execution.exchange import Exchange, folder_of_a_command
+from bench.execution.plan import choose_executor, make_plan
+from bench.execution.work import work
 from bench.identity import Ref
 from bench.registry import Entry, Plugin, installed
 from bench.study.protocol import AuditSettings
@@ -115,6 +122,113 @@ def test_a_model_is_counted_once(session: Session, monkeypatch: pytest.MonkeyPat
     assert session.cost(model, 2, 32) is not first
     assert calls == [32, 64, 32]
     assert (first.classes, first.size) == (3, 32)
+
+
+# --- what processes of one command leave for each other ----------------------------------------------
+
+
+def beside(session: Session, exchange: Path | None) -> Session:
+    """The session of another process of the same command."""
+    return Session(dataclasses.replace(session.environment, exchange=exchange), session.registry)
+
+
+def test_processes_of_a_command_list_a_data_set_once(session: Session, tmp_path: Path) -> None:
+    images = session.images(FILES, (16,))
+    with folder_of_a_command(session.environment.scratch) as folder:
+        assert folder
+        assert folder.stat().st_mode & 0o077 == 0, "what is unpickled, nobody else can write"
+        session.environment = dataclasses.replace(session.environment, exchange=folder)
+        session.leave_indexes()
+        assert beside(session, folder).images(FILES, (16,)).ids == images.ids
+        assert len(session.listed) == 1  # type: ignore[attr-defined]
+        (file,) = folder.iterdir()
+        file.write_bytes(file.read_bytes()[:50])  # cut off: it lists for itself
+        assert beside(session, folder).images(FILES, (16,)).ids == images.ids
+        assert len(session.listed) == 2  # type: ignore[attr-defined]
+        others = Ref("files", local={"title": "others"})
+        assert beside(session, folder).exchange.find("index", others) is None
+    assert not folder.exists()
+    assert beside(session, folder).images(FILES, (16,)).ids == images.ids  # of a command that has ended
+    assert beside(session, None).images(FILES, (16,)).ids == images.ids
+    assert len(session.listed) == 4  # type: ignore[attr-defined]
+
+
+def test_images_that_a_listing_holds_are_not_copied_by_the_gigabyte(
+    session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    array = np.zeros((20, 20), dtype=np.uint8)
+    samples = tuple(Sample(id=str(i), label="ab"[i % 2], array=array + i) for i in range(12))
+    session._indexes[FILES] = Index(classes=("a", "b"), samples=samples)
+    for most, left in ((12 * 400 - 1, 0), (12 * 400, 1)):
+        monkeypatch.setattr("bench.execution.session.MOST", most)
+        with folder_of_a_command(tmp_path) as folder:
+            assert folder
+            beside(session, folder)
+            session.environment = dataclasses.replace(session.environment, exchange=folder)
+            session.leave_indexes()
+            assert len(list(folder.iterdir())) == left
+
+
+def test_what_cannot_be_left_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with folder_of_a_command(tmp_path) as folder:
+        Exchange(folder).leave(lambda: None, "function")
+        monkeypatch.setattr("bench.execution.exchange.MOST", 100)
+        Exchange(folder).leave("x" * 101, "large")
+        Exchange(None).leave(1, "number")
+        assert folder
+        assert list(folder.iterdir()) == []
+        assert Exchange(folder).find("function") is Exchange(None).find("number") is None
+    (tmp_path / "exchange").rmdir()
+    (tmp_path / "exchange").write_text("a file")
+    with folder_of_a_command(tmp_path) as folder:
+        assert folder is None
+
+
+def test_processes_of_a_command_count_a_model_once(
+    session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: list[int] = []
+    count = count_cost
+
+    def counts(net: object, size: int) -> object:
+        counted.append(size)
+        return count(net, size)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("bench.cost.count.count_cost", counts)
+    model = Ref("test_convnext")
+    with folder_of_a_command(tmp_path) as folder:
+        costs = [beside(session, folder).cost(model, 3, size) for size in (32, 32, 64)]
+    assert (costs[0], counted) == (costs[1], [32, 64])
+    assert costs[2] != costs[0]
+    beside(session, None).cost(model, 3, 32)
+    assert counted == [32, 64, 32]
+
+
+def test_a_command_leaves_its_sessions_as_they_were(tmp_path: Path) -> None:
+    """Also where nobody waits for all of its units."""
+    study = Study.from_keywords(
+        datasets=("phantom",),
+        models=("test_convnext",),
+        strategies=("scratch",),
+        protocol={"size": 32, "rounds": 2, "finetune": {"epochs": 1, "resize": 36}},
+        dataset={"phantom": {"patients": 20}},
+    )
+    plan = make_plan(study, Session(Environment(data=tmp_path, results=tmp_path, threads=1)))
+    before, seen = plan.session.environment, []
+
+    def watching(execute: Any, units: Any, session: Session, report: Any) -> Any:
+        seen.append(session.environment.exchange)
+        assert seen[0].is_dir()
+        assert len(list(seen[0].iterdir())) == 1  # the index
+        for unit in units:
+            yield Outcome(unit=unit, status="done")
+
+    working = work(plan, Executor(name="watching", about="", map=watching))
+    next(working)
+    working.close()
+    assert plan.session.environment == before
+    assert not seen[0].exists()
+    assert list((tmp_path / ".scratch" / "exchange").iterdir()) == []
 
 
 def test_a_record_names_plugins_hardware_and_versions(session: Session) -> None:

@@ -50,13 +50,17 @@ def _print_plan(planned: Plan, estimator: Estimator, failed: Mapping[str, str], 
     from rich.table import Table as Grid
     from rich.text import Text
 
+    from bench.cli.time_left import makespan
+
     environment = planned.session.environment
     to_do = {unit.key for unit in planned.to_do}
     rows: list[tuple[str, ...]] = []
-    total, unknown = 0.0, 0
+    expected: dict[str, float] = {}  # seconds, by key
+    unknown = 0
     for unit in planned.units:
         state, seconds, note = _state(unit, estimator, failed) if unit.key in to_do else ("done", None, "")
-        total += seconds or 0.0
+        if unit.key in to_do:
+            expected[unit.key] = seconds or 0.0
         lasts = unit.key in to_do and unit.kind != "ensemble"  # an ensemble takes no time to speak of
         unknown += lasts and seconds is None
         name = f"{unit.dataset.name}  {unit.label}"
@@ -70,8 +74,9 @@ def _print_plan(planned: Plan, estimator: Estimator, failed: Mapping[str, str], 
         for row in rows:
             grid.add_row(*map(Text, row))
         console.print(grid)
-    alone = " alone" * bool(environment.devices)  # `bench run` would use them all
-    hardware = f"{environment.device}{alone}, {share(environment)}"
+    needs = {unit.key: [need.key for need in unit.needs] for unit in planned.units}
+    total = makespan(expected, needs, [], environment.jobs)
+    hardware = f"{', '.join(environment.devices or (environment.device,))}, {share(environment)}"
     console.print(f"To do: {_total(total, unknown)} on this machine ({hardware}).")
 
 
@@ -99,7 +104,7 @@ def _state(unit: UnitSpec, estimator: Estimator, failed: Mapping[str, str]) -> t
 
 
 def _total(seconds: float, unknown: int) -> str:
-    """The sum, and how much it leaves out."""
+    """How long all takes, and how much that leaves out."""
     if not unknown:
         return f"about {_duration(seconds)}"
     if not seconds:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from bench.errors import BenchError, ConfigError, failure_of
 from bench.execution import provenance, verdict
+from bench.execution.exchange import MOST, Exchange
 from bench.execution.provenance import Software
 from bench.identity import Ref
 from bench.interfaces.executor import Environment, Report, Unit, silent
@@ -57,10 +58,23 @@ class Session:
         if known and wanted == known.views.keys():
             return known
         if dataset not in self._indexes:
-            self._indexes[dataset] = self._index(dataset)
+            self._indexes[dataset] = self.exchange.find("index", dataset) or self._index(dataset)
         index = self._indexes[dataset]
         self._images[dataset] = open_images(dataset.name, index, self.environment, sorted(wanted), report)
         return self._images[dataset]
+
+    @property
+    def exchange(self) -> Exchange:
+        """What other processes of this command have found out."""
+        return Exchange(self.environment.exchange)
+
+    def leave_indexes(self) -> None:
+        """Leave how data sets are listed to other processes of this command. Not one that holds many images
+        itself, which would have to be copied."""
+        for dataset, index in self._indexes.items():
+            held = sum(sample.array.nbytes for sample in index.samples if sample.array is not None)
+            if held <= MOST:
+                self.exchange.leave(index, "index", dataset)
 
     def _index(self, dataset: Ref) -> Index:
         from bench.data.images.index import read_index
@@ -147,15 +161,19 @@ class Session:
     # --- about records -------------------------------------------------------------------------------
 
     def cost(self, model: Ref, classes: int, size: int) -> Cost:
-        """What the model costs at this size, counted once per session."""
+        """What the model costs at this size, counted once per session, or by another of this command."""
         from bench.cost.count import count_cost
 
-        if (model, classes, size) not in self._costs:
+        about = model, classes, size
+        if about not in self._costs and (known := self.exchange.find("cost", *about)):
+            self._costs[about] = known
+        if about not in self._costs:
             context = Context(classes=tuple(map(str, range(classes))), size=size)
             models = self.registry.models
             net = models.get(model.name).build(models.params(model), context)
-            self._costs[model, classes, size] = count_cost(net, size)
-        return self._costs[model, classes, size]
+            self._costs[about] = count_cost(net, size)
+            self.exchange.leave(self._costs[about], "cost", *about)
+        return self._costs[about]
 
     def provenance(self, plugins: Iterable[Plugin], unit: Unit | None = None) -> Provenance:
         """How a record of this unit made now, with components of these plugins, came to be."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 from bench.errors import BenchError, PluginError, blame_text, failure_of
 from bench.execution.claim import Holder, forget, holder
+from bench.execution.exchange import FOLDER, folder_of_a_command
 from bench.execution.run import execute, suspects, write_failure
 from bench.files import remove_leftovers
 from bench.interfaces.executor import Environment, Execute, Executor, Outcome, Progress, Report, silent
@@ -34,9 +35,23 @@ def work(
     failures (0: no limit) no further unit is begun. Raises PluginError for an executor that fails.
     """
     session, report = plan.session, partial(_report_by_name, plan.names, report)
-    environment, began, failures = session.environment, time.time(), 0
+    environment = session.environment
     sweep(environment)
-    units: Sequence[UnitSpec] = plan.to_do
+    if not (units := plan.to_do):
+        return
+    with folder_of_a_command(environment.scratch) as folder:
+        session.environment = dataclasses.replace(environment, exchange=folder)
+        try:
+            session.leave_indexes()
+            yield from _work_through(units, session, executor, report, max_failures)
+        finally:
+            session.environment = environment
+
+
+def _work_through(
+    units: Sequence[UnitSpec], session: Session, executor: Executor, report: Report, max_failures: int
+) -> Iterator[Outcome]:
+    environment, began, failures = session.environment, time.time(), 0
     while units:
         held: list[UnitSpec] = []
         for outcome in _map(executor, units, session, report):
@@ -68,6 +83,7 @@ def sweep(environment: Environment) -> None:
         for folder in results.glob(pattern):
             remove_leftovers(folder)
     remove_leftovers(scratch / "checkpoints")
+    remove_leftovers(scratch / FOLDER)
     done = {
         path.name.rpartition(".")[2]
         for place in ("runs", "pretrain")

@@ -63,6 +63,7 @@ class Environment:
             the memory that is free.
         cores: threads of all units at work at once; 0 for no limit but `jobs`.
         shared: whether other units are at work on this device now.
+        exchange: folder in which processes of one command leave what they have found out; None without.
         timeout: seconds after which a unit is given up, where the executor can; 0 for no limit but on
             silence.
     """
@@ -81,6 +82,7 @@ class Environment:
     jobs_given: bool = True
     cores: int = 0
     shared: bool = False
+    exchange: Path | None = None
     timeout: float = 0.0
 
     def threads_of(self, unit: Unit) -> int:

@@ -115,9 +115,8 @@ def _equal_pairs(sha256: Sequence[str]) -> NDArray[np.int64]:
 def detail(copies: NDArray[np.uint8]) -> NDArray[np.float32]:
     """(N, SIDE, SIDE) detail of every copy: mean 0 and norm 1, or all zero for a flat image."""
     from scipy.ndimage import gaussian_filter
-    from scipy.signal.windows import tukey
 
-    fade = np.outer(tukey(SIDE, FADE), tukey(SIDE, FADE)).astype(np.float32)
+    fade = np.outer(_tukey(SIDE, FADE), _tukey(SIDE, FADE)).astype(np.float32)
     details = np.empty(copies.shape, dtype=np.float32)
     for i, copy in enumerate(copies):
         high = copy - gaussian_filter(copy.astype(np.float32), FINE)
@@ -127,6 +126,18 @@ def detail(copies: NDArray[np.uint8]) -> NDArray[np.float32]:
         faded -= faded.mean()
         details[i] = faded / max(float(np.linalg.norm(faded)), 1e-6)
     return details
+
+
+def _tukey(length: int, share: float) -> NDArray[np.float64]:
+    """Tukey's window: a cosine rises and falls over this share of the length, with 1 between. To the last bit
+    what `scipy.signal.windows.tukey` gives, which takes 0.8 s to load."""
+    place = np.arange(length)
+    edge = int(np.floor(share * (length - 1) / 2.0)) + 1
+    rise, fall = 2.0 * place[:edge] / share, 2.0 * place[length - edge :] / share
+    window = np.ones(length)
+    window[:edge] = 0.5 * (1 + np.cos(np.pi * (-1 + rise / (length - 1))))
+    window[length - edge :] = 0.5 * (1 + np.cos(np.pi * (-2.0 / share + 1 + fall / (length - 1))))
+    return window
 
 
 def correlate(copies: NDArray[np.uint8], pairs: NDArray[np.int64]) -> NDArray[np.float64]:
