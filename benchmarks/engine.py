@@ -21,6 +21,7 @@ from typing import Annotated
 import typer
 
 from bench import BenchError
+from bench.process import set_environment, settings
 from benchmarks.figure import Figure, Inputs, choose, tables
 from benchmarks.pairs import ENOUGH, LIMIT
 from benchmarks.report import ROOT, Facts, one_line, prepare, save
@@ -36,7 +37,7 @@ def main(
     results: Annotated[Path, typer.Option(help="Where results are kept.")] = ROOT / "results",
 ) -> None:
     """Measure the engine and write results/<hardware>/engine.md, .csv and .png."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as `bench` does, before torch is loaded
+    set_environment()  # as `bench` does, before torch is loaded
     from benchmarks.work import GPU, QUICK, tasks
 
     sections = load_sections()
@@ -45,7 +46,7 @@ def main(
     machine = prepare(device, threads, results)
     facts = {
         **machine.facts,
-        "OMP_WAIT_POLICY": os.environ["OMP_WAIT_POLICY"],
+        **settings(),
         "MPS": os.environ.get("CUDA_MPS_PIPE_DIRECTORY", "no"),
         **{name: str(v) for name, v in asdict(setting).items() if name not in ("epochs", "budget")},
     }

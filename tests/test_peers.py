@@ -17,6 +17,7 @@ import pytest
 from benchmark_modules import module_of
 
 import bench
+from bench import process as setup
 
 ROOT = Path(__file__).parent.parent
 
@@ -144,6 +145,20 @@ def test_settings_are_compared_with_a_process_that_has_none_of_them() -> None:
         assert ("memory kept" in setting.name) == (setting.mallopt == bare.KEPT)
     best = {s.name: (s.environment, s.mallopt) for s in settings}
     assert bare.BEST in best.values()
+
+
+def test_the_best_process_is_the_one_that_bench_sets_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    environment, mallopt = bare.BEST
+    for name in environment:
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    setup.set_environment()
+    assert {name: os.environ[name] for name in environment} == environment
+    assert mallopt == {"M_MMAP_MAX": 0, "M_TRIM_THRESHOLD": setup.KEPT}
+    assert (bare.MALLOPT["M_MMAP_MAX"], bare.MALLOPT["M_TRIM_THRESHOLD"]) == (
+        setup.M_MMAP_MAX,
+        setup.M_TRIM_THRESHOLD,
+    )
 
 
 def test_how_threads_wait_is_nothing_to_one_thread() -> None:
@@ -522,7 +537,7 @@ def test_each_program_has_its_best_number_of_workers(
 def test_the_plainest_loop_and_ours_are_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The whole benchmark, on images so small and few that it takes as long as the programs take to start."""
     write_images(tmp_path / "data", {"a": 24, "b": 24}, side=40)
-    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "GLIBC_TUNABLES"):
         monkeypatch.setenv(name, "")  # so that it is taken away again
         monkeypatch.delenv(name)
     elsewhere = pinned(tmp_path / "no such folder", train="")
@@ -553,7 +568,8 @@ def test_the_plainest_loop_and_ours_are_compared(tmp_path: Path, monkeypatch: py
     )
     assert len(environments) >= 6  # two of its own to find the number of workers, ours, and ours around it
     # `bench` sets it for the process that measures, and not for those that are measured.
-    assert not any({"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & set(e) for e in environments)
+    ours_alone = {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "GLIBC_TUNABLES"}
+    assert not any(ours_alone & set(e) for e in environments)
     (written,) = (tmp_path / "results").rglob("peers.csv")
     rows = {row["what"]: row for row in csv.DictReader(written.read_text().splitlines())}
     for name in ("timm", "torchvision"):

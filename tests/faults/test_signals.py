@@ -7,6 +7,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from commands import bench, command, environment, workspace
 
@@ -93,17 +94,18 @@ def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
     """With a unit that cannot come to a checkpoint: its process is stopped."""
     process = started(workspace(tmp_path), *LONG, "--jobs", "2")
     wait_for_line(process, "pretrain epoch 1/4")
-    listed = subprocess.run(
-        ["pgrep", "-P", str(process.pid), "-f", "spawn_main"], capture_output=True, text=True, check=True
-    )
-    children = listed.stdout.split()
-    for child in children:
-        subprocess.run(["kill", "-STOP", child], check=True)
+    begun = psutil.Process(process.pid).children(recursive=True)
+    workers = [
+        child for child in begun if child.ppid() != process.pid or "spawn_main" in str(child.cmdline())
+    ]
+    assert workers
+    for worker in workers:
+        worker.suspend()
     process.send_signal(signal.SIGTERM)
     time.sleep(1.0)
     assert process.poll() is None
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=30)
     assert process.returncode == 130
-    for child in children:
-        assert not Path(f"/proc/{child}").exists()
+    _, alive = psutil.wait_procs(begun, timeout=20)
+    assert not alive, "what it had begun ends with it"
