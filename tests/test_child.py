@@ -15,7 +15,7 @@ import pytest
 
 from bench import Child, child, load_for_children, watched
 
-LOADED = ("wave", "numpy")  # `wave`: nothing else loads it
+LOADED = ("wave", "numpy.random")  # `wave`: nothing else loads it
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux forks")
 
@@ -36,8 +36,11 @@ def server() -> Iterator[None]:
     """A fork server of this test's own."""
     forkserver._forkserver._stop()
     yield
+    left = multiprocessing.active_children()
+    for process in left:  # or Python would wait for it at its end
+        process.kill()
     forkserver._forkserver._stop()
-    assert not multiprocessing.active_children()
+    assert not left
 
 
 def begun(folder: Path, loaded: tuple[str, ...] = LOADED) -> tuple[Child, bool, str | None, int, float]:
