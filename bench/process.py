@@ -11,9 +11,9 @@ Memory: glibc gives large blocks back to the system when they are freed, and the
 for every 4 KiB of the same blocks. Here they stay with the process until a unit ends, and lie on huge pages,
 where the system has them for who asks, in processes that are started by this one.
 
-`python -m benchmarks.process` measures both, on an idle machine and on one that others use; the figures are
-in results/<hardware>/process.md. What a user has set is left as it is. Other systems and libraries (macOS,
-musl, Windows, another allocator) have no such settings, and work without.
+`python -m benchmarks.process` measures both, on an idle machine and on one that others use. What a user has
+set is left as it is. Other systems and libraries (macOS, musl, Windows, another allocator) have no such
+settings, and work without.
 """
 
 from __future__ import annotations

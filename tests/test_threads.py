@@ -148,8 +148,9 @@ def study(pretrainings: int, others: int) -> list[UnitSpec]:
         (2, 2, 2, (2, 1, 1)),
         (6, 4, 2, (2, 1, 1)),
         (2, 0, 8, (2, 4, 4)),
-        (5, 5, 16, (5, 3, 3)),  # two times five, rather than ten on ten of the cores
-        (4, 12, 16, (16, 1, 4)),  # a study has more runs than pretrainings
+        (5, 5, 16, (10, 1, 3)),  # a study has more runs than pretrainings
+        (0, 9, 8, (4, 2, 8)),  # three times four, rather than eight and then one on one of the cores
+        (4, 12, 16, (16, 1, 4)),
         (1, 3, 4, (4, 1, 4)),
         (3, 0, 4, (3, 1, 1)),
         (300, 300, 64, (64, 1, 1)),

@@ -25,8 +25,9 @@ from bench.study.spec import EnsembleSpec, PretrainSpec, RunSpec, UnitSpec
 log = logging.getLogger("bench")
 
 KINDS = ("pretrain", "run")  # of units that train
-GAIN = 0.7
-"""So many threads do a step threads ** GAIN times as fast as one: 1.6 with two (results/*/process.md)."""
+GAIN = 0.6
+"""So many threads do a step about threads ** GAIN times as fast as one: a step of tf_efficientnet_lite0 at 96
+pixels took 203 to 207 ms with one and 132 to 155 ms with two, on two cores of an AMD EPYC."""
 BASE = 2**30  # bytes of a worker beside what its step needs: PyTorch, the network
 PER_INPUT_BYTE = 300  # bytes that a step needs for each byte of its batch in float32
 
