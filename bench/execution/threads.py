@@ -111,8 +111,8 @@ def _within(free: int, units: Sequence[UnitSpec]) -> int:
 
 
 def memory_of(unit: PretrainSpec | RunSpec) -> int:
-    """Bytes that the process of a unit takes on a CPU, by a rule of thumb: 1.5 GiB for tf_efficientnet_lite0 at
-    96 pixels and batch 16, which was seen to take 1.1. `packed` looks at what units really hold."""
+    """Bytes that the process of a unit takes on a CPU, by a rule of thumb: 1.5 GiB for tf_efficientnet_lite0
+    at 96 pixels and batch 16, which was seen to take 1.1. `packed` looks at what units really hold."""
     batch = unit.pretrain.batch if isinstance(unit, PretrainSpec) else unit.finetune.batch
     return BASE + PER_INPUT_BYTE * batch * 3 * unit.size**2 * 4
 
