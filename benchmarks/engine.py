@@ -21,10 +21,11 @@ from typing import Annotated
 import typer
 
 from bench import BenchError
-from bench.process import set_environment, settings
 from benchmarks.figure import Figure, Inputs, choose, tables
 from benchmarks.pairs import ENOUGH, LIMIT
 from benchmarks.report import ROOT, Facts, one_line, prepare, save
+
+WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")  # how threads wait, as the record says it
 
 Section = Callable[[Inputs], Iterator[Figure]]
 
@@ -37,16 +38,15 @@ def main(
     results: Annotated[Path, typer.Option(help="Where results are kept.")] = ROOT / "results",
 ) -> None:
     """Measure the engine and write results/<hardware>/engine.md, .csv and .png."""
-    set_environment()  # as `bench` does, before torch is loaded
+    machine = prepare(device, threads, results)  # before torch is loaded: it sets how threads wait
     from benchmarks.work import GPU, QUICK, tasks
 
     sections = load_sections()
     chosen = choose(only, sections)
     setting = QUICK if quick else GPU
-    machine = prepare(device, threads, results)
     facts = {
         **machine.facts,
-        **settings(),
+        **{name: os.environ[name] for name in WAITING if name in os.environ},
         "MPS": os.environ.get("CUDA_MPS_PIPE_DIRECTORY", "no"),
         **{name: str(v) for name, v in asdict(setting).items() if name not in ("epochs", "budget")},
     }

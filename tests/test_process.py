@@ -30,13 +30,13 @@ net = torch.nn.Sequential(
 ).to(memory_format=torch.channels_last)
 optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3, fused=True)
 images = torch.randn(16, 3, 64, 64).to(memory_format=torch.channels_last)
-faults = 0
+faults = []
 for step in range(8):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     optimizer.zero_grad(set_to_none=True)
     torch.nn.functional.cross_entropy(net(images), torch.arange(16) % 3).backward()
     optimizer.step()
-    faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+    faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 digest = hashlib.sha256(b"".join(p.detach().numpy().tobytes() for p in net.state_dict().values())).hexdigest()
 optimizer.zero_grad(set_to_none=True)
 large = torch.ones(50_000_000)
@@ -44,7 +44,7 @@ del large
 held = psutil.Process().memory_info().rss
 process.release_memory()
 released = held - psutil.Process().memory_info().rss
-print(json.dumps({"digest": digest, "faults": faults, "released": released, **process.settings()}))
+print(json.dumps({"digest": digest, "faults": min(faults), "released": released, **process.settings()}))
 """
 
 
@@ -69,7 +69,8 @@ def test_settings_change_no_bit_and_memory_stays_until_it_is_released() -> None:
     huge = trained(GLIBC_TUNABLES=process.HUGE_PAGES)  # as processes begin that ours have started
     assert huge["freed_memory"] == "kept, on huge pages"
     assert ours["digest"] == plain["digest"] == huge["digest"]
-    assert ours["faults"] * 10 < plain["faults"]  # of the last step
+    # Of the best step: one that runs while other processes load the machine may still let the heap grow.
+    assert ours["faults"] * 10 < plain["faults"]
     assert ours["released"] > 150_000_000  # of 200 MB
     assert plain["released"] < 50_000_000  # there was nothing left to release
 
