@@ -87,6 +87,17 @@ def test_what_a_command_leaves_is_ended(tmp_path: Path) -> None:
     assert not _running(pid)
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere nobody adopts it")
+def test_what_a_command_leaves_is_counted_if_it_ends_soon(tmp_path: Path) -> None:
+    left = "import time\nwhile time.process_time() < 1.5: pass"  # as the workers of a fork server
+    whole = command.run(
+        python(f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {left!r}])"),
+        os.environ,
+        tmp_path,
+    )
+    assert whole.user + whole.system > 1.5
+
+
 def test_a_benchmark_that_is_ended_ends_its_command(tmp_path: Path) -> None:
     script = (
         "import os, sys\n"

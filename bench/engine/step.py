@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from bench.engine import checkpoint
 from bench.engine.batches import Batch
+from bench.engine.depthwise import applies_on, faster_gradients
 from bench.engine.determinism import Determinism
 from bench.engine.device import autocast, forget_peak, uses_bf16
 from bench.engine.gpu.bf16_weights import Bf16Weights, Uses
@@ -172,6 +173,8 @@ class Step:
             "memory_format": self.format_name,
             "compile": str(self.job.compile).lower(),
         }
+        if applies_on(self.job.device) and not self.job.compile:
+            choices["depthwise"] = "weight gradients on small maps by shifts"
         if self.replay and self.replay.way:
             choices["graph"] = self.replay.way
         if self.replay and not self.replay.plain and self.uses and self.bf16_weights:
@@ -205,10 +208,12 @@ def train_step(
     loss_sum = torch.zeros((), device=job.device)
     for part in zip(*(t.chunk(job.accumulate) for t in batch), strict=True):
         moved = [t.to(job.device, non_blocking=True) for t in part]
-        with autocast(job.precision, job.device):
-            loss = module(*moved)
         share = len(part[0]) / len(batch[0])
-        (loss * share).backward()  # type: ignore[no-untyped-call]
+        # A compiled module has kernels of its own.
+        with nullcontext() if job.compile else faster_gradients(job.device):
+            with autocast(job.precision, job.device):
+                loss = module(*moved)
+            (loss * share).backward()  # type: ignore[no-untyped-call]  # may do parts of the module again
         if weights is not None:
             weights.return_gradients()
         loss_sum += loss.detach() * share
