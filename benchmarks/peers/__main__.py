@@ -35,6 +35,7 @@ from benchmarks.report import ROOT, Facts, Machine, one_line, prepare, save, tel
 DEFAULTS = {"images": 780, "side": 500, "epochs": 6, "extra": 6, "rounds": ENOUGH, "units": 10}
 """Of the options: about as many images as BUSI has, of about their size, and the epochs of `quick`."""
 
+NAME = "peers"  # of the files, by default
 WORKERS = (0, 1, 2, 4)
 STEADY = 4  # times as many extra epochs where ours is compared with bare steps: the ratio is close to 1
 
@@ -83,6 +84,7 @@ def main(
     units: Annotated[int, typer.Option(min=1, help="Trainings of the study.")] = DEFAULTS["units"],
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N [default: a GPU if there is one].")] = "",
     only: Annotated[str, typer.Option(help="Some sections, comma-separated [default: all].")] = "",
+    name: Annotated[str, typer.Option(help="Of the files that are written.")] = NAME,
     results: Annotated[Path, typer.Option(help="Where results are kept.")] = ROOT / "results",
 ) -> None:
     """Run the programs in turn and write results/<hardware>/peers.md and .csv."""
@@ -93,7 +95,7 @@ def main(
         {"data": data and "DIR", "images": images, "side": side, "epochs": epochs, "extra": extra}
         | {"timm-train": timm_train and "FILE"}
         | {"torchvision-reference": torchvision_reference and "FOLDER"}
-        | {"rounds": rounds, "units": units, "only": only}
+        | {"rounds": rounds, "units": units, "only": only, "name": name != NAME and name}
     )
     rows: list[Figure] = []
     with tempfile.TemporaryDirectory(prefix="bench-peers-") as temporary:
@@ -113,16 +115,16 @@ def main(
             "epochs": str(epochs),
             **{name: value for name, value in sorted(environment.items()) if name.startswith(SETTINGS)},
         }
-        for name in chosen:
+        for section in chosen:
             started = time.perf_counter()
-            for row in SECTIONS[name](race):
+            for row in SECTIONS[section](race):
                 note = f" ({row.note})" if row.note else ""
                 print(f"{row.section}: {row.what}: {row.text}{note}", file=sys.stderr)
                 rows.append(row)
-            tell(name, f"{time.perf_counter() - started:.0f} s")
+            tell(section, f"{time.perf_counter() - started:.0f} s")
             # After each section, so that a machine that is taken away leaves what was measured.
             text = as_markdown(rows, facts, command)
-            save(machine.folder, "peers", [asdict(row) for row in rows], facts, text)
+            save(machine.folder, name, [asdict(row) for row in rows], facts, text)
 
 
 SETTINGS = ("OMP_", "GOMP_", "KMP_", "MKL_", "MALLOC_", "GLIBC_TUNABLES", "LD_PRELOAD", "THP_")
