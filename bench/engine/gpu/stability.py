@@ -27,7 +27,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 TORCH = str(Path(torch.__file__).parent)
-OURS = (__file__, str(Path(__file__).with_name("bf16_weights.py")))  # they call operators for others
+HERE = Path(__file__)
+OURS = (__file__, str(HERE.with_name("bf16_weights.py")), str(HERE.parents[1] / "depthwise.py"))
+"""They call operators for others."""
+
 LIFTS = ("aten::lift", "aten::lift_fresh", "aten::lift_fresh_copy")  # a tensor made of values of the host
 INDEXING = ("aten::index", "aten::index_put", "aten::index_put_", "aten::_index_put_impl_")
 
