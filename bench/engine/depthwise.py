@@ -1,6 +1,6 @@
 """Faster weight gradients on a CPU, of depthwise convolutions with large kernels on small maps.
 
-oneDNN, by which PyTorch computes them, takes ten to thirty times as long for the gradient of the weights as
+oneDNN, by which PyTorch computes them, takes six to thirty times as long for the gradient of the weights as
 for that of the inputs, if kernels are 5 pixels wide or wider; narrower ones it does fast. On small maps the
 product of two shifted maps for each tap of the kernel takes a half to a tenth of that. The sums are the same,
 rounded in another order.
