@@ -32,7 +32,8 @@ BEST: tuple[Mapping[str, str], Mapping[str, int]] = (
     },
     KEPT,
 )
-"""Environment and mallopt of the fastest process known for training: what `bench.process` sets."""
+"""Environment and mallopt that `bench.process` sets. On an idle machine more spins are faster still (100,000
+by about a seventh), and many times slower beside a busy process."""
 
 WARM_UP = 3
 

@@ -23,10 +23,10 @@ def adopt() -> None:
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def wait_for_the_left(patience: float = PATIENCE) -> list[resource.struct_rusage]:
-    """What each of the children that are left took, of those that end in time."""
+def wait_for_orphans() -> list[resource.struct_rusage]:
+    """What each of the adopted processes took, of those that end in time."""
     usages = []
-    until = time.perf_counter() + patience
+    until = time.perf_counter() + PATIENCE
     while time.perf_counter() < until:
         try:
             process, _, usage = os.wait4(-1, os.WNOHANG)
@@ -58,7 +58,7 @@ if __name__ == "__main__":
         ended, status, usage = os.wait4(-1, 0)
         usages.append(usage)
     seconds = time.perf_counter() - started
-    usages += wait_for_the_left()
+    usages += wait_for_orphans()
     took = {
         "seconds": seconds,
         "user": sum(usage.ru_utime for usage in usages),

@@ -16,7 +16,7 @@ from bench import process
 SETTINGS = (*process.WAITING, *process.ALLOCATOR, "GLIBC_TUNABLES", "LD_PRELOAD")
 
 TRAINED = """
-import hashlib, json, resource
+import hashlib, json, resource, statistics
 from bench import process
 process.set_environment()
 import psutil, torch
@@ -44,7 +44,7 @@ del large
 held = psutil.Process().memory_info().rss
 process.release_memory()
 released = held - psutil.Process().memory_info().rss
-print(json.dumps({"digest": digest, "faults": min(faults), "released": released, **process.settings()}))
+print(json.dumps({"digest": digest, "faults": statistics.median(faults), "released": released, **process.settings()}))
 """
 
 
@@ -69,7 +69,7 @@ def test_settings_change_no_bit_and_memory_stays_until_it_is_released() -> None:
     huge = trained(GLIBC_TUNABLES=process.HUGE_PAGES)  # as processes begin that ours have started
     assert huge["freed_memory"] == "kept, on huge pages"
     assert ours["digest"] == plain["digest"] == huge["digest"]
-    # Of the best step: one that runs while other processes load the machine may still let the heap grow.
+    # Of the median step: in a single one, on a loaded machine, the heap may still grow.
     assert ours["faults"] * 10 < plain["faults"]
     assert ours["released"] > 150_000_000  # of 200 MB
     assert plain["released"] < 50_000_000  # there was nothing left to release
