@@ -44,7 +44,8 @@ del large
 held = psutil.Process().memory_info().rss
 process.release_memory()
 released = held - psutil.Process().memory_info().rss
-print(json.dumps({"digest": digest, "faults": statistics.median(faults), "released": released, **process.settings()}))
+faults = statistics.median(faults)
+print(json.dumps({"digest": digest, "faults": faults, "released": released, **process.settings()}))
 """
 
 
