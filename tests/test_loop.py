@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from bench import interruption
 from bench.engine import checkpoint, loop
 from bench.engine.batches import Batch
 from bench.engine.input_pipeline import InputPipeline
@@ -427,6 +428,38 @@ def test_every_step_is_reported(tmp_path: Path) -> None:
     assert [(p.epoch, p.done) for p in reports] == [(e, s) for e in (1, 2, 3, 4) for s in (1, 2, 3)]
     assert reports[2].loss == pytest.approx(history.losses[0])
     assert history.steps == 12
+
+
+@pytest.mark.parametrize(
+    ("at", "after"), [((4, 2), [(4, 3)]), ((4, 3), [(4, 3)])], ids=["before the last step", "after it"]
+)
+def test_a_resumed_training_says_so_and_how_fast_it_is_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: tuple[int, int], after: list[tuple[int, int]]
+) -> None:
+    """Even where no step is left to do; images of before the interruption took no time of this process."""
+    reports: list[Progress] = []
+
+    def interrupt(progress: Progress) -> None:
+        if (progress.epoch, progress.done) == at:
+            interruption.interrupt()
+
+    def second_by_second(seed: int) -> Iterator[Batch]:
+        nonlocal now
+        for batch in epoch_batches(seed):
+            now += 1.0
+            yield batch
+
+    training = replace(job(tmp_path), report=interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        loop.optimize(toy(), InputPipeline(epoch_batches), BUDGET, training)
+    now = 0.0
+    monkeypatch.setattr(loop.time, "perf_counter", lambda: now)
+    loop.optimize(toy(), InputPipeline(second_by_second), BUDGET, job(tmp_path, reports))
+    assert [(p.epoch, p.done) for p in reports] == after
+    assert all(p.resumed for p in reports)
+    assert all(p.loss and math.isfinite(p.loss) for p in reports)
+    # The batches that are passed over are drawn in this process too, a second each.
+    assert reports[-1].images_per_s == (pytest.approx(8 / 3) if at == (4, 2) else 0.0)
 
 
 def test_the_speed_on_a_gpu_is_that_of_the_last_whole_epoch(

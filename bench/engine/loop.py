@@ -171,6 +171,7 @@ class _EpochProgress:
         self.pace = pace
         self.steps = 0
         self.images = 0
+        self.images_before = 0  # of this epoch, before the checkpoint that it goes on from
         self.started = time.perf_counter()
 
     def middle(self, step: Step) -> dict[str, Any]:
@@ -188,16 +189,22 @@ class _EpochProgress:
     def go_on(self, middle: Mapping[str, Any], batches: Iterable[Batch], step: Step) -> Iterable[Batch]:
         """Put back what `middle` gave, and pass over the batches that were done by then; gives the others."""
         self.steps, self.images, self.resumed = middle["steps"], middle["images"], True
+        self.images_before = self.images
         step.total.copy_(middle["total"])
         torch.set_rng_state(middle["random"].cpu())
         if "random_cuda" in middle and self.job.device.type == "cuda":
             torch.cuda.set_rng_state(middle["random_cuda"].cpu(), self.job.device)
+        if self.steps == self.budget.steps:  # no step will tell that it goes on
+            self._report(step.total)
         return islice(batches, self.steps, None)
 
     def count_step(self, images: int, loss_sum: Tensor) -> None:
         """Report one more step on so many images; `loss_sum` is over all images of the epoch so far."""
         self.steps += 1
         self.images += images
+        self._report(loss_sum)
+
+    def _report(self, loss_sum: Tensor) -> None:
         # Reading the running loss would wait for a GPU, so there the mean of the last epoch is shown; and its
         # pace, because steps are handed to a GPU faster than it does them.
         on_cpu = self.job.device.type == "cpu"
@@ -218,8 +225,8 @@ class _EpochProgress:
 
     @property
     def images_per_s(self) -> float:
-        """Of the epoch so far."""
-        return self.images / max(1e-9, time.perf_counter() - self.started)
+        """Of what this process has done of the epoch so far."""
+        return (self.images - self.images_before) / max(1e-9, time.perf_counter() - self.started)
 
 
 def _checked_loss(loss: float, epoch: int, budget: Budget, job: Job) -> float:
