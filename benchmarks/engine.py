@@ -1,10 +1,11 @@
 """How close the engine comes to the bare step: `python -m benchmarks.engine`, from the root of the sources.
 
 Epochs of `bench run`'s own loop over two ceilings (A: the eager step on one fixed batch; B: the same replayed
-as a CUDA graph, on a GPU only), what an epoch is made of, utilisation, bf16, scaling, memory and several
-units at once, to results/<hardware>/engine.md, engine.csv and engine.png. Nothing else should run on the
-machine meanwhile. `--quick` is for two CPU cores and about eight minutes; without it a GPU
-is expected, and ten minutes. `--only` runs some sections and leaves the others out of the files.
+as a CUDA graph, on a GPU only), what an epoch is made of, utilisation, bf16, our gradients of depthwise
+convolutions, scaling, memory and several units at once, to results/<hardware>/engine.md, engine.csv and
+engine.png. Nothing else should run on the machine meanwhile. `--quick` is for two CPU cores and about
+a quarter of an hour; without it a GPU is expected, and ten minutes. `--only` runs some sections and leaves
+the others out of the files.
 """
 
 from __future__ import annotations
@@ -83,6 +84,7 @@ def load_sections() -> dict[str, Section]:
         "shares": epochs.shares,
         "utilisation": epochs.utilisation,
         "precision": epochs.precision,
+        "depthwise": epochs.depthwise,
         "scaling": scaling.scaling,
         "startup": scaling.startup,
         "packing": scaling.packing,

@@ -1,20 +1,28 @@
-"""Sections of `benchmarks.engine` about one epoch: ceilings, its parts, utilisation, precision."""
+"""Sections of `benchmarks.engine` about one epoch: ceilings, its parts, utilisation, precision, gradients."""
 
 from __future__ import annotations
 
+import copy
 import statistics
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 
 from bench.engine import checkpoint, input_pipeline
+from bench.engine.depthwise import faster_gradients
 from bench.engine.predict import predict
+from bench.engine.step import make_optimizer
 from bench_strategies.entropy import patch_entropy
 from benchmarks.figure import Figure, Inputs, ratio
 from benchmarks.pairs import measure
-from benchmarks.work import GPU, Task, ceiling, pairs, tasks, timed
+from benchmarks.work import GPU, Setting, Task, ceiling, pairs, tasks, timed
+
+CPU = torch.device("cpu")
+STEPS = 40  # pairs of single steps at most
 
 
 def ceilings(inputs: Inputs) -> Iterator[Figure]:
@@ -106,16 +114,59 @@ def utilisation(inputs: Inputs) -> Iterator[Figure]:
 
 def precision(inputs: Inputs) -> Iterator[Figure]:
     """Bare steps in bf16 over those in float32; on a CPU also of a network of the paper's size."""
-    settings = [inputs.setting]
-    if not inputs.on_gpu:
-        settings.append(replace(GPU, images=2 * GPU.batch))
-    for setting in settings:
+    for setting in _networks(inputs):
         task = tasks(setting, inputs.environment)["fine-tuning"]
         single, half = (
             ceiling(replace(task, job=replace(task.job, precision=name)), graph=inputs.on_gpu)
             for name in ("fp32", "bf16")
         )
-        budget = inputs.setting.budget * (1 if setting is inputs.setting else 4)
+        budget = _seconds(setting, inputs)
         native = "" if inputs.on_gpu else f", {torch.backends.cpu.get_cpu_capability()}"
         what = f"{setting.model} at {setting.size}: bf16 / fp32{native}"
         yield ratio("precision", what, measure(single, half, budget))
+
+
+def depthwise(inputs: Inputs) -> Iterator[Figure]:
+    """Bare steps with our weight gradients of depthwise convolutions over those with PyTorch's, on a CPU, by
+    one thread and by all."""
+    if inputs.on_gpu:
+        yield Figure("depthwise", "ours / PyTorch's", None, "x", "on a CPU only")
+        return
+    threads = torch.get_num_threads()
+    for setting in _networks(inputs):
+        task = tasks(setting, inputs.environment)["fine-tuning"]
+        for count in sorted({1, threads}):
+            torch.set_num_threads(count)
+            theirs, ours = _step_with(task, nullcontext), _step_with(task, partial(faster_gradients, CPU))
+            steps = measure(theirs, ours, _seconds(setting, inputs), STEPS)
+            torch.set_num_threads(threads)
+            what = f"{setting.model} at {setting.size}, threads {count}: ours / PyTorch's"
+            yield ratio("depthwise", what, steps)
+
+
+def _step_with(task: Task, gradients: Callable[[], AbstractContextManager[object]]) -> Callable[[], float]:
+    """Seconds of a step on one fixed batch, with its passes in the context that `gradients` gives."""
+    batch = task.inputs.render(*next(iter(task.inputs.epoch(0))))
+    module = copy.deepcopy(task.module).train()
+    optimizer = make_optimizer(module, task.budget)
+
+    def step() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        with gradients():
+            module(*batch).backward()
+        optimizer.step()
+
+    step()  # warms up
+    return partial(timed, step, CPU)
+
+
+def _networks(inputs: Inputs) -> Iterator[Setting]:
+    """The size that is measured; on a CPU also a network of the paper's size."""
+    yield inputs.setting
+    if not inputs.on_gpu:
+        yield replace(GPU, images=2 * GPU.batch)
+
+
+def _seconds(setting: Setting, inputs: Inputs) -> float:
+    """For one comparison of `_networks`, of which the large one takes longer."""
+    return inputs.setting.budget * (1 if setting is inputs.setting else 4)

@@ -30,7 +30,7 @@ from benchmarks.report import ROOT, Facts, Row, cell, one_line, prepare, save, t
 OURS = ("OMP_", "GOMP_", "KMP_", "MALLOC_", "GLIBC_TUNABLES", "LD_PRELOAD", "THP_MEM_ALLOC_ENABLE")
 """What the settings are about: taken out of the environment of every process, unless its setting has it."""
 
-SPINS = (100, 1000, 10_000, 100_000)
+SPINS = (100, 1000, 3000, 10_000, 100_000)
 ALLOCATORS = ("jemalloc", "tcmalloc", "tcmalloc_minimal")
 LOADS = {"idle": 0, "busy": 1}  # processes beside it that compute without end
 
@@ -141,11 +141,12 @@ def every_setting() -> Iterator[Setting]:
     for name, environment in waits.items():
         yield Setting(name, environment)
         yield Setting(f"{name}, memory kept", environment, bare.KEPT)
-    brief = "PASSIVE, spin 1000"
+    brief = "PASSIVE, spin 3000"
     huge = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
     yield Setting(f"{brief}, THP_MEM_ALLOC_ENABLE", {**waits[brief], "THP_MEM_ALLOC_ENABLE": "1"})
     yield Setting(f"{brief}, hugetlb=1", {**waits[brief], **huge})
-    yield Setting(f"{brief}, hugetlb=1, memory kept", {**waits[brief], **huge}, bare.KEPT)
+    yield Setting(f"{brief}, hugetlb=1, memory kept", bare.OURS, bare.KEPT)
+    yield Setting("PASSIVE, spin 100000, hugetlb=1, memory kept", bare.BEST, bare.KEPT)
     for name in ALLOCATORS:
         if library := ctypes.util.find_library(name):
             yield Setting(f"{brief}, {library}", {**waits[brief], "LD_PRELOAD": library})

@@ -8,16 +8,19 @@ import io
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+import torch
 import typer
 from benchmark_modules import module_of
 
 import bench
+from bench.engine import depthwise
 
 ROOT = Path(__file__).parent.parent
 NOW = datetime(2026, 5, 6, tzinfo=UTC)
@@ -214,6 +217,40 @@ def test_the_engines_trainings_are_those_of_a_run_in_whole_batches(work: ModuleT
     timed = work.pairs(task, work.ceiling(task, graph=False), budget=60.0, enough=1)
     assert [pair for pair in timed if pair.accepted]
     assert not task.job.checkpoint.exists()
+
+
+def test_depthwise_gradients_are_timed_by_one_thread_and_by_all(
+    work: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same steps with them and without; the threads of before are back afterwards."""
+    epochs, figure = module_of("benchmarks.epochs"), module_of("benchmarks.figure")
+    setting = work.Setting("tf_efficientnet_lite0", 32, 8, 20, 64, 1, 60.0)
+    environment = bench.local_environment(tmp_path, tmp_path, device="cpu", threads=2)
+    monkeypatch.setattr(epochs, "STEPS", 5)
+    monkeypatch.setattr(epochs, "_networks", lambda inputs: iter([setting]))
+    plain, used, steps = depthwise.weight_gradient, [], []
+
+    def gradient(*arguments: Any) -> torch.Tensor:
+        used.append(arguments)
+        return plain(*arguments)
+
+    def timed(step: Callable[[], object], device: torch.device) -> float:
+        before = len(used)
+        step()
+        steps.append((len(used) > before, torch.get_num_threads()))
+        return 1.0
+
+    monkeypatch.setattr(depthwise, "weight_gradient", gradient)
+    monkeypatch.setattr(epochs, "timed", timed)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        rows = list(epochs.depthwise(figure.Inputs(setting, {}, environment, on_gpu=False)))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
+    assert steps == [(i % 2 == 1, count) for count in (1, 2) for i in range(11)]
+    assert [row.value for row in rows] == [1.0, 1.0]
 
 
 def test_the_engines_sections_are_chosen_by_name() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -43,6 +44,13 @@ def server() -> Iterator[None]:
     assert not left
 
 
+def serve_garbage(pipe: Connection, tracebacks: str) -> None:
+    """Say whether garbage is collected, and how much is not looked at."""
+    with watched(tracebacks):
+        pipe.send((gc.isenabled(), gc.get_freeze_count()))
+        os.unlink(tracebacks)
+
+
 def begun(folder: Path, loaded: tuple[str, ...] = LOADED) -> tuple[Child, bool, str | None, int, float]:
     started = Child.start(serve, folder, loaded=loaded)
     assert started.pipe.poll(60)
@@ -55,6 +63,17 @@ def told(process: Child, word: str) -> int:
     code = process.process.exitcode
     assert code is not None
     return code
+
+
+@linux
+@pytest.mark.usefixtures("server")
+def test_children_collect_garbage_but_not_in_what_was_loaded(tmp_path: Path) -> None:
+    process = Child.start(serve_garbage, tmp_path, loaded=LOADED)
+    assert process.pipe.poll(60)
+    collects, frozen = process.pipe.recv()
+    assert collects
+    assert frozen > 1000
+    process.end()
 
 
 @linux

@@ -62,7 +62,7 @@ def trained(**environment: str) -> dict[str, Any]:
 @pytest.mark.skipif(process._glibc() is None, reason="the settings are those of glibc")
 def test_settings_change_no_bit_and_memory_stays_until_it_is_released() -> None:
     ours = trained()
-    assert ours["threads_wait"] == "OMP_WAIT_POLICY=PASSIVE GOMP_SPINCOUNT=1000"
+    assert ours["threads_wait"] == "OMP_WAIT_POLICY=PASSIVE GOMP_SPINCOUNT=3000"
     assert ours["freed_memory"] == "kept"
     plain = trained(OMP_WAIT_POLICY="ACTIVE", MALLOC_MMAP_THRESHOLD_="131072")
     assert plain["threads_wait"] == "OMP_WAIT_POLICY=ACTIVE"

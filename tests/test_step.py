@@ -19,6 +19,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from bench import ConfigError, Context, Progress, interruption, silent
 from bench.data.images.view import View
@@ -480,6 +481,45 @@ def test_a_format_that_fails_is_not_chosen(
         assert f"memory format {name} cannot be tried (OutOfMemoryError: full)" in caplog.text
     # What failed may do so once only, for want of memory, so channels_last is tried anew.
     assert bool(list((tmp_path / "formats").glob("*.json"))) == ("channels_last" not in failing)
+
+
+class Copies(TorchDispatchMode):
+    """Counts copies of tensors with four dimensions."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        self.count += func is torch.ops.aten.clone.default and args[0].ndim == 4
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(
+    "activation", [nn.Hardtanh, nn.ReLU6, nn.Hardswish, nn.Hardsigmoid, nn.Mish, nn.SiLU, nn.ReLU, nn.ELU]
+)
+def test_activations_copy_nothing_and_no_bit_changes(tmp_path: Path, activation: type[nn.Module]) -> None:
+    """Those whose gradients come from what goes out stay in place, where they need no second tensor."""
+    stays = activation in (nn.ReLU, nn.ELU)
+
+    def network() -> nn.Module:
+        module = net()
+        module[2] = activation(inplace=True)  # type: ignore[operator]
+        return module.train()
+
+    def trained(module: nn.Module, step: Step) -> int:
+        with Copies() as copies:
+            for seed in range(2):
+                torch.manual_seed(seed)
+                step((torch.randn(8, 3, SIZE, SIZE), torch.arange(8) % 3), 1e-3)
+        return copies.count
+
+    inputs = InputPipeline(lambda seed: iter(()))
+    kept, ours = (loop.Classifier(network(), CONTEXT.normalize) for _ in range(2))
+    before = trained(kept, Step(kept, make_optimizer(kept, BUDGET), job(tmp_path), inputs.render))
+    assert trained(ours, step_module.make_step(ours, inputs, BUDGET, job(tmp_path))) == 0
+    assert before == (0 if stays else 2)
+    assert ours.net[2].inplace == stays  # type: ignore[index, union-attr]
+    for name, value in kept.state_dict().items():
+        assert torch.equal(value, ours.state_dict()[name]), name
 
 
 @pytest.mark.parametrize(("saved", "name"), [(0.04, "channels_last"), (0.06, "contiguous_format")])

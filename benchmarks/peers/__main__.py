@@ -224,31 +224,49 @@ def study(race: Race) -> Iterator[Figure]:
 
 
 def steps(race: Race) -> Iterator[Figure]:
-    """Epochs of `bench run` in the steady state over as many bare steps in the best process we know."""
+    """Epochs of `bench run` in the steady state over as many bare steps, in a process that is set up as ours
+    is, and in the one that is fastest on an idle machine."""
     section, work, ours = "steps", race.work, programs.finetuning(selection="last")
     if work.device != "cpu":
         yield Figure(section, "an epoch / its bare steps", None, "x", "on a CPU only")
         return
-    command = bare.command(*bare.BEST, model=work.model, size=work.size, batch=work.batch, seconds=10.0)
+    processes = {"a process like ours": bare.OURS, "the fastest process on an idle machine": bare.BEST}
 
-    def bare_steps() -> float:
-        said = run(command, race.environment, race.scratch).output
-        return bare.read(said)["step_s"] * work.steps
+    def bare_steps() -> dict[str, float]:
+        said = {
+            name: run(_bare(work, environment), race.environment, race.scratch).output
+            for name, environment in processes.items()
+        }
+        return {name: bare.read(output)["step_s"] * work.steps for name, output in said.items()}
 
     more = STEADY * race.extra
-    pairs: list[Pair] = []
+    pairs: dict[str, list[Pair]] = {name: [] for name in processes}
     epochs: list[float] = []
     before = bare_steps()
-    while sum(pair.accepted for pair in pairs) < race.rounds and len(pairs) < 2 * race.rounds:
+    while len(epochs) < 2 * race.rounds and any(
+        sum(pair.accepted for pair in made) < race.rounds for made in pairs.values()
+    ):
         short, long = (once(ours, race, number)[0] for number in (race.epochs, race.epochs + more))
         epochs.append((long.seconds - short.seconds) / more)
         after = bare_steps()
-        pairs.append(Pair(before, epochs[-1], after))
+        for name, made in pairs.items():
+            made.append(Pair(before[name], epochs[-1], after[name]))
         before = after
-    ceilings = [pair.before for pair in pairs]
-    yield over_runs(section, f"{work.steps} bare steps in the best process", ceilings, "s", " ".join(best()))
     yield over_runs(section, "bench: an epoch without evaluation", epochs, "s", f"of {more} more")
-    yield ratio(section, "bench: an epoch / its bare steps", pairs, race.rounds)
+    for name, made in pairs.items():
+        said = _settings(processes[name])
+        yield over_runs(section, f"{work.steps} bare steps in {name}", [p.before for p in made], "s", said)
+        yield ratio(section, f"bench: an epoch / bare steps in {name}", made, race.rounds)
+
+
+def _bare(work: Work, environment: Mapping[str, str]) -> list[str]:
+    settings = environment, bare.KEPT
+    return bare.command(*settings, model=work.model, size=work.size, batch=work.batch, seconds=10.0)
+
+
+def _settings(environment: Mapping[str, str]) -> str:
+    """Of a bare step, in words."""
+    return " ".join(f"{name}={value}" for name, value in (*environment.items(), *bare.KEPT.items()))
 
 
 SECTIONS: dict[str, Callable[[Race], Iterator[Figure]]] = {
@@ -316,12 +334,6 @@ def lesson(learned: list[Learned]) -> str:
         text += f" (IT DID NOT FALL in {risen} of {len(learned)} runs)"
     accuracies = [training.accuracy for training in learned if training.accuracy is not None]
     return f"{text}, validation accuracy {median(accuracies):.3f}" if accuracies else text
-
-
-def best() -> list[str]:
-    """The settings of the best process, in words."""
-    environment, mallopt = bare.BEST
-    return [f"{name}={value}" for name, value in (*environment.items(), *mallopt.items())]
 
 
 # --- peers -------------------------------------------------------------------------------------------
