@@ -464,8 +464,8 @@ def test_what_was_learned_is_said() -> None:
 
 
 def test_the_command_is_written_without_paths_and_defaults() -> None:
-    options = {"data": "DIR", "images": 780, "timm-train": None, "rounds": 7, "only": "study"}
-    assert peers.command_line(options) == "python -m benchmarks.peers --data DIR --rounds 7 --only study"
+    options = {"data": "DIR", "images": 780, "timm-train": None, "extra": 0, "only": "study", "name": False}
+    assert peers.command_line(options) == "python -m benchmarks.peers --data DIR --extra 0 --only study"
 
 
 # --- in turn -----------------------------------------------------------------------------------------

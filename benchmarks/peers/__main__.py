@@ -79,7 +79,9 @@ def main(
         Path | None, typer.Option(exists=True, help="torchvision's references/classification.")
     ] = None,
     epochs: Annotated[int, typer.Option(min=2, help="Of a run.")] = DEFAULTS["epochs"],
-    extra: Annotated[int, typer.Option(min=1, help="More epochs, of the run beside it.")] = DEFAULTS["extra"],
+    extra: Annotated[
+        int, typer.Option(min=0, help="More epochs, of the run beside it; 0: whole processes alone.")
+    ] = DEFAULTS["extra"],
     rounds: Annotated[int, typer.Option(min=1, help="Alternations at least.")] = DEFAULTS["rounds"],
     units: Annotated[int, typer.Option(min=1, help="Trainings of the study.")] = DEFAULTS["units"],
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N [default: a GPU if there is one].")] = "",
@@ -133,7 +135,11 @@ SETTINGS = ("OMP_", "GOMP_", "KMP_", "MKL_", "MALLOC_", "GLIBC_TUNABLES", "LD_PR
 
 def command_line(options: Mapping[str, object]) -> str:
     """The command as it is written down, with options that are not at their default."""
-    given = {name: value for name, value in options.items() if value and value != DEFAULTS.get(name)}
+    given = {
+        name: value
+        for name, value in options.items()
+        if not (value is None or value is False or value == "") and value != DEFAULTS.get(name)
+    }
     return " ".join(["python -m benchmarks.peers", *(f"--{name} {value}" for name, value in given.items())])
 
 
@@ -229,6 +235,9 @@ def steps(race: Race) -> Iterator[Figure]:
     section, work, ours = "steps", race.work, programs.finetuning(selection="last")
     if work.device != "cpu":
         yield Figure(section, "an epoch / its bare steps", None, "x", "on a CPU only")
+        return
+    if not race.extra:
+        yield Figure(section, "an epoch / its bare steps", None, "x", "with --extra only")
         return
     processes = {"a process like ours": bare.OURS, "the fastest process on an idle machine": bare.BEST}
 
