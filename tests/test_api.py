@@ -296,7 +296,7 @@ def test_the_local_environment_has_the_commands_defaults(
     monkeypatch.delenv("OMP_WAIT_POLICY")
     monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
     bench.local_environment()
-    assert (os.environ["OMP_WAIT_POLICY"], os.environ["GOMP_SPINCOUNT"]) == ("PASSIVE", "1000")
+    assert (os.environ["OMP_WAIT_POLICY"], os.environ["GOMP_SPINCOUNT"]) == ("PASSIVE", "3000")
     given = [bench.local_environment(jobs=jobs).jobs_given for jobs in (None, 1, 2)]
     assert given == [False, True, True]
     for wrong in ({"jobs": 0}, {"threads": -1}):
