@@ -5,8 +5,8 @@ Both change speed alone; results keep their bits.
 Threads: a step is hundreds of short parallel loops, at whose ends threads wait for each other. GNU's OpenMP
 spins for up to a second before it lets a thread sleep; on cores that others use too, the one that is waited
 for does not get a core meanwhile. To sleep at once (PASSIVE) costs a call of the system for every loop. So
-threads spin SPIN_COUNT times, which takes about 50 microseconds, and then sleep. More would be a little
-faster on an idle machine, and much slower on one that others use.
+threads spin SPIN_COUNT times and then sleep. More spins were a little faster on an idle machine, and much
+slower on one that others use.
 
 Memory: glibc gives large blocks back to the system when they are freed, and the next step takes a page fault
 for every 4 KiB of the same blocks. Here they stay with the process until a unit ends, and lie on huge pages,
