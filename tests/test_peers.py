@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -464,7 +465,7 @@ def test_what_was_learned_is_said() -> None:
 
 
 def test_the_command_is_written_without_paths_and_defaults() -> None:
-    options = {"data": "DIR", "images": 780, "timm-train": None, "extra": 0, "only": "study", "name": False}
+    options = {"data": "DIR", "images": 780, "timm-train": None, "extra": 0, "only": "study", "name": None}
     assert peers.command_line(options) == "python -m benchmarks.peers --data DIR --extra 0 --only study"
 
 
@@ -513,6 +514,27 @@ def test_a_machine_that_changes_its_speed_ends_it_without_a_ratio() -> None:
 
 def race_of(work: Any, scratch: Path, **found: Any) -> Any:
     return peers.Race(work, found, dict(os.environ), scratch, 2, 0, 1, 2)
+
+
+def test_epochs_are_compared_with_steps_in_both_processes(
+    work: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An epoch takes 5 s beside a start of 9 s; a bare step a second, with more spins half a second."""
+
+    def bare_step(words: list[str], *rest: Any) -> Any:
+        seconds = 0.5 if f"GOMP_SPINCOUNT={bare.BEST['GOMP_SPINCOUNT']}" in words else 1.0
+        return replace(ran(1.0), output=json.dumps({"step_s": seconds}))
+
+    monkeypatch.setattr(peers, "run", bare_step)
+    monkeypatch.setattr(peers, "once", lambda ours, race, epochs: (ran(9.0 + 5.0 * epochs), []))
+    race = replace(race_of(work, tmp_path), extra=1, rounds=2)
+    rows = {row.what: row.value for row in peers.steps(race)}
+    assert rows["bench: an epoch without evaluation"] == 5.0
+    steps = work.steps
+    assert rows["bench: an epoch / bare steps in a process like ours"] == pytest.approx(5.0 / steps)
+    fastest = "bench: an epoch / bare steps in the fastest process on an idle machine"
+    assert rows[fastest] == pytest.approx(10.0 / steps)
+    assert [row.value for row in peers.steps(replace(race, extra=0))] == [None]
 
 
 def test_a_peer_that_is_not_there_is_a_row_and_nothing_is_run(

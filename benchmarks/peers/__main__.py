@@ -97,7 +97,7 @@ def main(
         {"data": data and "DIR", "images": images, "side": side, "epochs": epochs, "extra": extra}
         | {"timm-train": timm_train and "FILE"}
         | {"torchvision-reference": torchvision_reference and "FOLDER"}
-        | {"rounds": rounds, "units": units, "only": only, "name": name != NAME and name}
+        | {"rounds": rounds, "units": units, "only": only or None, "name": None if name == NAME else name}
     )
     rows: list[Figure] = []
     with tempfile.TemporaryDirectory(prefix="bench-peers-") as temporary:
@@ -135,11 +135,7 @@ SETTINGS = ("OMP_", "GOMP_", "KMP_", "MKL_", "MALLOC_", "GLIBC_TUNABLES", "LD_PR
 
 def command_line(options: Mapping[str, object]) -> str:
     """The command as it is written down, with options that are not at their default."""
-    given = {
-        name: value
-        for name, value in options.items()
-        if not (value is None or value is False or value == "") and value != DEFAULTS.get(name)
-    }
+    given = {name: value for name, value in options.items() if value not in (None, DEFAULTS.get(name))}
     return " ".join(["python -m benchmarks.peers", *(f"--{name} {value}" for name, value in given.items())])
 
 
