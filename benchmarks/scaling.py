@@ -69,7 +69,7 @@ def packing(inputs: Inputs) -> Iterator[Figure]:
     """Seconds per step of several units at once over those of one alone, each in a process of its own."""
     units = 5 if inputs.on_gpu else 2
     threads = max(1, inputs.environment.threads // units)
-    environment = replace(inputs.environment, threads=threads)
+    environment = replace(inputs.environment, threads=threads, threads_given=True)  # the plan has no say
     setting = replace(inputs.setting, images=4 * inputs.setting.batch)  # every process sets up its own
     enough = 3 if inputs.on_gpu else 1
     timed_pairs = measure(

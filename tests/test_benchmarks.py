@@ -9,9 +9,10 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -429,3 +430,33 @@ def test_an_attack_finds_everything_sound(attack: str) -> None:
     command = [sys.executable, "-m", f"benchmarks.attacks.{attack}", "--quick"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_units_side_by_side_have_the_threads_that_the_table_says(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The plan would give a training all cores, and so two processes four threads on two cores."""
+    before = torch.get_num_threads()
+    scaling, work = module_of("benchmarks.scaling"), module_of("benchmarks.work")
+    asked: list[Any] = []
+
+    def side_by_side(processes: int, setting: Any, environment: Any) -> list[float]:
+        asked.append((setting, environment))
+        return [1.0] * processes
+
+    def measured(one: Callable[[], float], two: Callable[[], float], *_: Any) -> list[Any]:
+        one(), two()
+        return []
+
+    monkeypatch.setattr(scaling, "_side_by_side", side_by_side)
+    monkeypatch.setattr(scaling, "measure", measured)
+    monkeypatch.setattr(scaling, "ratio", lambda _, what, *__: SimpleNamespace(what=what, value=1.0))
+    here = replace(bench.local_environment(results=tmp_path, device="cpu"), threads=2)
+    inputs = SimpleNamespace(on_gpu=False, setting=work.QUICK, environment=here)
+    first, _ = scaling.packing(inputs)
+    assert "1 CPU threads each" in first.what
+    assert len(asked) == 2
+    for setting, environment in asked:
+        work.tasks(setting, environment)
+        assert torch.get_num_threads() == 1
+    torch.set_num_threads(before)
