@@ -25,7 +25,7 @@ from bench import BenchError
 from benchmarks import bare
 from benchmarks.command import CommandFailed, busy, ended_with_this, run
 from benchmarks.pairs import ENOUGH
-from benchmarks.report import ROOT, Facts, Row, cell, one_line, prepare, save, tell
+from benchmarks.report import ROOT, Facts, Row, cell, command_line, one_line, prepare, save, tell
 
 OURS = ("OMP_", "GOMP_", "KMP_", "MALLOC_", "GLIBC_TUNABLES", "LD_PRELOAD", "THP_MEM_ALLOC_ENABLE")
 """What the settings are about: taken out of the environment of every process, unless its setting has it."""
@@ -105,6 +105,8 @@ def main(
     environment = without_settings(os.environ)
     if load and load not in LOADS:
         raise typer.BadParameter(f"{load!r}: use {' or '.join(LOADS)}")
+    options = {"model": model, "size": size, "batch": batch, "seconds": seconds, "rounds": rounds}
+    said = command_line("benchmarks.process", main, {**options, "only": only, "load": load, "name": name})
     machine = prepare("cpu", 0, results)
     facts = {**machine.facts, "model": model, "size": str(size), "batch": str(batch)}
     chosen = [setting for setting in every_setting() if only in setting.name or setting == DEFAULT]
@@ -125,7 +127,7 @@ def main(
         tell(f"round {turn + 1} of {rounds}", f"{time.perf_counter() - started:.0f} s")
         # After each round, so that a machine that is taken away leaves what was measured.
         rows = [row_of(times) for times in all_times]
-        save(machine.folder, name, rows, facts, as_markdown(rows, facts))
+        save(machine.folder, name, rows, facts, as_markdown(rows, facts, said))
 
 
 def without_settings(environment: Mapping[str, str]) -> dict[str, str]:
@@ -206,12 +208,13 @@ def row_of(times: Times) -> Row:
     }
 
 
-def as_markdown(rows: Sequence[Row], facts: Facts) -> str:
+def as_markdown(rows: Sequence[Row], facts: Facts, command: str) -> str:
     """The tables for readers, one per number of threads and load."""
     kept = ", ".join(f"{name} {value}" for name, value in bare.KEPT.items())
     lines = ["# The bare step by the settings of its process", "", one_line(facts), ""]
     lines += [
-        "Written by `python -m benchmarks.process`. Figures are medians of processes that alternate, with",
+        f"Written by `{command}`.",
+        "Figures are medians of processes that alternate, with",
         'their range; "/ default" is the median ratio to PyTorch\'s default in the same round.',
         f'"Memory kept": mallopt with {kept}. "In the kernel": processor',
         "seconds there per second of training. Busy: beside one process that computes without end.",

@@ -6,8 +6,9 @@ import csv
 import io
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -97,6 +98,14 @@ def as_csv(rows: Sequence[Row], facts: Facts) -> str:
 def one_line(facts: Facts) -> str:
     """The facts as a line of Markdown."""
     return ", ".join(f"{name} {value}" for name, value in facts.items())
+
+
+def command_line(module: str, main: Callable[..., object], options: Mapping[str, object]) -> str:
+    """The command that wrote figures, as it is written down: `options` without those that are None or what
+    `main` has by default."""
+    defaults = {name.replace("_", "-"): p.default for name, p in signature(main).parameters.items()}
+    given = {name: value for name, value in options.items() if value not in (None, defaults.get(name))}
+    return " ".join([f"python -m {module}", *(f"--{name} {value}" for name, value in given.items())])
 
 
 def cell(value: float | None, scale: float = 1) -> str:

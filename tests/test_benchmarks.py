@@ -456,7 +456,9 @@ def test_units_side_by_side_have_the_threads_that_the_table_says(
     first, _ = scaling.packing(inputs)
     assert "1 CPU threads each" in first.what
     assert len(asked) == 2
-    for setting, environment in asked:
-        work.tasks(setting, environment)
-        assert torch.get_num_threads() == 1
-    torch.set_num_threads(before)
+    try:
+        for setting, environment in asked:
+            work.tasks(setting, environment)
+            assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)

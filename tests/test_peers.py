@@ -211,7 +211,8 @@ def test_each_round_compares_with_the_default_in_it() -> None:
     assert rows[1]["over_default"] == 0.5  # of 0.5, 0.25 and 0.5
     assert (rows[1]["step_ms"], rows[1]["step_ms_min"], rows[1]["step_ms_max"]) == (100.0, 50.0, 100.0)
     assert (rows[2]["step_ms"], rows[2]["problem"]) == (None, "exit code 1: no mallopt here")
-    text = process.as_markdown(rows, {"date": "today"})
+    text = process.as_markdown(rows, {"date": "today"}, "python -m benchmarks.process --rounds 2")
+    assert "Written by `python -m benchmarks.process --rounds 2`." in text
     assert "## 2 threads, idle" in text
     assert "| fast | 100 | 50 to 100, 3 processes | 0.5 | 0.1 | 50 | 900 |" in text
     assert "| broken | - | exit code 1: no mallopt here | - | - | - | - |" in text
@@ -465,8 +466,9 @@ def test_what_was_learned_is_said() -> None:
 
 
 def test_the_command_is_written_without_paths_and_defaults() -> None:
-    options = {"data": "DIR", "images": 780, "timm-train": None, "extra": 0, "only": "study", "name": None}
-    assert peers.command_line(options) == "python -m benchmarks.peers --data DIR --extra 0 --only study"
+    options = {"data": "DIR", "images": 780, "timm-train": None, "extra": 0, "only": "study", "name": "peers"}
+    command = peers.command_line("benchmarks.peers", peers.main, options)
+    assert command == "python -m benchmarks.peers --data DIR --extra 0 --only study"
 
 
 # --- in turn -----------------------------------------------------------------------------------------

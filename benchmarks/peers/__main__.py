@@ -30,12 +30,8 @@ from benchmarks.peers.alternate import Runner, alternate, figures, over_runs
 from benchmarks.peers.contestants import Contestant, Differs, Learned, Order, Work, check
 from benchmarks.peers.images import lay_out, write_png
 from benchmarks.peers.sources import TIMM, TORCHVISION, Missing, find, need
-from benchmarks.report import ROOT, Facts, Machine, one_line, prepare, save, tell
+from benchmarks.report import ROOT, Facts, Machine, command_line, one_line, prepare, save, tell
 
-DEFAULTS = {"images": 780, "side": 500, "epochs": 6, "extra": 6, "rounds": ENOUGH, "units": 10}
-"""Of the options: about as many images as BUSI has, of about their size, and the epochs of `quick`."""
-
-NAME = "peers"  # of the files, by default
 WORKERS = (0, 1, 2, 4)
 STEADY = 4  # times as many extra epochs where ours is compared with bare steps: the ratio is close to 1
 
@@ -72,33 +68,36 @@ def main(
         Path | None,
         typer.Option(exists=True, help="Images: a folder per class, or such below train and val."),
     ] = None,
-    images: Annotated[int, typer.Option(min=50, help="Generated without --data.")] = DEFAULTS["images"],
-    side: Annotated[int, typer.Option(help="Of generated images, pixels.")] = DEFAULTS["side"],
+    images: Annotated[
+        int, typer.Option(min=50, help="Generated without --data; about as many as BUSI has.")
+    ] = 780,
+    side: Annotated[int, typer.Option(help="Of generated images, pixels, about that of BUSI's.")] = 500,
     timm_train: Annotated[Path | None, typer.Option(exists=True, help="timm's train.py.")] = None,
     torchvision_reference: Annotated[
         Path | None, typer.Option(exists=True, help="torchvision's references/classification.")
     ] = None,
-    epochs: Annotated[int, typer.Option(min=2, help="Of a run.")] = DEFAULTS["epochs"],
+    epochs: Annotated[int, typer.Option(min=2, help="Of a run, as in `quick`.")] = 6,
     extra: Annotated[
         int, typer.Option(min=0, help="More epochs, of the run beside it; 0: whole processes alone.")
-    ] = DEFAULTS["extra"],
-    rounds: Annotated[int, typer.Option(min=1, help="Alternations at least.")] = DEFAULTS["rounds"],
-    units: Annotated[int, typer.Option(min=1, help="Trainings of the study.")] = DEFAULTS["units"],
+    ] = 6,
+    rounds: Annotated[int, typer.Option(min=1, help="Alternations at least.")] = ENOUGH,
+    units: Annotated[int, typer.Option(min=1, help="Trainings of the study.")] = 10,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N [default: a GPU if there is one].")] = "",
     only: Annotated[str, typer.Option(help="Some sections, comma-separated [default: all].")] = "",
-    name: Annotated[str, typer.Option(help="Of the files that are written.")] = NAME,
+    name: Annotated[str, typer.Option(help="Of the files that are written.")] = "peers",
     results: Annotated[Path, typer.Option(help="Where results are kept.")] = ROOT / "results",
 ) -> None:
     """Run the programs in turn and write results/<hardware>/peers.md and .csv."""
     environment = dict(os.environ)  # before `bench` adds to it
     chosen = choose(only, SECTIONS)
     machine = prepare(device, 0, results)
-    command = command_line(
+    options = (
         {"data": data and "DIR", "images": images, "side": side, "epochs": epochs, "extra": extra}
         | {"timm-train": timm_train and "FILE"}
         | {"torchvision-reference": torchvision_reference and "FOLDER"}
-        | {"rounds": rounds, "units": units, "only": only or None, "name": None if name == NAME else name}
+        | {"rounds": rounds, "units": units, "only": only, "name": name}
     )
+    command = command_line("benchmarks.peers", main, options)
     rows: list[Figure] = []
     with tempfile.TemporaryDirectory(prefix="bench-peers-") as temporary:
         scratch = Path(temporary)
@@ -131,12 +130,6 @@ def main(
 
 SETTINGS = ("OMP_", "GOMP_", "KMP_", "MKL_", "MALLOC_", "GLIBC_TUNABLES", "LD_PRELOAD", "THP_")
 """Variables of the environment that change how fast programs train: a fact about the figures."""
-
-
-def command_line(options: Mapping[str, object]) -> str:
-    """The command as it is written down, with options that are not at their default."""
-    given = {name: value for name, value in options.items() if value not in (None, DEFAULTS.get(name))}
-    return " ".join(["python -m benchmarks.peers", *(f"--{name} {value}" for name, value in given.items())])
 
 
 def _work(machine: Machine, data: Path | None, number: int, side: int, scratch: Path) -> Work:
