@@ -39,9 +39,11 @@ class ConfigError(BenchError):
 
 
 class UnknownName(ConfigError):
-    """No component of this kind has this name."""
+    """No component of this kind has this name; `listed` says where so many names as cannot be shown are."""
 
-    def __init__(self, kind: str, name: str, known: Iterable[str], hint: str = "") -> None:
+    def __init__(
+        self, kind: str, name: str, known: Iterable[str], hint: str = "", *, listed: str = ""
+    ) -> None:
         known = sorted(set(known))
         if len(name) > 100:  # nobody's name: comparing it would take long, and showing it fill the screen
             name = f"{name[:97]}..."
@@ -51,7 +53,7 @@ class UnknownName(ConfigError):
         elif len(known) <= 20:
             remedy = f"known: {', '.join(known) or 'none'}"
         else:
-            remedy = f"{len(known)} names are known; `bench list {kind}s` shows them"
+            remedy = f"{len(known)} names are known; {listed or f'`bench list {kind}s` shows them'}"
         super().__init__(f"unknown {kind} {name!r}; {remedy}" + (f" {hint}" if hint else ""))
         self.name = name
 

@@ -50,6 +50,14 @@ def offered_files(line: str) -> list[str]:
         ("run --baselines cmt,al", []),
         ("run --ensembles ", ["mean", "none"]),
         ("run --ensembles mean,n", []),
+        ("run --ensembles mean,mean(eg", ["mean,mean(egmae+"]),
+        ("run --ensembles mean(egmae+im", ["mean(egmae+imagenet)"]),
+        ("run --ensembles mean(egmae+eg", []),
+        ("run --ensembles mean(cmt.egmae+spa.im", ["mean(cmt.egmae+spa.imagenet)"]),
+        ("run --ensembles mean(no_such_model.", []),
+        ("run --ensembles mean(egmae+imagenet),me", ["mean(egmae+imagenet),mean"]),
+        ('run --ensembles "mean(egmae+im', ["mean(egmae+imagenet)"]),
+        ("run --ensembles='mean(eg", ["--ensembles=mean(egmae+"]),
         ("run --executor p", ["packed"]),
         ("run --protocol ", ["paper", "quick"]),
         ("run --device c", ["cpu", "cuda"]),
@@ -212,6 +220,11 @@ def test_a_real_shell_completes_names(terminal: Terminal) -> None:
     assert completed(terminal, "bench show qui\t") == "bench show quick"
     assert completed(terminal, "bench da\tver\tisi\t") == "bench data verify isic2018"
     assert completed(terminal, "bench table --form\tmark\t") == "bench table --format markdown"
+
+
+def test_a_real_shell_completes_the_members_of_an_ensemble(terminal: Terminal) -> None:
+    line = completed(terminal, 'bench run --ensembles "mean(egmae+im\t')
+    assert line.replace('"', "") == "bench run --ensembles mean(egmae+imagenet)"
 
 
 def test_a_real_shell_completes_files_where_they_are_meant(terminal: Terminal) -> None:

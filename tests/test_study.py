@@ -64,7 +64,7 @@ def study_of(*assignments: str, **given: Any) -> Study:
 def test_units_come_after_what_they_need_with_the_values_of_the_protocol() -> None:
     changes = "protocol.seed=7", "protocol.precision=bf16", "protocol.pretrain.epochs=3"
     study = study_of(*changes, "protocol.finetune.epochs=2", "protocol.size=64")
-    units, _ = expand(study, installed(), lambda dataset, round_: f"split{round_}")
+    units = expand(study, installed(), lambda dataset, round_: f"split{round_}").units
     assert [unit.label for unit in units[:4]] == [
         f"tf_efficientnet_lite0.{what}.r0" for what in ("egmae", "egmae", "scratch", "mean(egmae+scratch)")
     ]

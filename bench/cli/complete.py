@@ -70,7 +70,9 @@ def baselines(word: str) -> Candidates:
 
 
 def ensembles(word: str) -> Candidates:
-    """Names of ensembles, comma-separated, or none."""
+    """Names of ensembles, comma-separated, or none; after a parenthesis, the strategies of its members."""
+    if "(" in word.rpartition(",")[2]:
+        return _members(word)
     own = _entries(lambda registry: registry.ensembles)
     alone = [] if "," in word else [("none", "no ensemble")]
     return _several(word, lambda last: [*own(last), *alone])
@@ -175,6 +177,24 @@ def _models(word: str) -> Named:
     except Exception:  # a third party's family; the rest can be completed all the same
         names = list(about)
     return [(name, about.get(name, "")) for name in names]
+
+
+def _members(word: str) -> Candidates:
+    """Candidates for the last member of an ensemble: a strategy, or one of the model whose name stands before
+    a dot. After the first, which is never alone, comes a plus sign; after any other, the end."""
+    from bench.registry import installed
+
+    start = max(word.rfind("("), word.rfind("+")) + 1
+    before, last = word[:start], word[start:]
+    ending = "+" if before.endswith("(") else ")"
+    taken = before.rpartition("(")[2].split("+")
+    own = list(_described(installed().strategies))
+    model, dot, _ = last.rpartition(".")
+    if dot and model in dict(_models(model)):
+        own = [(f"{model}.{name}", about) for name, about in own]
+    return Candidates(
+        [(f"{before}{n}{ending}", about) for n, about in own if n.startswith(last) and n not in taken]
+    )
 
 
 def _protocols() -> Named:

@@ -127,7 +127,8 @@ class StudyOptions:
         Names,
         typer.Option(
             "--ensembles",
-            help="Ensembles over the strategies [default: the plugins' default one]; none for no.",
+            help="Ensembles, comma-separated: NAME of all strategies of each model, 'NAME(A+B)' of these, a "
+            "member being STRATEGY or MODEL.STRATEGY [default: the plugins' default one]; none for no.",
             autocompletion=complete.ensembles,
         ),
     ] = None

@@ -65,7 +65,7 @@ def _print_plan(planned: Plan, estimator: Estimator, failed: Mapping[str, str], 
         unknown += lasts and seconds is None
         name = f"{unit.dataset.name}  {unit.label}"
         rows.append((unit.kind, name, state, _duration(seconds) or "unknown" * lasts, note))
-    rows += [("run", cell.label, "n/a", "", cell.reason) for cell in planned.not_possible]
+    rows += [(cell.kind, cell.label, "n/a", "", cell.reason) for cell in planned.not_possible]
     if len(rows) > LONG:
         _print_lines([TITLES, *rows])
     else:

@@ -42,12 +42,14 @@ def show_plan(
     with display(make_console(stderr=True)) as shown:
         report = _begins(begin, shown.report) if begin else shown.report
         plan = make_plan(study, session, report, manifests=options.split or (), strict=options.strict)
-    for name, reason in plan.unlisted:
-        echo(one_line(f"FAILED  {name}: {reason}"), err=True)
+    for failed in plan.unlisted:
+        echo(one_line(f"FAILED  {failed.label}: {failed.reason}"), err=True)
     for dataset in dict.fromkeys(ref for ref, _ in plan.splits):
         print_counts(dataset, plan.splits, console)
     for cell in plan.not_possible:
         console.print(f"n/a  {cell.label}: {cell.reason}", markup=False)
+    for note in plan.notes:
+        console.print(f"note: {note}", markup=False)
     return plan
 
 

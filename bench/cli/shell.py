@@ -10,6 +10,7 @@ the machinery that parses a command line is loaded. Nothing on the way imports t
 from __future__ import annotations
 
 import os
+import re
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
@@ -23,6 +24,8 @@ from bench.cli.complete import Candidates, Completer, files
 
 SHELLS = ("bash", "zsh", "fish")
 NOTHING = Candidates([])
+_OPEN_QUOTE = re.compile("^(--[^=]+=)?[\"']")
+"""Of a word that is still being typed, in bash and fish; zsh takes it off itself"""
 
 
 # --- answering ---------------------------------------------------------------------------------------
@@ -36,6 +39,7 @@ def answer(app: typer.Typer, shell: str, words: Sequence[str]) -> str:
     cut = 0
     if shell == "bash":
         before, word, cut = _joined(before, word)
+    word = _OPEN_QUOTE.sub(r"\1", word)
     candidates = complete(app, before, word)
     lines = [f"name\t{name[cut:]}\t{' '.join(about.split())}" for name, about in candidates.names]
     if candidates.files is not None:

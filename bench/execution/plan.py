@@ -42,6 +42,7 @@ class Plan:
         not_possible: cells that cannot exist, shown as n/a.
         session: of this process, in which the images are open.
         unlisted: data sets whose plugin failed to list their images, with the reason; they have no units.
+        notes: what a user may wonder about, say why two ensembles that were asked for are one unit.
     """
 
     study: Study
@@ -50,6 +51,7 @@ class Plan:
     not_possible: tuple[NotPossible, ...]
     session: Session
     unlisted: tuple[NotPossible, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def to_do(self) -> tuple[UnitSpec, ...]:
@@ -74,8 +76,8 @@ class Plan:
         for unit in self.units:
             state, reason = ("done", "") if unit.key in done else self._state(unit)
             rows.append((unit.kind, unit.dataset.name, unit.label, unit.round, state, reason, unit.key))
-        rows += [("run", name, "", None, "failed", reason, "") for name, reason in self.unlisted]
-        rows += [("run", "", cell.label, None, "n/a", cell.reason, "") for cell in self.not_possible]
+        rows += [("run", ref.label, "", None, "failed", ref.reason, "") for ref in self.unlisted]
+        rows += [(cell.kind, "", cell.label, None, "n/a", cell.reason, "") for cell in self.not_possible]
         return pd.DataFrame(rows, columns=list(types)).astype(types)
 
     @cached_property
@@ -94,7 +96,7 @@ class Plan:
         return f"<Plan of {len(self.units)} units, {len(self.to_do)} to do>"
 
     def _repr_html_(self) -> str:
-        lines = [repr(self).strip("<>")]
+        lines = [repr(self).strip("<>"), *self.notes]
         for (dataset, round_), split in self.splits.items():
             leak = [f"LEAK: {split.verdict.text}"] if split.verdict and split.verdict.leaks else []
             lines += [f"{dataset.name} round {round_}: {text}" for text in (*split.notes, *leak)]
@@ -122,12 +124,12 @@ def make_plan(
     listed = tuple(ref for ref in study.datasets if ref not in unlisted)
     if not listed:
         raise next(iter(unlisted.values()))
-    units, not_possible = expand(
+    units, not_possible, notes = expand(
         replace(study, datasets=listed), session.registry, lambda ref, round_: splits[ref, round_].hash
     )
     share_machine(units, session)
     failed = tuple(NotPossible(ref.name, str(error)) for ref, error in unlisted.items())
-    return Plan(study, splits, tuple(units), tuple(not_possible), session, failed)
+    return Plan(study, splits, tuple(units), tuple(not_possible), session, failed, tuple(notes))
 
 
 def freeze_splits(

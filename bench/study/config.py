@@ -27,13 +27,15 @@ class StudyConfig:
         models: names of models; none means the protocol's.
         baselines: further models to compare with; "all" is every one with the trait "baseline".
         strategies: names of strategies.
-        ensembles: names of ensembles over the strategies; None means the default one, "none" none.
+        ensembles: names of ensembles, over all strategies of each model, or with the members to combine:
+            "mean(egmae+imagenet)", "mean(resnet18.egmae+resnet50.egmae)"; None means the default one, "none"
+            none.
         base: a shipped protocol or the path of a protocol file.
         protocol: values that differ from the base.
         dataset: parameters of data sets, by name.
         model: parameters of models, by name.
         strategy: parameters of strategies, by name.
-        ensemble: parameters of ensembles, by name.
+        ensemble: parameters of ensembles, by name, whichever members they combine.
     """
 
     datasets: tuple[str, ...] = ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from bench.errors import ConfigError, SizeError
@@ -10,23 +10,26 @@ from bench.identity import Ref
 from bench.interfaces.component import LocalWeights
 from bench.interfaces.strategy import Strategy
 from bench.registry import Registry, make_ref
+from bench.study.ensembles import Member, StudyEnsemble
 from bench.study.protocol import Protocol
 from bench.study.spec import EnsembleSpec, PretrainSpec, RunSpec, UnitSpec
 from bench.study.study import Study
 
 
 class NotPossible(NamedTuple):
-    """A model and strategy that do not go together, shown as n/a."""
+    """A model and strategy that do not go together, or an ensemble of such runs; shown as n/a."""
 
     label: str
     reason: str
+    kind: str = "run"
 
 
 class Expansion(NamedTuple):
-    """Units in dependency order, and the cells that cannot exist."""
+    """Units in dependency order, the cells that cannot exist, and what a user may wonder about."""
 
     units: list[UnitSpec]
     not_possible: list[NotPossible]
+    notes: list[str]
 
 
 def expand(study: Study, registry: Registry, split_of: Callable[[Ref, int], str]) -> Expansion:
@@ -37,21 +40,68 @@ def expand(study: Study, registry: Registry, split_of: Callable[[Ref, int], str]
     """
     units: list[UnitSpec] = []
     cells = {model.name: _cells(study, registry, model) for model in study.models}
+    combined = _combined(study, cells)
     for dataset in study.datasets:
         for round_ in range(study.protocol.rounds):
             split = split_of(dataset, round_)
+            runs: dict[Member, RunSpec] = {}
             for model in study.models:
                 possible, _ = cells[model.name]
-                runs = [_run(study.protocol, dataset, model, cell, split, round_) for cell in possible]
-                for run in runs:
+                for cell in possible:
+                    run = _run(study.protocol, dataset, model, cell, split, round_)
+                    runs[Member(cell.strategy.name, model.name)] = run
                     units.extend([*run.needs, run])
-                if len(runs) > 1:
-                    units.extend(EnsembleSpec(ensemble, tuple(runs)) for ensemble in study.ensembles)
+                units.extend(
+                    EnsembleSpec(ensemble, tuple(runs[member] for member in members))
+                    for ensemble, members in combined.ensembles
+                    if members[-1].model == model.name  # so all of its runs are there
+                )
     not_possible = [cell for _, impossible in cells.values() for cell in impossible]
     if not_possible and not units:
         reasons = "; ".join(dict.fromkeys(cell.reason for cell in not_possible))
         raise ConfigError(f"no model of this study can be run: {reasons}")
-    return Expansion(units, not_possible)
+    return Expansion(units, [*not_possible, *combined.not_possible], combined.notes)
+
+
+class _Combined(NamedTuple):
+    """What each round combines: an ensemble and its members, each of one model, in the order of the study."""
+
+    ensembles: list[tuple[Ref, tuple[Member, ...]]]
+    not_possible: list[NotPossible]
+    notes: list[str]
+
+
+def _combined(study: Study, cells: Mapping[str, tuple[list[_Cell], list[NotPossible]]]) -> _Combined:
+    """The ensembles of every round, each once however often it is asked for, and those that lack a run."""
+    possible = {Member(c.strategy.name, model) for model, (own, _) in cells.items() for c in own}
+    reasons = {cell.label: cell.reason for _, impossible in cells.values() for cell in impossible}
+    ensembles: dict[tuple[Ref, tuple[Member, ...]], str] = {}  # what is combined -> as it was asked for
+    not_possible, notes = [], []
+    for ensemble in study.ensembles:
+        for label, members in _member_lists(study, ensemble):
+            if not ensemble.members:  # all that there are
+                members = tuple(member for member in members if member in possible)
+                if len(members) < 2:
+                    continue
+            if lacking := [member for member in members if member not in possible]:
+                why = "; ".join(dict.fromkeys(reasons[member.name] for member in lacking))
+                not_possible.append(NotPossible(label, why, "ensemble"))
+                continue
+            first = ensembles.setdefault((ensemble.ensemble, members), ensemble.name)
+            if first != ensemble.name:
+                models = ", ".join(dict.fromkeys(member.model for member in members))
+                notes.append(f"{first} and {ensemble.name} combine the same runs of {models}, as one unit")
+    return _Combined(list(ensembles), not_possible, notes)
+
+
+def _member_lists(study: Study, ensemble: StudyEnsemble) -> list[tuple[str, tuple[Member, ...]]]:
+    """What an ensemble of a study would combine, and what to call each: the runs it names, or for each model
+    its strategies."""
+    if any(member.model for member in ensemble.members):
+        return [(ensemble.name, ensemble.members)]
+    strategies = [m.strategy for m in ensemble.members] or [ref.name for ref in study.strategies]
+    models = [ref.name for ref in study.models]
+    return [(f"{m}.{ensemble.name}", tuple(Member(s, m) for s in strategies)) for m in models]
 
 
 def check_cells(study: Study, registry: Registry) -> None:

@@ -12,12 +12,13 @@ from typing import Any
 
 from bench.errors import ConfigError, UnknownName
 from bench.identity import Ref
-from bench.parsing import parse
+from bench.parsing import parse, shown
 from bench.registry import Components, Registry, installed
 from bench.study.config import (
     DEFAULT_PROTOCOL,
     NO_ENSEMBLES,
     Assignment,
+    Parameters,
     StudyConfig,
     assign,
     assignments_of,
@@ -25,6 +26,7 @@ from bench.study.config import (
     read_protocol,
     read_study,
 )
+from bench.study.ensembles import StudyEnsemble, parse_ensemble
 from bench.study.protocol import Protocol
 
 Names = str | Iterable[str]
@@ -43,7 +45,7 @@ class Study:
         datasets: what is classified.
         models: the networks.
         strategies: where the weights come from that fine-tuning starts with.
-        ensembles: how finished runs are combined; none if empty.
+        ensembles: how finished runs are combined, and which; none if empty.
         protocol: what all methods share: image size, budgets, splits, rounds.
         protocol_name: what the protocol is called, for tables.
     """
@@ -51,7 +53,7 @@ class Study:
     datasets: tuple[Ref, ...]
     models: tuple[Ref, ...]
     strategies: tuple[Ref, ...]
-    ensembles: tuple[Ref, ...]
+    ensembles: tuple[StudyEnsemble, ...]
     protocol: Protocol
     protocol_name: str
 
@@ -71,6 +73,8 @@ class Study:
     ) -> Study:
         """The study that `bench run` makes of the same names.
 
+        `ensembles` are names, or names with the members to combine: "mean(egmae+imagenet)", in a study of
+        several models also "mean(resnet18.egmae+resnet50.imagenet)".
         `values` changes single values, say `{"protocol.finetune.epochs": 30, "strategy.egmae.patch": 32}`.
         Raises ConfigError or UnknownName, one line each.
         """
@@ -159,11 +163,13 @@ def make_study(config: StudyConfig, registry: Registry, assignments: Sequence[As
             raise ConfigError(
                 f"no {known.kind.singular} named; give {option} (known: {', '.join(known.names())})"
             )
+    model_refs = _refs(registry.models, (*models, *added), changed.model)
+    strategy_refs = _refs(strategies, config.strategies, changed.strategy)
     return Study(
         _refs(datasets, config.datasets, changed.dataset),
-        _refs(registry.models, (*models, *added), changed.model),
-        _refs(strategies, config.strategies, changed.strategy),
-        _refs(registry.ensembles, _ensembles(config, registry), changed.ensemble),
+        model_refs,
+        strategy_refs,
+        _study_ensembles(_ensembles(config, registry), changed.ensemble, registry, model_refs, strategy_refs),
         protocol,
         name + ("+" if changed.protocol else ""),
     )
@@ -181,6 +187,28 @@ def _refs(
         if names.count(name) > 1:
             raise ConfigError(f"{kind} {name!r} is named twice")
     return tuple(components.ref(name, parameters.get(name, {})) for name in names)
+
+
+def _study_ensembles(
+    texts: Sequence[str],
+    parameters: Parameters,
+    registry: Registry,
+    models: Sequence[Ref],
+    strategies: Sequence[Ref],
+) -> tuple[StudyEnsemble, ...]:
+    """The ensembles that `texts` ask for, among the runs of these models and strategies. Raises what
+    `parse_ensemble` and `_refs` raise, and ConfigError for an ensemble of the same members twice."""
+    model_names, strategy_names = [ref.name for ref in models], [ref.name for ref in strategies]
+    known = registry.strategies.entries
+    asked = [parse_ensemble(text, model_names, strategy_names, known) for text in texts]
+    names = list(dict.fromkeys(name for name, _ in asked))
+    refs = {ref.name: ref for ref in _refs(registry.ensembles, names, parameters)}
+    for i, one in enumerate(asked):
+        if one in asked[:i]:
+            first, again = texts[asked.index(one)], texts[i]
+            other = f" (the other is {shown(first)})" if first != again else ""
+            raise ConfigError(f"ensemble {shown(again)} is named twice{other}")
+    return tuple(StudyEnsemble(refs[name], members) for name, members in asked)
 
 
 def _ensembles(config: StudyConfig, registry: Registry) -> tuple[str, ...]:
