@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from bench import interruption
+from bench.cli.check_claims import check_claims
 from bench.cli.clean import clean
 from bench.cli.cost import cost
 from bench.cli.data import app as data
@@ -44,6 +45,7 @@ app = typer.Typer(
 app.command("run")(with_verbose(run))
 app.command("plan")(with_verbose(plan))
 app.command("table")(with_verbose(table))
+app.command("check-claims")(with_verbose(check_claims))
 app.command("verify")(with_verbose(verify))
 app.command("list")(with_verbose(list_components))
 app.command("show")(with_verbose(show))

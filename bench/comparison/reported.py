@@ -37,10 +37,15 @@ def load_reported() -> list[ReportedRow]:
     Columns: dataset, model, flops_g, params_m, then metrics by name; an empty field means not reported.
     Raises ConfigError for a field that is not a number.
     """
+    return [row for path in reported_files() for row in _read(path)]
+
+
+def reported_files() -> list[Path]:
+    """The shipped published tables, in the order of their names."""
     package = Path(__file__).resolve().parents[1]
     folders = (package / "reported", package.parent / "results" / "reported")
     folder = next(f for f in folders if f.is_dir())
-    return [row for path in sorted(folder.glob("*.csv")) for row in _read(path)]
+    return sorted(folder.glob("*.csv"))
 
 
 def _read(path: Path) -> list[ReportedRow]:

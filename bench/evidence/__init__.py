@@ -1,0 +1,1 @@
+"""Statistics of differences between methods, on arrays alone."""
