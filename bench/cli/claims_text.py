@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich import box
 from rich.table import Table as Grid
 from rich.text import Text
 
@@ -44,21 +45,22 @@ def _title(checked: CheckedDataset) -> str:
     if checked.images:
         rounds = f"{checked.rounds} rounds of " if checked.rounds > 1 else ""
         text += f", {rounds}{checked.images} test images"
+        if checked.compared and count > 1:
+            text += f"; {one_line(checked.compared.model)} against the others"
     return text
 
 
 def _grid(checked: CheckedDataset) -> Grid:
-    grid = Grid()
+    grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0))
     grid.add_column("method", overflow="fold")
-    grid.add_column("accuracy", justify="right")
+    grid.add_column("accuracy", justify="right", overflow="fold")
     if checked.images:
-        name = one_line(checked.compared.model) if checked.compared else ""
-        grid.add_column(f"points behind\n{name}", justify="right", overflow="fold")
-        grid.add_column("both right", justify="right")
-        grid.add_column("false with\nprobability", justify="right")
-        grid.add_column("at any\ncongruence", justify="right")
-        grid.add_column(f"as k/{checked.images * checked.rounds}")
-    grid.add_column("F1 against the\nharmonic mean")
+        grid.add_column("points\nbehind", justify="right", overflow="fold")
+        grid.add_column("both\nright", justify="right", overflow="fold")
+        grid.add_column("claim\nfalse", justify="right", overflow="fold")
+        grid.add_column("at any\ncongruence", justify="right", overflow="fold")
+        grid.add_column(f"k of\n{checked.images * checked.rounds}", overflow="fold")
+    grid.add_column("F1 to\nharmonic\nmean", overflow="fold")
     for row in checked.rows:
         accuracy = row.row.values.get("accuracy")
         cells: list[Text | str] = [
@@ -79,7 +81,7 @@ def _claim(claim: Claim | None) -> tuple[str, str, str, str]:
         f"{claim.points:.2f}",
         f"{claim.congruence:.4f}{'*' * claim.moved}",
         probability(claim.false),
-        low if low == high else f"{low} to {high}",
+        low if low == high else f"{low.removesuffix(' %')} to {high}",
     )
 
 
@@ -93,8 +95,7 @@ def probability(value: float) -> str:
 def _granularity(found: Granularity | None, row: CheckedRow) -> str:
     if found is None:
         return "-"
-    share = f"{found.hits}/{found.images}"
-    return share if found.attainable else f"no; {_nearest(found, row)} = {share}"
+    return str(found.hits) if found.attainable else f"no ({found.hits}: {_nearest(found, row)})"
 
 
 def _nearest(found: Granularity, row: CheckedRow) -> str:
@@ -141,7 +142,7 @@ def _attainable(checked: CheckedDataset) -> Iterator[str]:
     if not found:
         return
     count, images = sum(each.attainable for each in found), found[0].images
-    text = f"Attainable as k/{images}: {count} of {len(found)} accuracies."
+    text = f"Attainable with {images} test images: {count} of {len(found)} accuracies."
     if count < len(found):
         each = " a round" if checked.rounds > 1 else ""
         fewest = f"{checked.smallest:,}" if checked.smallest else "more than 10,000"
@@ -183,14 +184,14 @@ def _notes(checked: Sequence[CheckedDataset]) -> Iterator[str]:
     """What the numbers are, and what they are not."""
     if any(row.claim for each in checked for row in each.rows):
         yield (
-            "False: the method with the higher accuracy is truly no better than the other (arXiv "
-            "2505.04720). A lower bound at that congruence: it knows the sampling of test images alone, as "
-            "if they were independent; training varies too, and picking the best of many rows favours lucky "
-            "ones."
+            "Claim false: probability that the method with the higher accuracy is truly no better than the "
+            "other (arXiv 2505.04720). A lower bound at that congruence: it knows the sampling of test "
+            "images alone, as if they were independent; training varies too, and picking the best of many "
+            "rows favours lucky ones."
         )
     if any(row.granularity for each in checked for row in each.rows):
         yield (
-            "As k/n: whether a whole number k of n images, rounded to the printed digits, is the printed "
+            "k of n: whether a whole number k of n images, rounded to the printed digits, is the printed "
             "accuracy. A mean over rounds, or another number of images, has other values (--rounds, "
             "--n-test)."
         )
