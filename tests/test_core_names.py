@@ -15,6 +15,13 @@ from bench.study.config import protocol_names, read_protocol
 CORE = Path(bench.__file__).parent
 
 ORDINARY_WORDS = {
+    ("cli/check_claims.py", "accuracy"): "the only column that `bench check-claims` can compare",
+    ("cli/check_claims.py", "json"): "a file format of `bench check-claims`",
+    ("cli/claims_text.py", "accuracy"): "a heading",
+    **{
+        ("comparison/published_table.py", name): "a column of published tables"
+        for name in ("accuracy", "precision", "recall", "f1", "f1_pr")
+    },
     ("cli/cost.py", "rich"): "what --format of `bench cost` prints without a reporter: no table of results",
     ("cli/cost.py", "csv"): "a file format of `bench cost`",
     ("cli/cost.py", "json"): "a file format of `bench cost`",

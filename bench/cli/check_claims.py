@@ -142,10 +142,10 @@ def _with_method(method: str, datasets: Mapping[str, list[PublishedRow]]) -> dic
     named = {
         name: rows
         for name, rows in datasets.items()
-        if any(row.model == method and "accuracy" in row.values for row in rows)
+        if any(row.model == method and row.accuracy is not None for row in rows)
     }
     if not named:
-        known = (row.model for rows in datasets.values() for row in rows if "accuracy" in row.values)
+        known = (row.model for rows in datasets.values() for row in rows if row.accuracy is not None)
         raise UnknownName("method of the table", method, known)
     if left_out := [name for name in datasets if name not in named]:
         warn([f"{', '.join(left_out)}: no accuracy of {method} (left out)"])

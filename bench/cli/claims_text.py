@@ -62,7 +62,7 @@ def _grid(checked: CheckedDataset) -> Grid:
         grid.add_column(f"k of\n{checked.images * checked.rounds}", overflow="fold")
     grid.add_column("F1 to\nharmonic\nmean", overflow="fold")
     for row in checked.rows:
-        accuracy = row.row.values.get("accuracy")
+        accuracy = row.row.accuracy
         cells: list[Text | str] = [
             Text(one_line(row.row.model)),
             "-" if accuracy is None else f"{accuracy:f}",
@@ -93,15 +93,13 @@ def probability(value: float) -> str:
 
 
 def _granularity(found: Granularity | None, row: CheckedRow) -> str:
-    if found is None:
+    """The number of images that gives the accuracy, or "no" and the nearest one, with as many digits."""
+    if found is None or row.row.accuracy is None:
         return "-"
-    return str(found.hits) if found.attainable else f"no ({found.hits}: {_nearest(found, row)})"
-
-
-def _nearest(found: Granularity, row: CheckedRow) -> str:
-    exponent = row.row.values["accuracy"].as_tuple().exponent
-    digits = -exponent if isinstance(exponent, int) and exponent < 0 else 0
-    return f"{found.hits / found.images:.{digits}f}"
+    if found.attainable:
+        return str(found.hits)
+    digits = len(f"{row.row.accuracy:f}".partition(".")[2])
+    return f"no ({found.hits}: {found.hits / found.images:.{digits}f})"
 
 
 # --- what follows ------------------------------------------------------------------------------------

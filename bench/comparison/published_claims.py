@@ -120,7 +120,7 @@ def check_dataset(
     is possible; without it, every pair gets the congruence at its two accuracies that has the median overlap
     of what was `measured`, or the default one. Raises ConfigError if two rows have the name `method`.
     """
-    ranked = sorted(rows, key=lambda row: (-row.values.get("accuracy", -1), row.line))
+    ranked = sorted(rows, key=lambda row: (-(-1 if row.accuracy is None else row.accuracy), row.line))
     compared = _compared(ranked, method)
     overlap = measured.median_overlap if measured else DEFAULT_OVERLAP
     total = images * rounds if images else None
@@ -129,11 +129,11 @@ def check_dataset(
             row=row,
             claim=_claim(compared, row, total, congruence, overlap) if compared and total else None,
             granularity=_granularity(row, total) if total else None,
-            f1=_f1(row),
+            f1={name: against_harmonic_mean(*values) for name, values in row.f1.items()},
         )
         for row in ranked
     ]
-    accuracies = [row.values["accuracy"] for row in rows if "accuracy" in row.values]
+    accuracies = [row.accuracy for row in rows if row.accuracy is not None]
     return CheckedDataset(
         dataset=ranked[0].dataset,
         images=images,
@@ -146,7 +146,7 @@ def check_dataset(
 
 
 def _compared(ranked: Sequence[PublishedRow], method: str) -> PublishedRow | None:
-    found = [row for row in ranked if "accuracy" in row.values and method in ("", row.model)]
+    found = [row for row in ranked if row.accuracy is not None and method in ("", row.model)]
     if method and len(found) > 1:
         lines = " and ".join(str(row.line) for row in found)
         raise ConfigError(
@@ -158,15 +158,14 @@ def _compared(ranked: Sequence[PublishedRow], method: str) -> PublishedRow | Non
 def _claim(
     compared: PublishedRow, row: PublishedRow, images: int, congruence: float | None, overlap: float
 ) -> Claim | None:
-    if row is compared or "accuracy" not in row.values:
+    if row is compared or row.accuracy is None or compared.accuracy is None:
         return None
-    above, other = (float(each.values["accuracy"]) for each in (compared, row))
-    better, worse = max(above, other), min(above, other)
+    better, worse = sorted((float(compared.accuracy), float(row.accuracy)), reverse=True)
     low, high = possible_congruence(better, worse)
     asked = congruence_of(better, worse, overlap) if congruence is None else congruence
     used = min(high, max(low, asked))
     return Claim(
-        points=float(100 * (compared.values["accuracy"] - row.values["accuracy"])),
+        points=float(100 * (compared.accuracy - row.accuracy)),
         congruence=used,
         moved=congruence is not None and abs(used - congruence) > 1e-9,
         false=false_claim(better, worse, images, used),
@@ -175,18 +174,7 @@ def _claim(
 
 
 def _granularity(row: PublishedRow, images: int) -> Granularity | None:
-    if (accuracy := row.values.get("accuracy")) is None:
+    if (accuracy := row.accuracy) is None:
         return None
     hits = nearest_hits(accuracy, images)
     return Granularity(attainable=attainable(accuracy, images), hits=hits, images=images)
-
-
-def _f1(row: PublishedRow) -> dict[str, Relation]:
-    values = row.values
-    if not {"precision", "recall"} <= values.keys():
-        return {}
-    return {
-        column: against_harmonic_mean(values[column], values["precision"], values["recall"])
-        for column in ("f1", "f1_pr")
-        if column in values
-    }

@@ -13,7 +13,8 @@ from bench.errors import ConfigError
 from bench.parsing import PATH_SHOWN, brief, shown
 
 NEEDED = ("dataset", "model", "accuracy")
-SHARES = ("accuracy", "precision", "recall", "f1", "f1_pr")
+F1 = ("f1", "f1_pr")
+SHARES = ("accuracy", "precision", "recall", *F1)
 """The columns that are read: numbers from 0 to 1, or percentages. All others are left alone."""
 
 _NUMBER = re.compile(r"[0-9]{1,3}(\.[0-9]{0,12})?|\.[0-9]{1,12}")
@@ -35,6 +36,18 @@ class PublishedRow:
     model: str
     values: Mapping[str, Decimal]
     line: int
+
+    @property
+    def accuracy(self) -> Decimal | None:
+        return self.values.get("accuracy")
+
+    @property
+    def f1(self) -> dict[str, tuple[Decimal, Decimal, Decimal]]:
+        """By column with an F1: that, precision and recall. Empty where one of them is not reported."""
+        precision, recall = self.values.get("precision"), self.values.get("recall")
+        if precision is None or recall is None:
+            return {}
+        return {name: (self.values[name], precision, recall) for name in F1 if name in self.values}
 
 
 @dataclass(frozen=True, kw_only=True)
