@@ -42,7 +42,7 @@ from .interfaces.model import Context, Encoder, Model, ModelFamily, Normalizatio
 from .interfaces.predictions import Predictions
 from .interfaces.progress_text import print_progress
 from .interfaces.reporter import Reporter, Table, Tables
-from .interfaces.rows import Column, Estimate, Row
+from .interfaces.rows import Column, Estimate, Rank, Row
 from .interfaces.strategy import Strategy
 from .interruption import SIGNALS, interrupt
 from .results.results import Results
@@ -85,6 +85,7 @@ __all__ = [
     "Predictions",
     "PretrainSpec",
     "Progress",
+    "Rank",
     "Report",
     "Reporter",
     "Results",

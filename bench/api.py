@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from bench.execution.prepare import Setup, Training
     from bench.execution.session import Session
     from bench.interfaces.executor import Executor, Outcome
+    from bench.interfaces.rows import Uncertainty
     from bench.results.results import Results
     from bench.study.spec import PretrainSpec, RunSpec
     from bench.study.study import Names, Study
@@ -265,13 +266,17 @@ def tables(
     *,
     datasets: Names = (),
     reported: bool = False,
+    uncertainty: Uncertainty = "interval",
+    ranks: bool = False,
 ) -> Tables:
     """Comparison tables of stored results, one per set of rows that may be compared.
 
     `metrics` names the columns (the default ones unless given), `datasets` the data sets (all of them);
-    `reported` puts published numbers beside ours. Raises UnknownName for a metric that is not installed or a
-    data set without results, PluginError for a metric that cannot be computed.
+    `reported` puts published numbers beside ours; `uncertainty` ("interval", "sd", "none") is what stands
+    beside a mean, and `ranks` shows where rows rank under resampling. Raises UnknownName for a metric that is
+    not installed or a data set without results, PluginError for a metric that cannot be computed.
     """
+    from bench.comparison.build import Shown
     from bench.comparison.tables import tables_of
     from bench.study.study import split_names
 
@@ -281,6 +286,7 @@ def tables(
         split_names(metrics),
         datasets=split_names(datasets),
         reported=reported,
+        shown=Shown(uncertainty=uncertainty, ranks=ranks),
     ).tables
 
 

@@ -503,7 +503,7 @@ def test_tables_are_shown_as_html_with_everything_escaped() -> None:
             rounds_asked=2,
             gmacs=4.5,
             mparams=28.0,
-            values={"accuracy": bench.Estimate(mean=mean, spread=0.125)},
+            values={"accuracy": bench.Estimate(mean=mean, spread=0.125, low=0.6, high=0.85)},
             note=text,
         )
         for mean in (0.25, 0.75)
@@ -519,7 +519,7 @@ def test_tables_are_shown_as_html_with_everything_escaped() -> None:
     # Title, protocol, column, footer; model and method of three rows; and their notes, under both names.
     assert html.count(escaped) == 4 + 3 * 2 + 3 * 3
     assert html.count("<b>") == 2  # the title, and the one best value
-    assert "<b>0.7500</b> ± 0.1250" in html
+    assert "<b>0.7500</b> [0.600, 0.850]" in html
     assert "n/a" in html
     assert html.count("border-top") == 1  # above the reported row
     assert repr(bench.Tables([table])) == f"<Tables: {text} (4 rows)>"

@@ -16,6 +16,7 @@ from samples import predictions
 from sklearn import metrics as sk
 
 from bench import Metric, PluginError, Predictions
+from bench.evidence.replicates import Resampling, replicate
 from bench.results.score import score
 from bench_standard import metrics as m
 from bench_standard import register_metrics
@@ -118,6 +119,44 @@ def test_bounds_and_relations(case: Predictions) -> None:
         assert math.isnan(value) or low - 1e-9 <= value <= high + 1e-9, name
     assert scores["f1_pr"] >= scores["f1"] - 1e-12
     assert scores["balanced_accuracy"] >= scores["recall"] - 1e-12
+
+
+def weighted(metric: Metric, case: Predictions, weights: np.ndarray) -> np.ndarray:
+    """A metric under weights of images: each is a group of its own."""
+    values, problems = replicate([metric], case, Resampling(weights, np.arange(len(case.ids))))
+    assert not problems
+    return values[metric.name]
+
+
+@given(any_predictions(), st.randoms(use_true_random=False))
+@settings(max_examples=25, deadline=None)
+def test_a_weight_is_a_number_of_images(case: Predictions, random) -> None:
+    """Weights that are whole numbers give the score of predictions in which images stand so often."""
+    times = np.array([[random.randrange(4) for _ in case.ids] for _ in range(3)])
+    times[:, 0] += 1
+    for row in times:
+        order = np.repeat(np.arange(len(case.ids)), row)
+        ids = tuple(map(str, range(len(order))))
+        repeated = replace(
+            case,
+            ids=ids,
+            groups=ids,
+            labels=case.labels[order],
+            probabilities=case.probabilities[order],
+        )
+        for metric in METRICS:
+            (value,) = weighted(metric, case, row[None].astype(float))
+            assert value == pytest.approx(metric.score(repeated), nan_ok=True, abs=1e-9), metric.name
+
+
+def test_areas_by_pairs_and_by_order_are_the_same() -> None:
+    case = predictions(n=90)
+    rounded = replace(case, probabilities=case.probabilities.round(1))  # with ties
+    weights = np.random.default_rng(0).integers(4, size=(50, 90)).astype(float)
+    for each in (case, rounded):
+        scores, positive = each.probabilities[:, 1], each.labels == 1
+        by_pairs = m._won_by_pairs(positive, scores, weights)
+        assert by_pairs == pytest.approx(m._won_by_order(positive, scores, weights))
 
 
 @given(any_predictions(), st.randoms(use_true_random=False))

@@ -6,16 +6,18 @@ import csv
 import io
 import json
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from samples import data_of, failure_of, mean_of, record_of, run_spec, store_run
 from typer.testing import CliRunner
 
 from bench.cli import app
-from bench.comparison.build import build
+from bench.comparison.build import Shown, build
 from bench.comparison.reported import ReportedRow
 from bench.comparison.scored import ScoredUnit
 from bench.comparison.tables import tables_of
@@ -304,7 +306,7 @@ def test_the_footer_says_what_was_measured_on_what() -> None:
         scored(run_spec(round_=r), counts=counts_of(counts), notes=("low light",) * (r == 1))
         for r in range(2)
     ]
-    text = "\n".join(only(build(units, COLUMNS)).footer)
+    text = "\n".join(only(build(units, COLUMNS, shown=Shown(uncertainty="sd"))).footer)
     assert "Images per round (mean of 2): 50 train, 12 test." in text
     assert "No test image of class b in rounds 0, 1" in text
     assert "low light (round 1)" in text
@@ -354,17 +356,23 @@ def test_markdown_keeps_its_columns(awkward: Table) -> None:
 
 def test_latex_escapes_and_balances(awkward: Table) -> None:
     text = reporters.as_latex([awkward])
-    assert r"a\_b[red]|50\%" in text
+    assert r"a\_b{[}red{]}|50\%" in text
     assert r"c\&d" in text
     assert text.count("{") == text.count("}")
     body = text.partition(r"\midrule")[2].partition(r"\bottomrule")[0].strip().splitlines()
-    assert {line.replace(r"\&", "").count("&") for line in body} == {6}
+    assert {line.replace(r"\&", "").count("&") for line in body if line != r"\midrule"} == {8}
+    labels = re.findall(r"\\label\{(.*)\}", reporters.as_latex([awkward, awkward]))
+    assert len(labels) == len(set(labels)) == 2
 
 
 def test_csv_has_full_precision_and_one_line_per_row(awkward: Table) -> None:
-    rows = list(csv.DictReader(io.StringIO(reporters.as_csv([awkward, awkward]))))
-    assert {row["footer"] for row in rows} == {" | ".join(awkward.footer)} != {""}
+    text = reporters.as_csv([awkward, awkward])
+    comments = [line for line in text.splitlines() if line.startswith("#")]
+    assert comments == [f"# {awkward.title}: {line}" for line in awkward.footer] * 2 != []
+    rows = list(csv.DictReader(io.StringIO(text[: text.index("\n#") + 1])))
     assert len(rows) == 8
+    frame = pd.read_csv(io.StringIO(text), comment="#")
+    assert frame["method"].tolist() == [row["method"] for row in rows]  # a "#" in a text is part of it
     by_method = {row["method"]: row for row in rows}
     assert float(by_method["a_b[red]|50%"]["accuracy_mean"]) == 0.61231
     assert by_method["none"]["accuracy_mean"] == by_method["a_b[red]|50%"]["accuracy_sd"] == ""

@@ -14,6 +14,7 @@ import typer
 from bench import interruption
 from bench.cli.check_claims import check_claims
 from bench.cli.clean import clean
+from bench.cli.compare import compare
 from bench.cli.cost import cost
 from bench.cli.data import app as data
 from bench.cli.doctor import doctor
@@ -46,6 +47,7 @@ app.command("run")(with_verbose(run))
 app.command("plan")(with_verbose(plan))
 app.command("table")(with_verbose(table))
 app.command("check-claims")(with_verbose(check_claims))
+app.command("compare")(with_verbose(compare))
 app.command("verify")(with_verbose(verify))
 app.command("list")(with_verbose(list_components))
 app.command("show")(with_verbose(show))

@@ -93,6 +93,13 @@ def formats(word: str) -> Candidates:
     return _one(word, _entries(lambda registry: registry.reporters)(word))
 
 
+def uncertainties(word: str) -> Candidates:
+    """What can stand beside a mean."""
+    from bench.interfaces.rows import UNCERTAINTIES
+
+    return _one(word, [(name, "") for name in UNCERTAINTIES])
+
+
 def protocols(word: str) -> Candidates:
     """The name of a shipped protocol, or a file."""
     return _one(word, _protocols(), files=".toml")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -14,6 +14,7 @@ from bench.text import one_line
 
 if TYPE_CHECKING:
     from bench.interfaces.reporter import Reporter
+    from bench.interfaces.rows import Uncertainty
     from bench.registry import Registry
 
 
@@ -36,6 +37,17 @@ def table(
     reported: Annotated[
         bool, typer.Option("--reported", help="Put published numbers for the same data set beside ours.")
     ] = False,
+    uncertainty: Annotated[
+        str,
+        typer.Option(
+            help="What stands beside a mean: its 95 % interval, the SD over rounds, or nothing.",
+            autocompletion=complete.uncertainties,
+            metavar="interval|sd|none",
+        ),
+    ] = "interval",
+    ranks: Annotated[
+        bool, typer.Option("--ranks", help="Where rows rank when test images and rounds are resampled.")
+    ] = False,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -49,6 +61,7 @@ def table(
     """
     from rich.text import Text
 
+    from bench.comparison.build import Shown
     from bench.comparison.reporters import render
     from bench.comparison.tables import choose_metrics, tables_of
     from bench.results.store import scan
@@ -56,11 +69,14 @@ def table(
     registry = contain(installed_components())
     check_results(results, needed=False)
     reporter = _reporter(registry, format_, output)
+    shown = Shown(uncertainty=cast("Uncertainty", uncertainty), ranks=ranks)  # which checks it
     columns = given_names("--metrics", metrics)
     names = given_names("--dataset", dataset)
     choose_metrics(registry, columns)  # an unknown name is said before anything is read
     records, warnings = scan(results)
-    compared = tables_of(records, results, columns, datasets=names, reported=reported, registry=registry)
+    compared = tables_of(
+        records, results, columns, datasets=names, reported=reported, registry=registry, shown=shown
+    )
     warn([*warnings, *compared.warnings])
     if not compared.tables:
         echo(

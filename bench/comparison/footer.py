@@ -8,8 +8,11 @@ from collections.abc import Iterator, Sequence
 from bench.comparison.rows import chosen, labels, row_id
 from bench.comparison.scored import ScoredUnit
 from bench.identity import to_json
-from bench.interfaces.rows import Row
+from bench.interfaces.rows import Column, Row, Uncertainty
 from bench.study.spec import EnsembleSpec, RunSpec
+
+LEAST = 3  # rounds, below which there is no verdict
+FEW = 5  # rounds, below which a verdict is marked
 
 
 def protocol_text(group: Sequence[ScoredUnit]) -> str:
@@ -49,10 +52,40 @@ def footer(group: Sequence[ScoredUnit], rows: Sequence[Row], sources: Sequence[s
     return tuple(lines)
 
 
+def evidence_lines(
+    rows: Sequence[Row], columns: Sequence[Column], uncertainty: Uncertainty, primary: str
+) -> list[str]:
+    """What stands beside the means of a table's own rows, what was tested, and what was not."""
+    values = [value for row in rows for value in row.values.values()]
+    rounds = max((row.rounds_done for row in rows), default=0)
+    lines = []
+    if uncertainty == "interval" and any(value.low is not None for value in values):
+        lines.append(
+            "In brackets: 95 % interval of the mean, from test images (resampled in groups, for all rows and "
+            "rounds at once) and from what rounds differ by beyond that (docs/evidence.md)."
+        )
+        if rounds == 1:
+            lines.append("One round: the intervals are of these trained models, not of their methods.")
+    if uncertainty == "sd" and any(value.spread is not None for value in values):
+        lines.append("Mean ± sample standard deviation over rounds; every round has its own split.")
+    if any(value.best is not None for value in values):
+        few = f"; {rounds} rounds are few for that" if rounds < FEW else ""
+        lines.append(
+            "Marked: the best of a column and what is not shown to differ from it, by tests of all pairs of "
+            f"rows, adjusted by Holm's method at 5 %{few}."
+        )
+    elif len(rows) > 1 and 0 < rounds < LEAST:
+        lines.append(
+            f"Nothing is tested with {rounds} round{'s' * (rounds != 1)}: the mark is on the best mean alone."
+        )
+    named = [column.title for column in columns if column.name == primary]
+    if named:
+        lines.append(f"Primary metric, as declared: {named[0]}. All other columns are exploratory.")
+    return lines
+
+
 def _rounds(rows: Sequence[Row]) -> Iterator[str]:
     own = [row for row in rows if row.kind != "reported"]
-    if any(value.spread is not None for row in own for value in row.values.values()):
-        yield "Mean ± sample standard deviation over rounds; every round has its own split."
     if len({row.rounds_done for row in own if row.rounds_done}) > 1:
         yield "Rows of fewer rounds are means of the rounds they have, so of other test images."
 

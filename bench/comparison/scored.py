@@ -12,6 +12,7 @@ from typing import Any
 from bench.data.audit.verdict import Verdict
 from bench.errors import StoreError
 from bench.interfaces.metric import Metric
+from bench.interfaces.predictions import Predictions
 from bench.parsing import parse
 from bench.registry import Registry
 from bench.results import store
@@ -21,6 +22,8 @@ from bench.results.score import Scores, try_score
 from bench.results.score_cache import ScoreCache, identities
 from bench.study.protocol import SplitSettings
 from bench.study.spec import UnitSpec
+
+KEPT = 1_000_000  # images whose predictions stay in memory once they were read, about 200 MB
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,12 +35,16 @@ class ScoredUnit:
         scores: by metric; empty where there are none.
         problems: by metric, why a finished unit lacks its score.
         damage: why a finished unit has no scores.
+        sha256: of its predictions; "" where there are none.
+        test: its predictions for test images, where they had to be read; else None.
     """
 
     record: Record
     scores: Mapping[str, float] = field(default_factory=dict)
     problems: Mapping[str, str] = field(default_factory=dict)
     damage: str = ""
+    sha256: str = ""
+    test: Predictions | None = None
 
     @property
     def spec(self) -> UnitSpec:
@@ -79,18 +86,24 @@ class ScoredUnit:
 
 
 def score_records(
-    records: Iterable[Record], metrics: Sequence[Metric], registry: Registry, results: Path
+    records: Iterable[Record],
+    metrics: Sequence[Metric],
+    registry: Registry,
+    results: Path,
+    cache: ScoreCache | None = None,
 ) -> tuple[list[ScoredUnit], list[str]]:
     """The records of the folder `results` with their scores, and warnings.
 
     Damaged predictions make a unit a missing round; a metric that cannot be computed leaves its own cell
     empty. Its plugin is one of `registry`. Scores that were computed before are taken from where they are
-    kept.
+    kept; new ones are written there, unless the caller gives the cache, and saves it.
     """
-    cache = ScoreCache(results)
+    own = cache is None
+    cache = ScoreCache(results) if cache is None else cache
     known = identities(metrics, registry)
     units: list[ScoredUnit] = []
     warnings: dict[str, None] = {}
+    kept = 0  # images
     for record in records:
         if record.status != "done" or record.kind == "pretrain" or record.path is None:
             units.append(ScoredUnit(record=record))
@@ -99,15 +112,25 @@ def score_records(
             units.append(ScoredUnit(record=record, damage=record.damage))
             continue
         try:
-            scores = _scores(record, record.path, metrics, registry, cache, known)
+            sha256, scores, test = _scores(record, record.path, metrics, registry, cache, known)
         except StoreError as error:
             warnings[str(error)] = None
             cause = getattr(error, "cause", "its predictions cannot be read")
             units.append(ScoredUnit(record=record, damage=cause))
             continue
         warnings |= dict.fromkeys(scores.problems.values())
-        units.append(ScoredUnit(record=record, scores=scores.values, problems=scores.problems))
-    cache.save()
+        kept += len(test.ids) if test else 0
+        units.append(
+            ScoredUnit(
+                record=record,
+                scores=scores.values,
+                problems=scores.problems,
+                sha256=sha256,
+                test=test if kept < KEPT else None,
+            )
+        )
+    if own:
+        cache.save()
     return units, list(warnings)
 
 
@@ -118,8 +141,9 @@ def _scores(
     registry: Registry,
     cache: ScoreCache,
     known: Mapping[str, str],
-) -> Scores:
-    """Scores of the test part. Raises StoreError for predictions that are missing or damaged."""
+) -> tuple[str, Scores, Predictions | None]:
+    """The checksum of a unit's predictions, scores of the test part, and that part if it had to be read.
+    Raises StoreError for predictions that are missing or damaged."""
     file = path / PREDICTIONS
     stated = (record.artefacts or {}).get(PREDICTIONS)
     try:
@@ -129,10 +153,11 @@ def _scores(
     kept = cache.get(sha256, known) if stated is None or stated.sha256 == sha256 else {}
     lacking = [metric for metric in metrics if metric.name not in kept]
     if not lacking:
-        return Scores(kept, {})
-    new = try_score(store.read_predictions(path, "test", record), lacking, registry)
+        return sha256, Scores(kept, {}), None
+    test = store.read_predictions(path, "test", record)
+    new = try_score(test, lacking, registry)
     cache.keep(sha256, known, new.values)
-    return Scores({**kept, **new.values}, new.problems)
+    return sha256, Scores({**kept, **new.values}, new.problems), test
 
 
 def split_text(settings: Mapping[str, Any]) -> str:

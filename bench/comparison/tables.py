@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from bench.comparison.build import build
+from bench.comparison.build import Shown, build
+from bench.comparison.judgements import judge_of
 from bench.comparison.reported import load_reported
 from bench.comparison.scored import ScoredUnit, score_records
 from bench.errors import UnknownName, describe
@@ -15,6 +16,7 @@ from bench.interfaces.reporter import Tables
 from bench.interfaces.rows import Column
 from bench.registry import Registry, installed
 from bench.results.record import Record
+from bench.results.score_cache import ScoreCache
 
 if TYPE_CHECKING:
     from bench.interfaces.metric import Metric
@@ -38,6 +40,7 @@ def tables_of(
     datasets: Sequence[str] = (),
     reported: bool = False,
     registry: Registry | None = None,
+    shown: Shown | None = None,
 ) -> Compared:
     """Tables of these records, stored in the folder `results`.
 
@@ -45,25 +48,36 @@ def tables_of(
     for a metric that is not installed or a data set without results. What is wrong with one record, metric or
     cell is said in its row and among the warnings, and leaves the rest as it is.
     """
-    records = list(records)
-    known = {record.spec.dataset.name for record in records}
-    for name in datasets:
-        if known and name not in known:
-            raise UnknownName("dataset", name, known, f"(data sets with results in {results})")
+    wanted = of_datasets(records, datasets, results)
     registry = registry or installed()
     chosen = choose_metrics(registry, metrics)
-    wanted = [record for record in records if not datasets or record.spec.dataset.name in datasets]
-    units, warnings = score_records(wanted, chosen, registry, results)
+    cache = ScoreCache(results)
+    units, warnings = score_records(wanted, chosen, registry, results, cache)
     columns = [Column(name=m.name, title=m.title, higher_is_better=m.higher_is_better) for m in chosen]
+    judge = judge_of(chosen, registry, results, cache)
     published = load_reported() if reported else ()
     try:
-        return Compared(build(units, columns, published), warnings)
+        tables = build(units, columns, published, judge, shown)
     except Exception as error:  # a record that holds what no version of bench wrote
         sane, causes = _apart(units, columns)
         if not causes:
             raise
         log.debug("a record cannot be shown", exc_info=error)
-        return Compared(build(sane, columns, published), [*warnings, *causes])
+        warnings = [*warnings, *causes]
+        tables = build(sane, columns, published, judge, shown)
+    cache.save()
+    return Compared(tables, warnings)
+
+
+def of_datasets(records: Iterable[Record], datasets: Sequence[str], results: Path) -> list[Record]:
+    """The records of these data sets, of all without names. Raises UnknownName for a data set without
+    records in the folder `results`."""
+    records = list(records)
+    known = {record.spec.dataset.name for record in records}
+    for name in datasets:
+        if known and name not in known:
+            raise UnknownName("dataset", name, known, f"(data sets with results in {results})")
+    return [record for record in records if not datasets or record.spec.dataset.name in datasets]
 
 
 def _apart(units: Sequence[ScoredUnit], columns: Sequence[Column]) -> tuple[list[ScoredUnit], list[str]]:

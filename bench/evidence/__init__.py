@@ -1,1 +1,1 @@
-"""Statistics of differences between methods, on arrays alone."""
+"""Which differences are real: intervals and tests of this design, computed from stored predictions."""

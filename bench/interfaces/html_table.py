@@ -12,7 +12,6 @@ from html import escape
 from bench.interfaces import cells
 from bench.interfaces.rows import Content, Row
 
-HEADS = ("Model", "Method", "Rounds", "GMACs", "M params")
 LEFT = ' style="text-align:left"'
 ONE_LINE = ' style="white-space:nowrap"'
 CAPTION = ' style="caption-side:top;text-align:left"'
@@ -22,7 +21,8 @@ SEPARATED = ' style="border-top:1px solid"'
 def as_html(table: Content) -> str:
     """Title, protocol, rows (the best of a column bold, a line above reported ones) and footer; everything
     is escaped."""
-    heads = [*HEADS, *(column.title for column in table.columns)]
+    heads = ["Model", "Method", *cells.headings(table), *(column.title for column in table.columns)]
+    heads += [cells.rank_heading(column) for column in table.columns if table.ranks]
     head = "".join(f"<th{LEFT if i < 2 else ''}>{escape(text)}</th>" for i, text in enumerate(heads))
     remarks = "<br>".join(map(escape, cells.remarks(table)))
     return (
@@ -42,16 +42,18 @@ def _rows(table: Content) -> Iterator[str]:
 def _cells(row: Row, table: Content, best: dict[str, str]) -> Iterator[str]:
     for text in (row.model, row.method):
         yield f"<td{LEFT}>{escape(text)}</td>"
-    for text in (cells.rounds(row), cells.amount(row.gmacs), cells.amount(row.mparams)):
+    for text in cells.costs(table, row):
         yield f"<td>{escape(text)}</td>"
     for column in table.columns:
-        yield f"<td{ONE_LINE}>{_value(row, column.name, best)}</td>"
+        yield f"<td{ONE_LINE}>{_value(row, column.name, table, best)}</td>"
+    for column in table.columns if table.ranks else ():
+        yield f"<td{ONE_LINE}>{escape(cells.rank(row.values.get(column.name)))}</td>"
 
 
-def _value(row: Row, column: str, best: dict[str, str]) -> str:
+def _value(row: Row, column: str, table: Content, best: dict[str, str]) -> str:
     value = row.values.get(column)
     mean = escape(cells.mean(value))
     if cells.is_best(row, column, best):
         mean = f"<b>{mean}</b>"
-    spread = cells.spread(value)
-    return f"{mean} ± {spread}" if spread else mean
+    beside = cells.uncertainty(table, value)
+    return f"{mean} {escape(beside)}" if beside else mean

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from bench.interfaces.component import Component, P
 from bench.interfaces.html_table import as_html
-from bench.interfaces.rows import Column, Row
+from bench.interfaces.rows import Column, Row, Uncertainty
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +20,9 @@ class Table:
         columns: the metrics.
         rows: the methods.
         footer: remarks that a reader needs to understand the numbers.
+        costs: what training and predicting took, beside GMACs and parameters.
+        uncertainty: what stands beside a mean.
+        ranks: whether the rank of each value is shown.
     """
 
     title: str
@@ -27,6 +30,9 @@ class Table:
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
     footer: tuple[str, ...] = ()
+    costs: tuple[Column, ...] = ()
+    uncertainty: Uncertainty = "interval"
+    ranks: bool = False
 
     def _repr_html_(self) -> str:
         return as_html(self)

@@ -6,6 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+Uncertainty = Literal["interval", "sd", "none"]
+"""What stands beside a mean: its 95 % interval, the standard deviation over rounds, or nothing."""
+UNCERTAINTIES: tuple[Uncertainty, ...] = ("interval", "sd", "none")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
@@ -23,16 +27,42 @@ class Column:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Rank:
+    """Where a row stands among all rows of a table (1: best) when test images and rounds are resampled.
+
+    Attributes:
+        first: share of the resamples in which no other row is better.
+        low: with `high`, the ends of the 95 % range of its ranks.
+        high: see `low`.
+    """
+
+    first: float
+    low: int
+    high: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Estimate:
     """One value of a row.
 
     Attributes:
         mean: over rounds.
         spread: sample standard deviation over rounds; None for a single value.
+        low: with `high`, the ends of the 95 % interval of the mean; None where there is none.
+        high: see `low`.
+        best: whether the row is the best of its column or not shown to differ from it; None where nothing is
+            tested, so that the best mean alone stands out.
+        rank: None where rows have different rounds, or the metric cannot be computed on resampled images.
+        rounds: the value of each round, by its number.
     """
 
     mean: float
     spread: float | None = None
+    low: float | None = None
+    high: float | None = None
+    best: bool | None = None
+    rank: Rank | None = None
+    rounds: Mapping[int, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +78,7 @@ class Row:
         gmacs: billions of multiply-adds at the protocol's image size, counted by fvcore.
         mparams: millions of parameters.
         values: by Column.name.
+        costs: by Column.name of `Table.costs`; None where it was not measured.
         note: why rounds are missing, or what sets this row apart.
     """
 
@@ -59,6 +90,7 @@ class Row:
     gmacs: float | None = None
     mparams: float | None = None
     values: Mapping[str, Estimate] = field(default_factory=dict)
+    costs: Mapping[str, float | None] = field(default_factory=dict)
     note: str = ""
 
 
@@ -82,3 +114,12 @@ class Content(Protocol):
 
     @property
     def footer(self) -> tuple[str, ...]: ...
+
+    @property
+    def costs(self) -> tuple[Column, ...]: ...
+
+    @property
+    def uncertainty(self) -> Uncertainty: ...
+
+    @property
+    def ranks(self) -> bool: ...

@@ -1,4 +1,5 @@
-"""Scores that were computed before, so that a table of ten thousand units takes seconds.
+"""Scores, and judgements of tables, that were computed before, so that a table of ten thousand units takes
+seconds.
 
     results/.scratch/scores/scores.sqlite
 
@@ -41,6 +42,7 @@ _TABLES = """
 CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, stamp TEXT, sha256 TEXT);
 CREATE TABLE IF NOT EXISTS scores
     (sha256 TEXT, metric TEXT, identity TEXT, value REAL, seal TEXT, PRIMARY KEY (sha256, metric));
+CREATE TABLE IF NOT EXISTS judgements (key TEXT PRIMARY KEY, text TEXT, seal TEXT);
 """
 
 
@@ -62,6 +64,7 @@ class ScoreCache:
         self._scores: dict[tuple[str, str], Known] = {}
         self._new_files: dict[str, tuple[str, str]] = {}
         self._new_scores: dict[tuple[str, str], Known] = {}
+        self._new_judgements: dict[str, str] = {}
         self._started = time.perf_counter()
         self._read()
 
@@ -87,28 +90,46 @@ class ScoreCache:
             known = Known(identities[name], float(values[name]))
             self._scores[sha256, name] = self._new_scores[sha256, name] = known
 
+    def judgement(self, key: str) -> str:
+        """What is kept under the key of a judgement; "" if nothing is."""
+        try:
+            with closing(self._connect()) as base:
+                row = base.execute("SELECT text, seal FROM judgements WHERE key = ?", (key,)).fetchone()
+        except sqlite3.Error as error:  # not there yet, of an older version, or not readable
+            log.debug("%s: not used (%s)", self.path, error)
+            return ""
+        return str(row[0]) if row and row[1] == _seal(key, row[0]) else ""
+
+    def keep_judgement(self, key: str, text: str) -> None:
+        """Remember a judgement."""
+        self._new_judgements[key] = text
+
     def save(self, worthwhile: float = WORTHWHILE) -> None:
         """Write what is new, if computing it took so many seconds; what cannot be written is not kept."""
-        if not self._new_scores or time.perf_counter() - self._started < worthwhile:
+        new = self._new_scores or self._new_judgements
+        if not new or time.perf_counter() - self._started < worthwhile:
             return
         files = [(name, *known) for name, known in self._new_files.items()]
         scores = [(*at, *_row(at, known)) for at, known in self._new_scores.items()]
+        judgements = [(key, text, _seal(key, text)) for key, text in self._new_judgements.items()]
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with closing(sqlite3.connect(self.path, timeout=_WAIT)) as base, base:
                 base.executescript(_TABLES)
                 base.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", files)
                 base.executemany("INSERT OR REPLACE INTO scores VALUES (?, ?, ?, ?, ?)", scores)
+                base.executemany("INSERT OR REPLACE INTO judgements VALUES (?, ?, ?)", judgements)
         except (OSError, sqlite3.Error) as error:
             log.debug("%s: scores are not kept (%s)", self.path, error)
+
+    def _connect(self) -> sqlite3.Connection:
+        return sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=ro", _WAIT, uri=True)
 
     def _read(self) -> None:
         if not self.path.is_file():
             return
         try:
-            with closing(
-                sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=ro", _WAIT, uri=True)
-            ) as base:
+            with closing(self._connect()) as base:
                 files = base.execute("SELECT path, stamp, sha256 FROM files").fetchall()
                 scores = base.execute("SELECT sha256, metric, identity, value, seal FROM scores").fetchall()
         except sqlite3.OperationalError as error:  # locked, or not readable
@@ -127,8 +148,12 @@ class ScoreCache:
 
 def _row(at: tuple[str, str], known: Known) -> tuple[str, float | None, str]:
     """Identity, value and a checksum of all, so that a flipped bit is not a score."""
-    seal = hashlib.sha256(f"{at}{known.identity}{known.value!r}".encode()).hexdigest()[:16]
+    seal = _seal(f"{at}{known.identity}", repr(known.value))
     return known.identity, None if math.isnan(known.value) else known.value, seal
+
+
+def _seal(at: str, value: str) -> str:
+    return hashlib.sha256(f"{at}{value}".encode()).hexdigest()[:16]
 
 
 def _stamp(file: Path) -> str:

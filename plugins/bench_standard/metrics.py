@@ -1,8 +1,9 @@
 """Metrics of stored predictions: N images, K classes, the predicted class is the most probable one.
 
-Those that are in every table are computed with numpy alone: a table of thousands of runs takes a tenth of the
-time that scikit-learn's checks of their input need. scikit-learn is imported inside the functions, because
-`bench list` imports this module.
+Each is written once, for images that count more or less, with which tables tell how uncertain it is, and
+with numpy alone: a table of thousands of runs takes a tenth of the time that scikit-learn's checks of their
+input need. scikit-learn's own are references. numpy is imported inside the functions, because `bench list`
+imports this module.
 
 When the test part lacks a class of the data set (or a class is never predicted), this is what counts:
 
@@ -25,7 +26,12 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    Counts = NDArray[np.float64]
+    Weights = NDArray[np.float64]
+    Values = NDArray[np.float64]
+
 BINS = 15
+FEW = 400  # images, up to which pairs are faster than sorting
 
 
 def _predicted(predictions: Predictions) -> NDArray[np.int64]:
@@ -34,57 +40,192 @@ def _predicted(predictions: Predictions) -> NDArray[np.int64]:
     return predicted
 
 
-def _confusion(predictions: Predictions) -> NDArray[np.int64]:
+def _confusion(predictions: Predictions) -> Counts:
     """(K, K) how many images of each class, by row, are predicted as which, by column."""
     import numpy as np
 
     classes = len(predictions.classes)
     cells = predictions.labels * classes + _predicted(predictions)
-    counts: NDArray[np.int64] = np.bincount(cells, minlength=classes**2).reshape(classes, classes)
-    return counts
+    return np.bincount(cells, minlength=classes**2).reshape(classes, classes).astype(np.float64)
 
 
-def _macro(right: NDArray[np.int64], of: NDArray[np.int64], counted: NDArray[np.bool_]) -> float:
-    """Plain mean of right / of over the classes that are counted; 0/0 is 0."""
+def _every_image(predictions: Predictions) -> Weights:
+    """(1, N) weights of 1."""
     import numpy as np
 
-    return float((right / np.maximum(of, 1))[counted].mean())
+    return np.ones((1, len(predictions.labels)))
+
+
+# --- of counts: (..., K, K) weighted images of each class, by row, predicted as which, by column ------
+
+
+def _macro(right: Counts, of: Counts, counted: NDArray[np.bool_]) -> Values:
+    """Plain mean of right / of over the classes that are counted, the last axis; 0/0 is 0."""
+    import numpy as np
+
+    shares = np.divide(right, of, out=np.zeros_like(of), where=of > 0)
+    mean: Values = np.where(counted, shares, 0).sum(-1) / counted.sum(-1)
+    return mean
+
+
+def _sums(counts: Counts) -> tuple[Counts, Counts, Counts]:
+    """(..., K) of each class: images predicted right, images, and predictions."""
+    return counts.diagonal(axis1=-2, axis2=-1), counts.sum(-1), counts.sum(-2)
+
+
+def _accuracy(counts: Counts) -> Values:
+    right, images, _ = _sums(counts)
+    accuracy: Values = right.sum(-1) / images.sum(-1)
+    return accuracy
+
+
+def _balanced_accuracy(counts: Counts) -> Values:
+    right, images, _ = _sums(counts)
+    return _macro(right, images, images > 0)
+
+
+def _precision(counts: Counts) -> Values:
+    right, images, predicted = _sums(counts)
+    return _macro(right, predicted, images + predicted > 0)
+
+
+def _recall(counts: Counts) -> Values:
+    right, images, predicted = _sums(counts)
+    return _macro(right, images, images + predicted > 0)
+
+
+def _f1(counts: Counts) -> Values:
+    right, images, predicted = _sums(counts)
+    return _macro(2 * right, images + predicted, images + predicted > 0)
+
+
+def _f1_pr(counts: Counts) -> Values:
+    import numpy as np
+
+    p, r = _precision(counts), _recall(counts)
+    values: Values = np.divide(2 * p * r, p + r, out=np.zeros_like(p), where=p + r > 0)
+    return values
+
+
+def _mcc(counts: Counts) -> Values:
+    """Gorodkin 2004, as scikit-learn has it."""
+    import numpy as np
+
+    right, images, predicted = _sums(counts)
+    total = images.sum(-1)
+    both = right.sum(-1) * total - (images * predicted).sum(-1)
+    scale = np.sqrt((total**2 - (images**2).sum(-1)) * (total**2 - (predicted**2).sum(-1)))
+    values: Values = np.divide(both, scale, out=np.zeros_like(both), where=scale > 0)
+    return values
+
+
+# --- of weights: (B, N), a weight of each image in each of B rows -------------------------------------
+
+
+def _mean_of(values: NDArray[np.float64], weights: Weights) -> Values:
+    mean: Values = weights @ values / weights.sum(-1)
+    return mean
+
+
+def _auc(predictions: Predictions, weights: Weights) -> Values:
+    """A class counts in a row if both it and the rest weigh something there."""
+    import numpy as np
+
+    total, classes = np.zeros(len(weights)), np.zeros(len(weights))
+    for c in np.unique(predictions.labels):
+        positive, scores = predictions.labels == c, predictions.probabilities[:, c]
+        pairs = weights[:, positive].sum(-1) * weights[:, ~positive].sum(-1)
+        fewer = min(positive.sum(), (~positive).sum())
+        won = (_won_by_pairs if fewer <= FEW else _won_by_order)(positive, scores, weights)
+        total += np.divide(won, pairs, out=np.zeros_like(won), where=pairs > 0)
+        classes += pairs > 0
+    return np.divide(total, classes, out=np.full_like(total, np.nan), where=classes > 0)
+
+
+def _won_by_pairs(positive: NDArray[np.bool_], scores: NDArray[np.float64], weights: Weights) -> Values:
+    """(B,) weight of the pairs of a positive and a negative image in which the positive one has the higher
+    score, half of those with equal ones: one matrix product, fast where one side is small."""
+    import numpy as np
+
+    above = np.sign(scores[positive][:, None] - scores[~positive][None]) / 2 + 0.5
+    by_image = weights.T  # rows are copied faster than columns
+    won: Values = np.einsum("nb,nb->b", above.T @ by_image[positive], by_image[~positive])
+    return won
+
+
+def _won_by_order(positive: NDArray[np.bool_], scores: NDArray[np.float64], weights: Weights) -> Values:
+    """The same from sums along the sorted scores: linear in the number of images."""
+    import numpy as np
+
+    order = scores.argsort(kind="stable")
+    _, starts = np.unique(scores[order], return_index=True)
+    some, rest = (
+        np.add.reduceat(np.where(side, weights, 0)[:, order], starts, axis=1)
+        for side in (positive, ~positive)
+    )
+    won: Values = (some * (rest.cumsum(axis=1) - rest / 2)).sum(axis=1)
+    return won
+
+
+def _brier(predictions: Predictions, weights: Weights) -> Values:
+    import numpy as np
+
+    p = predictions.probabilities
+    truth = np.eye(p.shape[1])[predictions.labels]
+    return _mean_of(((p - truth) ** 2).sum(axis=1), weights)
+
+
+def _ece(predictions: Predictions, weights: Weights) -> Values:
+    import numpy as np
+
+    top = predictions.probabilities.max(axis=1)
+    right = _predicted(predictions) == predictions.labels
+    bins = np.clip(np.ceil(top * BINS).astype(int) - 1, 0, BINS - 1)
+    gaps = weights @ ((right - top)[:, None] * np.eye(BINS)[bins])
+    error: Values = np.abs(gaps).sum(-1) / weights.sum(-1)
+    return error
+
+
+def _log_loss(predictions: Predictions, weights: Weights) -> Values:
+    import numpy as np
+
+    p = predictions.probabilities / predictions.probabilities.sum(axis=1, keepdims=True)
+    true = p[np.arange(len(p)), predictions.labels]
+    least = np.finfo(np.float64).eps
+    return _mean_of(-np.log(np.clip(true, least, 1 - least)), weights)
+
+
+# --- of predictions ----------------------------------------------------------------------------------
 
 
 def accuracy(predictions: Predictions) -> float:
     """Share of images whose predicted class is right."""
-    return float((_predicted(predictions) == predictions.labels).mean())
+    return float(_accuracy(_confusion(predictions)))
 
 
 def balanced_accuracy(predictions: Predictions) -> float:
     """Mean recall of the classes with test images."""
-    table = _confusion(predictions)
-    return _macro(table.diagonal(), table.sum(1), table.sum(1) > 0)
+    return float(_balanced_accuracy(_confusion(predictions)))
 
 
 def precision(predictions: Predictions) -> float:
     """Macro precision."""
-    table = _confusion(predictions)
-    return _macro(table.diagonal(), table.sum(0), table.sum(0) + table.sum(1) > 0)
+    return float(_precision(_confusion(predictions)))
 
 
 def recall(predictions: Predictions) -> float:
     """Macro recall."""
-    table = _confusion(predictions)
-    return _macro(table.diagonal(), table.sum(1), table.sum(0) + table.sum(1) > 0)
+    return float(_recall(_confusion(predictions)))
 
 
 def f1(predictions: Predictions) -> float:
     """Macro F1: the mean of the classes' F1."""
-    table = _confusion(predictions)
-    either = table.sum(0) + table.sum(1)
-    return _macro(2 * table.diagonal(), either, either > 0)
+    return float(_f1(_confusion(predictions)))
 
 
 def f1_pr(predictions: Predictions) -> float:
     """Harmonic mean of macro precision and macro recall; never below the macro F1 (Opitz and Burst 2019)."""
-    p, r = precision(predictions), recall(predictions)
-    return 2 * p * r / (p + r) if p + r else 0.0
+    return float(_f1_pr(_confusion(predictions)))
 
 
 def auc(predictions: Predictions) -> float:
@@ -94,35 +235,12 @@ def auc(predictions: Predictions) -> float:
     a positive and a negative image in which the positive one has the higher probability, ties counting half
     (Mann and Whitney 1947).
     """
-    import numpy as np
-
-    present = np.unique(predictions.labels)
-    if len(present) < 2:
-        return float("nan")
-    areas = [_area(predictions.labels == c, predictions.probabilities[:, c]) for c in present]
-    return float(np.mean(areas))
-
-
-def _area(positive: NDArray[np.bool_], scores: NDArray[np.float64]) -> float:
-    """Area under one ROC curve, from the sum of the positive images' ranks; equal scores share their rank."""
-    import numpy as np
-
-    _, place, times = np.unique(scores, return_inverse=True, return_counts=True)
-    ranks = np.cumsum(times) - (times - 1) / 2
-    some = int(positive.sum())
-    above = ranks[place[positive]].sum() - some * (some + 1) / 2
-    return float(above / (some * (len(scores) - some)))
+    return float(_auc(predictions, _every_image(predictions))[0])
 
 
 def mcc(predictions: Predictions) -> float:
     """Multi-class Matthews correlation coefficient; 0 if all labels or all predictions are of one class."""
-    import numpy as np
-    from sklearn import metrics as sk
-
-    predicted = _predicted(predictions)
-    if len(np.union1d(predictions.labels, predicted)) < 2:
-        return 0.0  # scikit-learn's value, without its warning
-    return float(sk.matthews_corrcoef(predictions.labels, predicted))
+    return float(_mcc(_confusion(predictions)))
 
 
 def brier(predictions: Predictions) -> float:
@@ -130,24 +248,14 @@ def brier(predictions: Predictions) -> float:
 
     With two classes it is twice the score that looks at the positive class alone.
     """
-    import numpy as np
-
-    p = predictions.probabilities
-    truth = np.eye(p.shape[1])[predictions.labels]
-    return float(((p - truth) ** 2).sum(axis=1).mean())
+    return float(_brier(predictions, _every_image(predictions))[0])
 
 
 def ece(predictions: Predictions) -> float:
     """Expected calibration error (Guo et al. 2017): images are put into 15 equal bins of their top
     probability, (0, 1/15], (1/15, 2/15] ...; the result is the mean over images of the distance between
     accuracy and mean top probability in the image's bin."""
-    import numpy as np
-
-    top = predictions.probabilities.max(axis=1)
-    right = _predicted(predictions) == predictions.labels
-    bins = np.clip(np.ceil(top * BINS).astype(int) - 1, 0, BINS - 1)
-    gaps = np.bincount(bins, weights=right - top, minlength=BINS)
-    return float(np.abs(gaps).sum() / len(top))
+    return float(_ece(predictions, _every_image(predictions))[0])
 
 
 def log_loss(predictions: Predictions) -> float:
@@ -155,11 +263,7 @@ def log_loss(predictions: Predictions) -> float:
 
     Rows are scaled to sum to 1 exactly; a probability of 0 counts as the smallest double step, 2.2e-16.
     """
-    import numpy as np
-    from sklearn import metrics as sk
-
-    p = predictions.probabilities / predictions.probabilities.sum(axis=1, keepdims=True)
-    return float(sk.log_loss(predictions.labels, p, labels=np.arange(p.shape[1])))
+    return float(_log_loss(predictions, _every_image(predictions))[0])
 
 
 # --- scikit-learn's, with which `bench verify --recompute` compares ----------------------------------
@@ -212,6 +316,24 @@ def _sk_auc(predictions: Predictions) -> float:
     return float(np.mean(areas))
 
 
+def _sk_mcc(predictions: Predictions) -> float:
+    import numpy as np
+    from sklearn import metrics as sk
+
+    predicted = _predicted(predictions)
+    if len(np.union1d(predictions.labels, predicted)) < 2:
+        return 0.0  # scikit-learn's value, without its warning
+    return float(sk.matthews_corrcoef(predictions.labels, predicted))
+
+
+def _sk_log_loss(predictions: Predictions) -> float:
+    import numpy as np
+    from sklearn import metrics as sk
+
+    p = predictions.probabilities / predictions.probabilities.sum(axis=1, keepdims=True)
+    return float(sk.log_loss(predictions.labels, p, labels=np.arange(p.shape[1])))
+
+
 _PER_CLASS = "of the classes with test images or predictions"
 
 METRICS = (
@@ -220,6 +342,8 @@ METRICS = (
         title="Accuracy",
         about="share of images whose most probable class is right",
         score=accuracy,
+        of_counts=_accuracy,
+        bounds=(0, 1),
         reference=_sk_accuracy,
     ),
     Metric(
@@ -227,6 +351,8 @@ METRICS = (
         title="Precision",
         about=f"macro precision: plain mean {_PER_CLASS}; 0/0 is 0",
         score=precision,
+        of_counts=_precision,
+        bounds=(0, 1),
         reference=_sk_precision,
     ),
     Metric(
@@ -234,20 +360,34 @@ METRICS = (
         title="Recall",
         about=f"macro recall: plain mean {_PER_CLASS}; 0/0 is 0",
         score=recall,
+        of_counts=_recall,
+        bounds=(0, 1),
         reference=_sk_recall,
     ),
-    Metric(name="f1", title="F1", about=f"macro F1: mean of the F1 {_PER_CLASS}", score=f1, reference=_sk_f1),
+    Metric(
+        name="f1",
+        title="F1",
+        about=f"macro F1: mean of the F1 {_PER_CLASS}",
+        score=f1,
+        of_counts=_f1,
+        bounds=(0, 1),
+        reference=_sk_f1,
+    ),
     Metric(
         name="f1_pr",
         title="F1 (PR)",
         about="harmonic mean of macro precision and macro recall; not the macro F1",
         score=f1_pr,
+        of_counts=_f1_pr,
+        bounds=(0, 1),
     ),
     Metric(
         name="auc",
         title="AUC",
         about="one-vs-rest area under the ROC curve, mean of classes with test images",
         score=auc,
+        of_weights=_auc,
+        bounds=(0, 1),
         reference=_sk_auc,
     ),
     Metric(
@@ -255,6 +395,8 @@ METRICS = (
         title="Bal. acc.",
         about="mean recall of the classes with test images",
         score=balanced_accuracy,
+        of_counts=_balanced_accuracy,
+        bounds=(0, 1),
         reference=_sk_balanced_accuracy,
         default=False,
     ),
@@ -263,6 +405,9 @@ METRICS = (
         title="MCC",
         about="multi-class Matthews correlation; 0 where undefined",
         score=mcc,
+        reference=_sk_mcc,
+        of_counts=_mcc,
+        bounds=(-1, 1),
         default=False,
     ),
     Metric(
@@ -270,6 +415,8 @@ METRICS = (
         title="Brier",
         about="mean squared distance to the one-hot label, summed over classes",
         score=brier,
+        of_weights=_brier,
+        bounds=(0, 2),
         higher_is_better=False,
         default=False,
     ),
@@ -278,6 +425,8 @@ METRICS = (
         title="ECE",
         about="expected calibration error, 15 equal bins of the top probability",
         score=ece,
+        of_weights=_ece,
+        bounds=(0, 1),
         higher_is_better=False,
         default=False,
     ),
@@ -286,6 +435,8 @@ METRICS = (
         title="Log loss",
         about="mean negative log probability of the true class, nats",
         score=log_loss,
+        reference=_sk_log_loss,
+        of_weights=_log_loss,
         higher_is_better=False,
         default=False,
     ),

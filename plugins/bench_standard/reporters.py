@@ -10,7 +10,8 @@ import math
 import re
 from collections.abc import Callable, Sequence
 
-from bench import Reporter, Row, Table, cells
+from bench import Estimate, Reporter, Row, Table, cells
+from bench_standard.latex import as_latex
 
 
 def as_markdown(tables: Sequence[Table]) -> str:
@@ -19,12 +20,13 @@ def as_markdown(tables: Sequence[Table]) -> str:
 
 
 def _markdown(table: Table) -> str:
-    heads = [*_HEADINGS, *(column.title for column in table.columns)]
+    heads = _headings(table)
     bars = ["---"] * 2 + ["---:"] * (len(heads) - 2)
-    rows = [heads, bars, *_rows(table, _markdown_escape, "**{}**", "{} ± {}")]
+    rows = [heads, bars, *_rows(table, _markdown_escape, "**{}**")]
     lines = [f"### {_markdown_escape(table.title)}", "", _markdown_escape(table.protocol), ""]
     lines += [f"| {' | '.join(row)} |" for row in rows]
-    lines += ["", *(f"- {_markdown_escape(remark)}" for remark in cells.remarks(table))]
+    remarks = [*_legend(table, "Bold"), *cells.remarks(table)]
+    lines += ["", *(f"- {_markdown_escape(remark)}" for remark in remarks)]
     return "\n".join(lines).rstrip()
 
 
@@ -32,95 +34,83 @@ def _markdown_escape(text: str) -> str:
     return re.sub(r"([\\`|*_<>\[\]])", r"\\\1", " ".join(text.split()))
 
 
-def as_latex(tables: Sequence[Table]) -> str:
-    """One table environment per table; needs the package booktabs."""
-    return "\n\n".join(["% needs \\usepackage{booktabs}", *map(_latex, tables)]) + "\n"
+def _headings(table: Table) -> list[str]:
+    ranks = [cells.rank_heading(column) for column in table.columns if table.ranks]
+    return ["Model", "Method", *cells.headings(table), *(column.title for column in table.columns), *ranks]
 
 
-def _latex(table: Table) -> str:
-    heads = [*_HEADINGS, *(column.title for column in table.columns)]
-    rows = _rows(table, _latex_escape, r"\textbf{{{}}}", r"{} $\pm$ {}")
-    lines = [
-        r"\begin{table}",
-        r"\centering",
-        rf"\caption{{{_latex_escape(table.title)}: {_latex_escape(table.protocol)}.}}",
-        rf"\begin{{tabular}}{{ll{'r' * (len(heads) - 2)}}}",
-        r"\toprule",
-        _latex_line([_latex_escape(head) for head in heads]),
-        r"\midrule",
-        *map(_latex_line, rows),
-        r"\bottomrule",
-        r"\end{tabular}",
-        *(rf"\par\footnotesize {_latex_escape(remark)}" for remark in cells.remarks(table)),
-        r"\end{table}",
-    ]
-    return "\n".join(lines)
+def _legend(table: Table, mark: str) -> list[str]:
+    return [f"{mark}: {cells.legend(table)}."] if cells.best(table) else []
 
 
-def _latex_line(parts: list[str]) -> str:
-    return f"{' & '.join(parts)} \\\\"
-
-
-_LATEX = {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "±": r"$\pm$",
-    "…": r"\ldots{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-} | {character: f"\\{character}" for character in "&%$#_{}"}
-
-
-def _latex_escape(text: str) -> str:
-    return "".join(_LATEX.get(character, character) for character in text)
-
-
-_HEADINGS = ["Model", "Method", "Rounds", "GMACs", "M params"]
-
-
-def _rows(table: Table, escape: Callable[[str], str], bold: str, both: str) -> list[list[str]]:
-    """Cells of every row; `bold` marks the best of a column, `both` joins mean and deviation."""
+def _rows(table: Table, escape: Callable[[str], str], bold: str) -> list[list[str]]:
+    """Cells of every row; `bold` marks the best of a column."""
     winners = cells.best(table)
 
     def value(row: Row, name: str) -> str:
         estimate = row.values.get(name)
         text = escape(cells.mean(estimate))
         text = bold.format(text) if cells.is_best(row, name, winners) else text
-        spread = cells.spread(estimate)
-        return both.format(text, spread) if spread else text
+        beside = escape(cells.uncertainty(table, estimate))
+        return f"{text} {beside}" if beside else text
+
+    def ranks(row: Row) -> list[str]:
+        return [escape(cells.rank(row.values.get(column.name))) for column in table.columns if table.ranks]
 
     return [
         [
-            escape(row.model),
-            escape(row.method),
-            *map(escape, (cells.rounds(row), cells.amount(row.gmacs), cells.amount(row.mparams))),
+            *map(escape, (row.model, row.method, *cells.costs(table, row))),
             *(value(row, column.name) for column in table.columns),
+            *ranks(row),
         ]
         for row in table.rows
     ]
 
 
 def as_csv(tables: Sequence[Table]) -> str:
-    """One line per row of any table; fractions in full precision, empty where there is no number. The footer,
-    which says what the numbers are not, is on every line: lines are read without the table around them."""
+    """One line per row of any table, in full precision, empty where there is no number; below them the
+    footers as comments, each line beginning with "#", which `pandas.read_csv(FILE, comment="#")` and R's
+    `read.csv(FILE, comment.char="#")` pass over. Texts are quoted, so that a "#" inside one is none."""
     names = list(dict.fromkeys(column.name for table in tables for column in table.columns))
+    costs = list(dict.fromkeys(column.name for table in tables for column in table.costs))
+    estimates = [e for table in tables for row in table.rows for e in row.values.values()]
+    rounds = sorted({number for estimate in estimates for number in estimate.rounds})
     text = io.StringIO()
     heads = ["dataset", "protocol", "kind", "model", "method", "rounds_done", "rounds_asked"]
-    measures = [f"{name}_{part}" for name in names for part in ("mean", "sd")]
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*heads, "gmacs", "mparams", *measures, "note", "footer"])
+    parts = ["mean", "sd", "low", "high", "best", "rank_low", "rank_high", "rank_first"]
+    measures = [f"{name}_{part}" for name in names for part in (*parts, *(f"round{r}" for r in rounds))]
+    writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+    text.write(",".join([*heads, "gmacs", "mparams", *costs, *measures, "note"]) + "\n")
     for table in tables:
         for row in table.rows:
-            numbers = [row.gmacs, row.mparams]
-            for name in names:
-                value = row.values.get(name)
-                numbers += [value.mean, value.spread] if value else [None, None]
             first = map(_csv_text, (table.title, table.protocol, row.kind, row.model, row.method))
-            shown = ["" if n is None or math.isnan(n) else repr(n) for n in numbers]
-            last = map(_csv_text, (row.note, " | ".join(table.footer)))
-            writer.writerow([*first, row.rounds_done, row.rounds_asked, *shown, *last])
+            numbers = [row.gmacs, row.mparams, *(row.costs.get(name) for name in costs)]
+            numbers += [n for name in names for n in _numbers(row.values.get(name), rounds)]
+            shown = [_Empty() if n is None or math.isnan(n) else n for n in numbers]
+            writer.writerow([*first, row.rounds_done, row.rounds_asked, *shown, _csv_text(row.note)])
+    for table in tables:
+        text.writelines(f"# {table.title}: {line}\n" for line in table.footer)
     return text.getvalue()
+
+
+class _Empty(float):
+    """A number that is not there: an empty cell, unquoted."""
+
+    def __repr__(self) -> str:
+        return ""
+
+
+def _numbers(value: Estimate | None, rounds: Sequence[int]) -> list[float | None]:
+    """The cells of one value, in the order of `as_csv`."""
+    if value is None:
+        return [None] * (8 + len(rounds))
+    rank = (value.rank.low, value.rank.high, value.rank.first) if value.rank else (None,) * 3
+    best = None if value.best is None else int(value.best)
+    return [
+        *(value.mean, value.spread, value.low, value.high, best),
+        *rank,
+        *(value.rounds.get(number) for number in rounds),
+    ]
 
 
 def _csv_text(text: str) -> str:
@@ -163,13 +153,13 @@ REPORTERS = (
     ),
     Reporter(
         name="latex",
-        about="booktabs tables, the best value of a column bold",
+        about="tables as wide as a column, the best bold; needs booktabs, siunitx, adjustbox",
         render=as_latex,
         suffixes=(".tex",),
     ),
     Reporter(
         name="csv",
-        about="one flat table of all rows, means and deviations in full precision",
+        about="one flat table of all rows, every round too, in full precision; footers as comments",
         render=as_csv,
         suffixes=(".csv",),
     ),

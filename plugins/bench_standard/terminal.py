@@ -40,7 +40,7 @@ def _print(table: Table, console: Console) -> None:
     for grid in _grids(table, console):
         console.print(grid)
     if not console.is_terminal and cells.best(table):
-        console.print(Text("* best of the column"))
+        console.print(Text(f"* {cells.legend(table)}"))
     for remark in cells.remarks(table):
         console.print(Text(remark, style="dim"))
 
@@ -73,34 +73,46 @@ def _grid(
     if not compact:
         grid.add_column("Model", overflow="fold")
     grid.add_column("Method", overflow="fold", max_width=24 if compact else None)
-    for heading in ("Rounds", "GMACs", "M params") if costs else ():
+    for heading in cells.headings(table) if costs else ():
         grid.add_column(heading.replace(" ", "\n") if compact else heading, justify="right")
     for column in table.columns:
         if column.name in names:
             grid.add_column(column.title.replace(" ", "\n") if compact else column.title)
+            if table.ranks:
+                heading = cells.rank_heading(column)
+                grid.add_column(heading.replace(" ", "\n") if compact else heading)
     winners = cells.best(table)
     for before, row in zip((None, *table.rows), table.rows, strict=False):
         if before and before.kind != row.kind == "reported":
             grid.add_section()
-        values = [_value(row, name, winners, console, compact) for name in names]
-        grid.add_row(*_head(row, compact, costs), *values, style="dim" if row.kind == "reported" else "")
+        values = [text for name in names for text in _values(table, row, name, winners, console, compact)]
+        grid.add_row(
+            *_head(table, row, compact, costs), *values, style="dim" if row.kind == "reported" else ""
+        )
     return grid
 
 
-def _head(row: Row, compact: bool, costs: bool) -> list[Text]:
-    numbers = (cells.rounds(row), cells.amount(row.gmacs), cells.amount(row.mparams)) if costs else ()
+def _head(table: Table, row: Row, compact: bool, costs: bool) -> list[Text]:
+    numbers = cells.costs(table, row) if costs else ()
     names = [row.model, row.method]
     if compact:
         names = [f"{row.model} (reported)" if row.kind == "reported" else f"{row.method}\n{row.model}"]
     return [Text(text) for text in (*names, *numbers)]
 
 
-def _value(row: Row, name: str, winners: dict[str, str], console: Console, compact: bool) -> Text:
+def _values(
+    table: Table, row: Row, name: str, winners: dict[str, str], console: Console, compact: bool
+) -> list[Text]:
+    """The value of a metric, and its rank if the table shows ranks."""
     value = row.values.get(name)
     wins = cells.is_best(row, name, winners)
     text = Text(cells.mean(value), style="bold green" if wins else "")
     if wins and not console.is_terminal:  # without colours a star stands for them
         text.append("*")
-    if spread := cells.spread(value):
-        text.append(f"\n±{spread.removeprefix('0')}" if compact else f" ± {spread}", style="not bold")
-    return text
+    if beside := cells.uncertainty(table, value):
+        short = beside.replace("± 0", "±").replace("[0.", "[.").replace(" 0.", " .")
+        text.append(f"\n{short}" if compact else f" {beside}", style="not bold")
+    if not table.ranks:
+        return [text]
+    rank = cells.rank(value)
+    return [text, Text(rank.replace(" (", "\n(") if compact else rank)]
