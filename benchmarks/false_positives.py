@@ -32,7 +32,7 @@ from bench.evidence.crosschecks import corrected_t, mcnemar
 from bench.evidence.inference import Interval, interval, p_value
 from bench.evidence.replicates import replicate, resampling
 from bench.evidence.variance import covariances
-from bench.evidence.weights import draw_weights, groups_of
+from bench.evidence.weights import draw_weights, groups_of, weights_without_one
 from bench_standard import register_metrics
 from benchmarks.report import ROOT, one_line, save, tell
 
@@ -189,7 +189,7 @@ def study(world: World, names: Sequence[str], replicates: int, seed: int) -> lis
     random = np.random.default_rng([seed, *world.name.encode()])
     rounds, fresh, overlap = _rounds(random, world)
     groups = groups_of([a for a, _ in rounds])
-    weights = draw_weights(groups, replicates)
+    weights = np.concatenate([draw_weights(groups, replicates), weights_without_one(groups)])
     pooled = mcnemar(*(_together([pair[m] for pair in rounds]) for m in (0, 1)))
     results = []
     metrics = [metric for metric in register_metrics() if metric.name in names]
@@ -201,7 +201,8 @@ def study(world: World, names: Sequence[str], replicates: int, seed: int) -> lis
     for metric in metrics:
         scores = np.array([[metric.score(pair[m]) for pair in rounds] for m in (0, 1)])
         replicates_of = np.array([[values[metric.name] for values in each] for each in resampled])
-        parts = covariances(scores, replicates_of, len(groups.names), overlap)
+        drawn_of, without_one = replicates_of[:, :, :replicates], replicates_of[:, :, replicates:]
+        parts = covariances(scores, drawn_of, without_one, groups.strata, overlap)
         first, second = parts.means.tolist()
         variance = parts.of_difference(0, 1)
         differences = (scores[1] - scores[0]).tolist()

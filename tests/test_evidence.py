@@ -17,8 +17,8 @@ from bench.evidence.crosschecks import corrected_t, delong, mcnemar
 from bench.evidence.inference import against_margin, detectable, interval, is_equal, p_value
 from bench.evidence.ranking import rank_methods
 from bench.evidence.replicates import Resampling, replicate, resampling
-from bench.evidence.variance import Covariances, Variance, covariances
-from bench.evidence.weights import Groups, draw_weights, groups_of
+from bench.evidence.variance import Covariances, Variance, covariances, degrees_of_freedom
+from bench.evidence.weights import Groups, draw_weights, groups_of, weights_without_one
 from bench_standard import register_metrics
 
 METRICS = {metric.name: metric for metric in register_metrics()}
@@ -38,10 +38,17 @@ def drawn_of(metric: Metric, case: Predictions, groups: Groups, weights: NDArray
 
 def resampled(metric: Metric, methods: list[list[Predictions]], total: int = 400) -> Covariances:
     groups = groups_of(methods[0])
-    weights = draw_weights(groups, total)
+    weights = np.concatenate([draw_weights(groups, total), weights_without_one(groups)])
     scores = np.array([[metric.score(p) for p in rounds] for rounds in methods])
     drawn = [[drawn_of(metric, p, groups, weights) for p in rounds] for rounds in methods]
-    return covariances(scores, np.array(drawn), len(groups.names), OVERLAP)
+    each = np.array(drawn)
+    return covariances(scores, each[:, :, :total], each[:, :, total:], groups.strata, OVERLAP)
+
+
+def alike(scores: NDArray[np.float64], replicates: NDArray[np.float64], groups: int) -> Covariances:
+    """Of one stratum whose groups contribute alike."""
+    strata = np.zeros(groups, dtype=np.int64)
+    return covariances(scores, replicates, np.empty((*scores.shape, 0)), strata, OVERLAP)
 
 
 def doubled(case: Predictions) -> Predictions:
@@ -111,7 +118,7 @@ def test_a_plugin_metric_that_fails_under_weights_is_named() -> None:
 def test_the_parts_of_a_variance_are_those_of_the_formula() -> None:
     random = np.random.default_rng(1)
     replicates, scores = random.normal(size=(2, 4, 300)) * 0.3, random.normal(size=(2, 4)) * 3
-    parts = covariances(scores, replicates, groups=31, overlap=OVERLAP)
+    parts = alike(scores, replicates, 31)
     drawn, observed = replicates[1] - replicates[0], scores[1] - scores[0]
     images = drawn.mean(axis=0).var(ddof=1)
     within = drawn.var(axis=1, ddof=1).mean()
@@ -123,10 +130,35 @@ def test_the_parts_of_a_variance_are_those_of_the_formula() -> None:
     assert parts.of_difference(1, 0) == pytest.approx((images, training, df))
 
 
+def test_the_squares_of_influences_are_the_variance_of_the_jackknife() -> None:
+    """Which for a stratified mean is the unbiased one, and what replicates give."""
+    values, strata = np.random.default_rng(8).normal(size=30), np.repeat([0, 1, 2], [15, 10, 5])
+    groups = Groups(tuple(map(str, range(30))), strata)
+    weights = np.concatenate([draw_weights(groups, 20_000), weights_without_one(groups)])
+    means = (weights @ values / 30)[None, None]
+    parts = covariances(
+        np.array([[values.mean()]]), means[:, :, :20_000], means[:, :, 20_000:], strata, OVERLAP
+    )
+    expected = sum(n * values[strata == s].var(ddof=1) for s, n in enumerate([15, 10, 5])) / 30**2
+    assert (parts.influences**2).sum() == pytest.approx(expected)
+    assert parts.of_score(0).images == pytest.approx(expected, rel=0.03)
+
+
+def test_degrees_of_freedom_fall_where_few_groups_decide() -> None:
+    strata = np.repeat([0, 1], [40, 20])
+    signs = np.resize([1.0, -1.0], 60)
+    assert degrees_of_freedom(signs, strata) == 58
+    assert degrees_of_freedom(np.empty((3, 0)), strata).tolist() == [58] * 3
+    few = np.where(np.arange(60) < 4, 10.0, 0.1) * signs
+    assert 2 < degrees_of_freedom(few, strata) < 12
+    random = np.random.default_rng(9).normal(size=(500, 60))
+    assert np.median(degrees_of_freedom(random, strata)) == pytest.approx(60, rel=0.15)
+
+
 def test_no_excess_where_images_explain_all_that_rounds_differ_by() -> None:
     random = np.random.default_rng(2)
     replicates = random.normal(size=(1, 5, 500))
-    parts = covariances(np.full((1, 5), 0.7), replicates, groups=40, overlap=OVERLAP)
+    parts = alike(np.full((1, 5), 0.7), replicates, 40)
     assert parts.of_score(0).training == 0
     assert parts.of_score(0).df == pytest.approx(39)
 
@@ -163,11 +195,11 @@ def test_replicates_without_a_score_are_left_out_and_half_of_them_is_too_much() 
     random = np.random.default_rng(3)
     replicates, scores = random.normal(size=(2, 3, 200)), random.normal(size=(2, 3))
     replicates[0, 1, :80] = math.nan
-    kept = covariances(scores, replicates, groups=20, overlap=OVERLAP)
-    expected = covariances(scores, replicates[:, :, 80:], groups=20, overlap=OVERLAP)
+    kept = alike(scores, replicates, 20)
+    expected = alike(scores, replicates[:, :, 80:], 20)
     assert kept.of_difference(0, 1) == pytest.approx(expected.of_difference(0, 1))
     replicates[0, 1, :120] = math.nan
-    lost = covariances(scores, replicates, groups=20, overlap=OVERLAP).of_difference(0, 1)
+    lost = alike(scores, replicates, 20).of_difference(0, 1)
     assert math.isnan(p_value(0.1, lost))
     assert all(map(math.isnan, interval(0.1, lost)))
 

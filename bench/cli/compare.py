@@ -3,51 +3,103 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bench.cli import complete
-from bench.cli.options import DatasetsOption, ResultsOption, check_results, given_names
+from bench.cli.options import (
+    BaselineOption,
+    DatasetsOption,
+    DeclaredOption,
+    MarginOption,
+    MetricOption,
+    ResultsOption,
+    check_results,
+    given_names,
+)
 from bench.cli.screen import contain, echo, installed_components, warn
+
+if TYPE_CHECKING:
+    from bench.comparison.compare import Compared, Question
 
 
 def compare(
-    first: Annotated[str, typer.Argument(help="A row of `bench table`, say egmae or convnext_tiny.egmae.")],
-    second: Annotated[str, typer.Argument(help="Another row.")],
+    first: Annotated[
+        str,
+        typer.Argument(help="A row of `bench table`, say egmae or convnext_tiny.egmae.", show_default=False),
+    ] = "",
+    second: Annotated[str, typer.Argument(help="Another row.", show_default=False)] = "",
+    all_: Annotated[
+        bool, typer.Option("--all", help="All pairs of rows, or all rows with the baseline.")
+    ] = False,
     results: ResultsOption = Path("results"),
     dataset: DatasetsOption = None,
-    metric: Annotated[
+    metric: MetricOption = "",
+    baseline: BaselineOption = "",
+    margin: MarginOption = None,
+    study_file: DeclaredOption = None,
+    round_: Annotated[
+        int | None,
+        typer.Option("--round", min=0, help="Look at this round alone.", show_default=False),
+    ] = None,
+    test: Annotated[
         str,
         typer.Option(
-            help="What is compared [default: the first of tables].", autocompletion=complete.metrics
+            help="A cross-check beside our own test: nb (corrected t), or mcnemar, delong (one round).",
+            autocompletion=complete.crosschecks,
+            metavar="nb|mcnemar|delong",
         ),
     ] = "",
-    margin: Annotated[
-        float, typer.Option(min=0.0, help="Within which methods are practically equal: 0.01 is one point.")
-    ] = 0.01,
+    format_: Annotated[
+        str, typer.Option("--format", "-f", help="text, or json with every number.", metavar="text|json")
+    ] = "text",
 ) -> None:
     """Say whether one method is better than another, how sure that is, and what it rests on.
 
     Example: bench compare egmae imagenet --metric auc
     """
-    from bench.comparison.compare import compare_methods
-    from bench.comparison.sentences import paragraph
-    from bench.comparison.tables import choose_metrics
+    from bench.cli.declared import declared_question
+    from bench.comparison.compare import comparable_tables, compare_all, compare_pair
+    from bench.comparison.crosschecked import CROSSCHECKS
+    from bench.comparison.numbers import as_json
+    from bench.comparison.sentences import across, matrix
+    from bench.errors import ConfigError, UnknownName
     from bench.results.store import scan
 
+    if all_ == bool(first and second) or (all_ and first):
+        raise ConfigError("give two rows to compare (`bench compare egmae imagenet`), or --all")
+    for option, value, known in (("test", test, ("", *CROSSCHECKS)), ("format", format_, ("text", "json"))):
+        if value not in known:
+            raise UnknownName(f"--{option}", value, [name for name in known if name])
+    if all_ and test:
+        raise ConfigError("--test goes with two rows, not with --all")
     registry = contain(installed_components())
     check_results(results, needed=True)
-    chosen = choose_metrics(registry, [metric] if metric else [])[0]
     records, warnings = scan(results)
-    compared = compare_methods(
-        records, results, first, second, chosen, margin, given_names("--dataset", dataset), registry
+    names = given_names("--dataset", dataset)
+    question, problems = declared_question(
+        records, registry, names, metric, baseline, margin, study_file, round_
     )
-    warn([*warnings, *compared.warnings])
-    for one in compared.found:
-        if one.difference is None:
-            echo(
-                f"{one.where}: the two share no round; `bench run` of both with the same --rounds mends that"
-            )
-        else:
-            echo(paragraph(one.where, chosen, one.difference, one.basis))
+    tables, damage = comparable_tables(records, results, question, registry)
+    warn([*warnings, *problems, *damage])
+    if all_:
+        found = compare_all(tables, results, question, registry)
+        text = "\n\n".join(matrix(compared, question) for compared in found)
+    else:
+        found = compare_pair(tables, results, first, second, question, registry)
+        texts = [_text(compared, question, test, results) for compared in found]
+        text = "\n\n".join(texts)
+        if summary := across(found, first, second):
+            text += f"\n\n{summary}"
+    echo(as_json(found, question) if format_ == "json" else text or "nothing to compare: one row alone")
+
+
+def _text(compared: Compared, question: Question, test: str, results: Path) -> str:
+    from bench.comparison.crosschecked import crosscheck
+    from bench.comparison.sentences import paragraph
+
+    if not compared.differences:
+        return f"{compared.where}: the two share no round; run both with the same --rounds"
+    [one] = compared.differences
+    return paragraph(compared, one, question, crosscheck(test, compared, one, question, results))

@@ -78,6 +78,16 @@ def ensembles(word: str) -> Candidates:
     return _several(word, lambda last: [*own(last), *alone])
 
 
+def metric(word: str) -> Candidates:
+    """The name of one metric."""
+    return _one(word, _entries(lambda registry: registry.metrics)(word))
+
+
+def crosschecks(word: str) -> Candidates:
+    """Tests that `bench compare` can do beside its own."""
+    return _one(word, [("nb", "corrected resampled t"), ("mcnemar", "one round"), ("delong", "one round")])
+
+
 def metrics(word: str) -> Candidates:
     """Names of metrics, comma-separated."""
     return _several(word, _entries(lambda registry: registry.metrics))

@@ -86,6 +86,38 @@ DataOption = Annotated[
 ResultsOption = Annotated[
     Path, typer.Option("--results", envvar="BENCH_RESULTS", help="Where results are kept.")
 ]
+MetricOption = Annotated[
+    str,
+    typer.Option(
+        help="What is compared [default: the declared metric, else the first of tables].",
+        autocompletion=complete.metric,
+        show_default=False,
+    ),
+]
+BaselineOption = Annotated[
+    str,
+    typer.Option(
+        help="The row that others are compared with [default: the declared one].", show_default=False
+    ),
+]
+MarginOption = Annotated[
+    float | None,
+    typer.Option(
+        min=0.0,
+        max=1000.0,
+        help="Within which rows are practically equal: 0.01 is one point [default: as declared, else 0.01].",
+        show_default=False,
+    ),
+]
+DeclaredOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--study",
+        help="The study file that declares metric, baseline and margin, where records do not.",
+        autocompletion=complete.study_files,
+        show_default=False,
+    ),
+]
 DeviceOption = Annotated[
     str,
     typer.Option(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from bench.comparison.evidence import Evidence
@@ -19,6 +19,7 @@ from bench.evidence.inference import (
     is_equal,
     p_value,
 )
+from bench.evidence.multiplicity import holm
 from bench.evidence.variance import Variance
 
 ALPHA = 1 - LEVEL
@@ -31,9 +32,9 @@ class Verdict(Enum):
     WORSE = "worse"
     EQUAL = "practically equal"
     OPEN = "not shown either way"
-    ONE_ROUND = "one round: these two trained models, not their methods"
-    TWO_ROUNDS = "two rounds: too few for a verdict"
-    NO_SPREAD = "no spread: nothing that could be tested"
+    ONE_ROUND = "one round tells of these two trained models, not of their methods"
+    TWO_ROUNDS = "two rounds are too few"
+    NO_SPREAD = "there is no spread that could be tested"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,11 +50,13 @@ class Difference:
         value: how much better the first is, in the metric's own unit.
         ends: of the 95 % interval.
         p: two-sided; nan where nothing can be tested.
+        adjusted: p among all comparisons that were made, by Holm's method.
+        comparisons: how many these are.
         against: of the true difference to the margin.
         margin: within which methods are practically equal.
         detectable: the smallest true difference that such a study finds with a power of 80 %.
         variance: of `value`.
-        verdict: at 5 %, unadjusted.
+        resampled: whether test images could be resampled; if not, only what rounds differ by is known.
     """
 
     first: str
@@ -64,11 +67,24 @@ class Difference:
     value: float
     ends: Interval
     p: float
+    adjusted: float
+    comparisons: int
     against: Against
     margin: float
     detectable: float
     variance: Variance
-    verdict: Verdict
+    resampled: bool
+
+    @property
+    def verdict(self) -> Verdict:
+        """At 5 %, after adjustment."""
+        if len(self.rounds) < LEAST:
+            return Verdict.ONE_ROUND if len(self.rounds) == 1 else Verdict.TWO_ROUNDS
+        if math.isnan(self.p):
+            return Verdict.NO_SPREAD
+        if self.adjusted < ALPHA:
+            return Verdict.BETTER if self.value > 0 else Verdict.WORSE
+        return Verdict.EQUAL if is_equal(self.value, self.variance, self.margin) else Verdict.OPEN
 
     @property
     def few_rounds(self) -> bool:
@@ -100,24 +116,26 @@ def difference(evidence: Evidence, first: int, second: int, margin: float) -> Di
         value=value,
         ends=interval(value, variance),
         p=p,
+        adjusted=p,
+        comparisons=1,
         against=against_margin(value, variance, margin),
         margin=margin,
         detectable=detectable(variance),
         variance=variance,
-        verdict=_verdict(value, variance, p, margin, len(rounds)),
+        resampled=evidence.replicates.shape[2] > 0,
     )
+
+
+def adjusted(differences: Sequence[Difference]) -> list[Difference]:
+    """The same, each p adjusted for all those that can be tested (Holm 1979)."""
+    tested = [d.p if len(d.rounds) >= LEAST else math.nan for d in differences]
+    count = sum(not math.isnan(p) for p in tested)
+    return [
+        d if math.isnan(p) else replace(d, adjusted=float(p), comparisons=count)
+        for d, p in zip(differences, holm(tested), strict=True)
+    ]
 
 
 def _left_out(evidence: Evidence, methods: Sequence[int], shared: Sequence[int]) -> tuple[int, ...]:
     either = {evidence.rounds[i] for method in methods for i in evidence.shared((method,))}
     return tuple(sorted(either - set(shared)))
-
-
-def _verdict(value: float, variance: Variance, p: float, margin: float, rounds: int) -> Verdict:
-    if rounds < LEAST:
-        return Verdict.ONE_ROUND if rounds == 1 else Verdict.TWO_ROUNDS
-    if math.isnan(p):
-        return Verdict.NO_SPREAD
-    if p < ALPHA:
-        return Verdict.BETTER if value > 0 else Verdict.WORSE
-    return Verdict.EQUAL if is_equal(value, variance, margin) else Verdict.OPEN

@@ -17,7 +17,7 @@ from bench.data.audit.clusters import join_groups
 from bench.errors import StoreError
 from bench.evidence.replicates import can_be_weighted, replicate, resampling
 from bench.evidence.variance import Covariances, covariances
-from bench.evidence.weights import REPLICATES, Groups, draw_weights, groups_of
+from bench.evidence.weights import REPLICATES, Groups, draw_weights, groups_of, weights_without_one
 from bench.registry import Registry
 from bench.results.store import read_predictions
 
@@ -42,7 +42,9 @@ class Evidence:
         scores: (k, R), nan where a method lacks a round or the metric is not defined.
         replicates: (k, R, B) scores under resampled groups, nan there too; B is 0 for a metric that cannot be
             weighted.
-        groups: that any round tests on.
+        without_one: (k, R, G) scores without each group; G is 0 for such a metric, and where there are more
+            groups than replicates.
+        strata: (G,) the class of each group that any round tests on.
         overlap: test images per training image; 0 where all rounds have the same training images.
     """
 
@@ -51,7 +53,8 @@ class Evidence:
     rounds: tuple[int, ...]
     scores: NDArray[np.float64]
     replicates: NDArray[np.float64]
-    groups: int
+    without_one: NDArray[np.float64]
+    strata: NDArray[np.int64]
     overlap: float
 
     def shared(self, methods: Sequence[int]) -> NDArray[np.int64]:
@@ -63,10 +66,10 @@ class Evidence:
         has what rounds differ by alone: the corrected resampled t."""
         rounds = self.shared(methods)
         at = np.ix_(np.array(methods), rounds)
-        scores, drawn = self.scores[at], self.replicates[at]
+        scores, drawn, without_one = self.scores[at], self.replicates[at], self.without_one[at]
         if not drawn.shape[2]:
             drawn = np.repeat(scores[:, :, None], 2, axis=2)
-        return covariances(scores, drawn, self.groups, self.overlap)
+        return covariances(scores, drawn, without_one, self.strata, self.overlap)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,9 +146,12 @@ def read_evidence(
     rounds = tuple(sample.images)
     shape = len(methods), len(rounds)
     scores = {m.name: np.full(shape, np.nan) for m in metrics}
-    drawn = {m.name: np.full((*shape, replicates if can_be_weighted(m) else 0), np.nan) for m in metrics}
-    problems: dict[str, str] = {}
     weights = draw_weights(sample.groups, replicates)
+    if len(sample.groups.names) <= replicates:
+        weights = np.concatenate([weights, weights_without_one(sample.groups)])
+    total = len(weights)
+    drawn = {m.name: np.full((*shape, total if can_be_weighted(m) else 0), np.nan) for m in metrics}
+    problems: dict[str, str] = {}
     for j, number in enumerate(rounds):
         reference = sample.images[number]
         resampled = resampling(reference, sample.groups, weights)
@@ -170,8 +176,9 @@ def read_evidence(
                 methods=tuple(method.name for method in methods),
                 rounds=rounds,
                 scores=scores[metric.name],
-                replicates=drawn[metric.name],
-                groups=len(sample.groups.names),
+                replicates=drawn[metric.name][:, :, :replicates],
+                without_one=drawn[metric.name][:, :, replicates:],
+                strata=sample.groups.strata,
                 overlap=sample.overlap,
             )
             for metric in metrics

@@ -60,7 +60,9 @@ def find_method(methods: Sequence[Method], name: str) -> Method:
     exact = [method for method in methods if _plain(method.name) == wanted]
     found = exact or [method for method in methods if _plain(method.label.method) == wanted]
     if not found:
-        raise UnknownName("method", name, [method.name for method in methods])
+        short = [method.label.method for method in methods]
+        known = short if len(set(short)) == len(short) else [method.name for method in methods]
+        raise UnknownName("method", name, known)
     if len(found) > 1:
         several = ", ".join(method.name for method in found)
         raise ConfigError(f"{name!r} is a row of several models: {several}; name one of these")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from bench.comparison.build import Shown, build
+from bench.comparison.declared import declaration_of
 from bench.comparison.judgements import judge_of
 from bench.comparison.reported import load_reported
 from bench.comparison.scored import ScoredUnit, score_records
@@ -51,6 +53,7 @@ def tables_of(
     wanted = of_datasets(records, datasets, results)
     registry = registry or installed()
     chosen = choose_metrics(registry, metrics)
+    shown = replace(shown or Shown(), primary=declaration_of(wanted)[0].metric)
     cache = ScoreCache(results)
     units, warnings = score_records(wanted, chosen, registry, results, cache)
     columns = [Column(name=m.name, title=m.title, higher_is_better=m.higher_is_better) for m in chosen]

@@ -13,8 +13,9 @@ rounds. So the variance of a mean over rounds is measured in two parts.
     training  = excess (1/R + test/train)          training sets overlap (Nadeau and Bengio 2003)
     variance  = images + training
 
-Degrees of freedom are Satterthwaite's: G - 1 of G groups for `images`, R - 1 for `training`. Each part is
-kept as a matrix of covariances between methods, so that the variance of any difference comes from it.
+Degrees of freedom are Satterthwaite's: R - 1 for `training`; for `images` from how unequally groups
+contribute, found by leaving each out once, so that intervals widen where few large groups decide. Each part
+is kept as a matrix of covariances between methods, so that the variance of any difference comes from it.
 """
 
 from __future__ import annotations
@@ -65,7 +66,8 @@ class Covariances:
         within: (k, k) over replicates, of one round, mean over rounds.
         rounds: (k, k) over rounds, of the observed scores; zeros for one round.
         count: R.
-        groups: G, that any round tests on.
+        strata: (G,) the class of each group that any round tests on.
+        influences: (k, G) by how much each group moves each mean; (k, 0) where there are too many to ask.
         overlap: test images per training image; 0 where all rounds have the same training set.
     """
 
@@ -74,23 +76,34 @@ class Covariances:
     within: NDArray[np.float64]
     rounds: NDArray[np.float64]
     count: int
-    groups: int
+    strata: NDArray[np.int64]
+    influences: NDArray[np.float64]
     overlap: float
 
     def of_score(self, method: int) -> Variance:
         """Of the mean score of one method."""
-        own = self._variances(*(part[method, method] for part in (self.images, self.within, self.rounds)))
-        return Variance(*map(float, own))
+        images, within, rounds = (part[method, method] for part in self._parts)
+        df = degrees_of_freedom(self.influences[method], self.strata)
+        return Variance(*map(float, self._variances(images, within, rounds, df)))
 
     def of_difference(self, a: int, b: int) -> Variance:
         """Of the difference between the mean scores of two methods."""
-        return Variance(*(float(part[a, b]) for part in self.of_differences()))
+        pair = np.ix_((a, b), (a, b))
+        images, within, rounds = (_contrasts(part[pair])[0, 1] for part in self._parts)
+        df = degrees_of_freedom(self.influences[a] - self.influences[b], self.strata)
+        return Variance(*map(float, self._variances(images, within, rounds, df)))
 
     def of_differences(self) -> Variances:
         """Of all differences at once: each part is (k, k), nan as degrees of freedom on the diagonal."""
-        return self._variances(*(_contrasts(part) for part in (self.images, self.within, self.rounds)))
+        df = [degrees_of_freedom(own - self.influences, self.strata) for own in self.influences]
+        images, within, rounds = map(_contrasts, self._parts)
+        return self._variances(images, within, rounds, np.array(df))
 
-    def _variances(self, images: Any, within: Any, rounds: Any) -> Variances:
+    @property
+    def _parts(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        return self.images, self.within, self.rounds
+
+    def _variances(self, images: Any, within: Any, rounds: Any, df_images: Any) -> Variances:
         training = np.zeros_like(images)
         if self.count > 1:
             shared = (self.count * images - within) / (self.count - 1)
@@ -99,15 +112,40 @@ class Covariances:
         least = 1e-16 * max(1.0, float(np.abs(self.means).max())) ** 2
         images, training = (np.where(part < least, 0.0, part) for part in (images, training))
         with np.errstate(divide="ignore", invalid="ignore"):
-            squares = images**2 / max(1, self.groups - 1) + training**2 / max(1, self.count - 1)
+            squares = images**2 / df_images + training**2 / max(1, self.count - 1)
             df = np.where(squares > 0, (images + training) ** 2 / squares, math.nan)
         return Variances(images, training, df)
 
 
+def degrees_of_freedom(influences: NDArray[np.float64], strata: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(...) of a variance that is the sum of squares of G influences (..., G), drawn within strata.
+
+    Satterthwaite's, with the variance of that sum as the fourth powers show it: 2 E^2 / Var. G groups that
+    contribute alike give G less the number of strata; that is also the most, and what (..., 0) gives.
+    """
+    most = max(1, len(strata) - len(np.unique(strata)))
+    if not influences.shape[-1]:
+        return np.full(influences.shape[:-1], float(most))
+    squares = influences**2
+    variance = np.zeros(influences.shape[:-1])
+    for stratum in np.unique(strata):
+        own = squares[..., strata == stratum]
+        variance += (own**2).sum(-1) - own.sum(-1) ** 2 / own.shape[-1]
+    total = 2 * squares.sum(-1) ** 2
+    ratio = np.divide(total, variance, out=np.full_like(total, most), where=variance > 0)
+    df: NDArray[np.float64] = np.clip(ratio, 1.0, most)
+    return df
+
+
 def covariances(
-    observed: NDArray[np.float64], replicates: NDArray[np.float64], groups: int, overlap: float
+    observed: NDArray[np.float64],
+    replicates: NDArray[np.float64],
+    without_one: NDArray[np.float64],
+    strata: NDArray[np.int64],
+    overlap: float,
 ) -> Covariances:
-    """From scores (k, R) and their replicates (k, R, B).
+    """From scores (k, R), their replicates (k, R, B), and scores without each of G groups, (k, R, G), or
+    (k, R, 0) where there are too many; `strata` (G,) are the groups' classes.
 
     Replicates in which a score is not defined (nan: no image of any class but one) are left out for all
     methods; the result is nan where fewer than half remain.
@@ -128,9 +166,23 @@ def covariances(
         within=within,
         rounds=rounds,
         count=count,
-        groups=groups,
+        strata=strata,
+        influences=_influences(without_one.mean(axis=1), strata),
         overlap=overlap,
     )
+
+
+def _influences(without_one: NDArray[np.float64], strata: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(k, G) whose squares add up to the jackknife's variance of k means, from the means without each group;
+    0 for a group without which a mean is not defined."""
+    influences = np.zeros_like(without_one)
+    if without_one.shape[1]:
+        for stratum in np.unique(strata):
+            own = without_one[:, strata == stratum]
+            size = own.shape[1]
+            scale = math.sqrt((size - 1) / size)
+            influences[:, strata == stratum] = scale * (own - own.mean(axis=1, keepdims=True))
+    return np.nan_to_num(influences)
 
 
 def _covariance(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -76,3 +76,16 @@ def draw_weights(groups: Groups, replicates: int = REPLICATES) -> NDArray[np.flo
             drawn = random.multinomial(size - 1, np.full(size, 1 / size), size=replicates)
             weights[:, members] = drawn * (size / (size - 1))
     return weights
+
+
+def weights_without_one(groups: Groups) -> NDArray[np.float64]:
+    """(G, G) weights that leave out one group a row; the others of its class make up for it. The only group
+    of a class stays."""
+    weights = np.ones((len(groups.names),) * 2)
+    for stratum in np.unique(groups.strata):
+        members = np.flatnonzero(groups.strata == stratum)
+        size = len(members)
+        if size > 1:
+            weights[np.ix_(members, members)] = size / (size - 1)
+            weights[members, members] = 0.0
+    return weights

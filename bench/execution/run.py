@@ -342,7 +342,14 @@ def summarize_data(images: Images, split: Split, dataset: Ref) -> DataSummary:
 
 def _asked(session: Session) -> Asked:
     asked = session.environment.asked
-    return Asked(protocol=str(asked.get("protocol", "")), rounds=int(asked.get("rounds", 0)))
+    margin = asked.get("margin")
+    return Asked(
+        protocol=str(asked.get("protocol", "")),
+        rounds=int(asked.get("rounds", 0)),
+        metric=str(asked.get("metric", "")),
+        baseline=str(asked.get("baseline", "")),
+        margin=None if margin is None else float(margin),
+    )
 
 
 def _provenance(spec: UnitSpec, session: Session) -> Provenance:

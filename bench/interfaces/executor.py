@@ -55,7 +55,7 @@ class Environment:
         pretrain_threads: of a pretraining, where it has another number; else 0.
         threads_given: whether that number was asked for; if not, a study that has begun keeps the number that
             its units were computed with.
-        asked: the protocol and rounds that the study was started with, for records.
+        asked: the protocol and rounds that the study was started with, and what it declares, for records.
         compile: whether to torch.compile what is trained.
         graph: whether steps on a GPU are captured as CUDA graphs.
         jobs: units at work at once at most, where the executor can.
@@ -75,7 +75,7 @@ class Environment:
     threads: int = 1
     pretrain_threads: int = 0
     threads_given: bool = True
-    asked: Mapping[str, str | int] = field(default_factory=dict)
+    asked: Mapping[str, str | int | float] = field(default_factory=dict)
     compile: bool = False
     graph: bool = True
     jobs: int = 1

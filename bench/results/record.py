@@ -51,10 +51,21 @@ class Artefact:
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """The command that a unit was made for."""
+    """The command that a unit was made for.
+
+    Attributes:
+        protocol: its name.
+        rounds: of the study.
+        metric: the primary one that the study declared; "" if none.
+        baseline: the row that it declared others are compared with; "" if none.
+        margin: the margin that it declared; None if it declared nothing.
+    """
 
     protocol: str = ""
     rounds: int = 0
+    metric: str = ""
+    baseline: str = ""
+    margin: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -239,7 +250,7 @@ def record_to_json(record: Record) -> dict[str, Any]:
         "key": record.key,
         "spec": to_json(record.spec),
         "status": record.status,
-        "asked": asdict(record.asked),
+        "asked": _asked_to_json(record.asked),
     }
     if record.data is not None:
         content["data"] = _data_to_json(record.data)
@@ -257,6 +268,12 @@ def record_to_json(record: Record) -> dict[str, Any]:
     if record.artefacts is not None:
         content["artefacts"] = {name: _artefact_to_json(a) for name, a in record.artefacts.items()}
     return content
+
+
+def _asked_to_json(asked: Asked) -> dict[str, Any]:
+    """Of a study that declared nothing, protocol and rounds alone."""
+    content = asdict(asked)
+    return content if asked.margin is not None else {name: content[name] for name in ("protocol", "rounds")}
 
 
 def _artefact_to_json(artefact: Artefact) -> dict[str, Any]:

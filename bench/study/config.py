@@ -36,6 +36,7 @@ class StudyConfig:
         model: parameters of models, by name.
         strategy: parameters of strategies, by name.
         ensemble: parameters of ensembles, by name, whichever members they combine.
+        evidence: metric, baseline and margin, declared before the study is run (`bench.study.declaration`).
     """
 
     datasets: tuple[str, ...] = ()
@@ -49,6 +50,7 @@ class StudyConfig:
     model: Parameters = field(default_factory=dict)
     strategy: Parameters = field(default_factory=dict)
     ensemble: Parameters = field(default_factory=dict)
+    evidence: Mapping[str, Any] = field(default_factory=dict)
 
 
 def read_study(path: Path) -> StudyConfig:

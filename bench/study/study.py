@@ -26,6 +26,7 @@ from bench.study.config import (
     read_protocol,
     read_study,
 )
+from bench.study.declaration import NOTHING, Declaration, check_declaration
 from bench.study.ensembles import StudyEnsemble, parse_ensemble
 from bench.study.protocol import Protocol
 
@@ -48,6 +49,7 @@ class Study:
         ensembles: how finished runs are combined, and which; none if empty.
         protocol: what all methods share: image size, budgets, splits, rounds.
         protocol_name: what the protocol is called, for tables.
+        evidence: metric, baseline and margin, as declared.
     """
 
     datasets: tuple[Ref, ...]
@@ -56,6 +58,7 @@ class Study:
     ensembles: tuple[StudyEnsemble, ...]
     protocol: Protocol
     protocol_name: str
+    evidence: Declaration = NOTHING
 
     @classmethod
     def from_names(
@@ -123,9 +126,13 @@ class Study:
         return protocol.pretrain.resize, protocol.finetune.resize, protocol.size
 
     @property
-    def asked(self) -> dict[str, str | int]:
+    def asked(self) -> dict[str, str | int | float]:
         """What records say of the study that they were made for."""
-        return {"protocol": self.protocol_name, "rounds": self.protocol.rounds}
+        asked: dict[str, str | int | float] = {
+            "protocol": self.protocol_name,
+            "rounds": self.protocol.rounds,
+        }
+        return asked if self.evidence == NOTHING else {**asked, **vars(self.evidence)}
 
 
 def split_names(values: Names | None) -> tuple[str, ...]:
@@ -165,6 +172,8 @@ def make_study(config: StudyConfig, registry: Registry, assignments: Sequence[As
             )
     model_refs = _refs(registry.models, (*models, *added), changed.model)
     strategy_refs = _refs(strategies, config.strategies, changed.strategy)
+    declared: Declaration = parse(Declaration, config.evidence, "evidence")
+    check_declaration(declared, registry.metrics.names(), config.strategies, registry.ensembles.names())
     return Study(
         _refs(datasets, config.datasets, changed.dataset),
         model_refs,
@@ -172,6 +181,7 @@ def make_study(config: StudyConfig, registry: Registry, assignments: Sequence[As
         _study_ensembles(_ensembles(config, registry), changed.ensemble, registry, model_refs, strategy_refs),
         protocol,
         name + ("+" if changed.protocol else ""),
+        declared,
     )
 
 
