@@ -13,6 +13,7 @@ import typer
 
 from bench import interruption
 from bench.cli.check_claims import check_claims
+from bench.cli.claims import claims
 from bench.cli.clean import clean
 from bench.cli.compare import compare
 from bench.cli.cost import cost
@@ -48,6 +49,7 @@ app.command("plan")(with_verbose(plan))
 app.command("table")(with_verbose(table))
 app.command("check-claims")(with_verbose(check_claims))
 app.command("compare")(with_verbose(compare))
+app.command("claims")(with_verbose(claims))
 app.command("verify")(with_verbose(verify))
 app.command("list")(with_verbose(list_components))
 app.command("show")(with_verbose(show))

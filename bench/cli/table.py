@@ -48,6 +48,12 @@ def table(
     ranks: Annotated[
         bool, typer.Option("--ranks", help="Where rows rank when test images and rounds are resampled.")
     ] = False,
+    why: Annotated[
+        str,
+        typer.Option(
+            help="Where one value comes from, DATASET/ROW/METRIC: busi/egmae/auc.", show_default=False
+        ),
+    ] = "",
     output: Annotated[
         Path | None,
         typer.Option(
@@ -64,6 +70,7 @@ def table(
     from bench.comparison.build import Shown
     from bench.comparison.reporters import render
     from bench.comparison.tables import choose_metrics, tables_of
+    from bench.comparison.why import explain
     from bench.results.store import scan
 
     registry = contain(installed_components())
@@ -74,6 +81,11 @@ def table(
     names = given_names("--dataset", dataset)
     choose_metrics(registry, columns)  # an unknown name is said before anything is read
     records, warnings = scan(results)
+    if why:
+        text, more = explain(records, results, why, registry)
+        warn([*warnings, *more])
+        echo(text)
+        return
     compared = tables_of(
         records, results, columns, datasets=names, reported=reported, registry=registry, shown=shown
     )

@@ -122,7 +122,9 @@ def assignments_of(values: Mapping[str, Any]) -> list[Assignment]:
 
 def assign(config: StudyConfig, assignments: Sequence[Assignment], kinds: Sequence[str]) -> StudyConfig:
     """`config` with these values; `kinds` of component ("strategy") have parameters. Raises ConfigError."""
-    tables: dict[str, Any] = {name: copy.deepcopy(getattr(config, name)) for name in ("protocol", *kinds)}
+    tables: dict[str, Any] = {
+        name: copy.deepcopy(getattr(config, name)) for name in ("protocol", "evidence", *kinds)
+    }
     given: dict[str, Assignment] = {}
     for assignment in assignments:
         other = given.setdefault(assignment.path, assignment)
@@ -137,13 +139,13 @@ def _assign(assignment: Assignment, tables: dict[str, Any], kinds: Sequence[str]
     if len(keys) < 2 or not all(keys):
         raise _malformed(assignment.text)
     target: dict[str, Any]
-    if keys[0] == "protocol":
-        target, rest = tables["protocol"], keys[1:]
+    if keys[0] in ("protocol", "evidence"):
+        target, rest = tables[keys[0]], keys[1:]
     elif keys[0] in kinds and len(keys) >= 3:
         # A name may hold dots (timm's tags); the last key is the parameter.
         target, rest = tables[keys[0]].setdefault(".".join(keys[1:-1]), {}), keys[-1:]
     else:
-        starts = ", ".join(["protocol.KEY", *(f"{kind}.NAME.KEY" for kind in kinds)])
+        starts = ", ".join(["protocol.KEY", "evidence.KEY", *(f"{kind}.NAME.KEY" for kind in kinds)])
         raise ConfigError(f"{assignment.text}: {shown(assignment.path)} must start with one of {starts}")
     if len(rest) > DEEPEST:
         raise ConfigError(f"{assignment.text}: nested more than {DEEPEST} deep; write it flat")

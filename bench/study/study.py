@@ -172,7 +172,7 @@ def make_study(config: StudyConfig, registry: Registry, assignments: Sequence[As
             )
     model_refs = _refs(registry.models, (*models, *added), changed.model)
     strategy_refs = _refs(strategies, config.strategies, changed.strategy)
-    declared: Declaration = parse(Declaration, config.evidence, "evidence")
+    declared: Declaration = parse(Declaration, changed.evidence, "evidence")
     check_declaration(declared, registry.metrics.names(), config.strategies, registry.ensembles.names())
     return Study(
         _refs(datasets, config.datasets, changed.dataset),
@@ -237,7 +237,14 @@ def dataset_ref(name: str, registry: Registry, assignments: Sequence[Assignment]
     """One data set with its parameters, for `bench data`. Raises UnknownName or ConfigError."""
     changed = assign(StudyConfig(), assignments, KINDS)
     others = changed.dataset.keys() - {name}
-    if others or changed.protocol or changed.model or changed.strategy or changed.ensemble:
+    if (
+        others
+        or changed.protocol
+        or changed.evidence
+        or changed.model
+        or changed.strategy
+        or changed.ensemble
+    ):
         raise ConfigError(f"--set: here only dataset.{name}.PARAMETER=value can be set")
     return registry.datasets.ref(name, changed.dataset.get(name, {}))
 
