@@ -48,4 +48,5 @@ class History:
     resumed_from: int = 0  # epoch at which this process started
     seconds: float = 0.0  # wall time of this process
     steps: int = 0  # steps done by this process
+    images: int = 0  # images of these steps, each as often as it was trained on
     engine: dict[str, str] = field(default_factory=dict)  # choices that change speed only, for the record

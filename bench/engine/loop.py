@@ -78,7 +78,7 @@ def _train(
 ) -> History:
     state = _start_or_resume(module, step, job)
     history = History(state["losses"], state["scores"], resumed_from=state["epoch"])
-    steps, pace = 0, None
+    steps, images, pace = 0, 0, None
     module.train()
     with checkpoint.Writer(job.checkpoint) as writer, deferred() as interrupted:
         upcoming = _drawn(step, inputs, job, state["epoch"])
@@ -99,6 +99,7 @@ def _train(
                     )
                     raise KeyboardInterrupt
             steps += progress.steps - before
+            images += progress.images - progress.images_before
             if epoch + 1 < budget.epochs:  # drawn before the loss is read, which waits for a GPU
                 upcoming = _drawn(step, inputs, job, epoch + 1)
             history.losses.append(_checked_loss(float(step.total) / progress.images, epoch, budget, job))
@@ -113,7 +114,7 @@ def _train(
                 writer.write(_checkpoint_state(module, step, epoch + 1, history, state.get("best")))
     if validate:
         module.load_state_dict(state["best"])
-    return replace(history, steps=steps, engine=step.choices | {"images": inputs.kind})
+    return replace(history, steps=steps, images=images, engine=step.choices | {"images": inputs.kind})
 
 
 def _drawn(step: Step, inputs: InputPipeline, job: Job, epoch: int) -> Iterable[Batch]:

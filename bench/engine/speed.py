@@ -48,9 +48,18 @@ class Timing:
         return None if self.seconds is None else self.batch / self.seconds
 
 
-def time_forward(net: nn.Module, size: int, batch: int, device: torch.device, seconds: float = 1.0) -> Timing:
-    """Repeat `forward_step` for about so many `seconds`."""
-    return _timed(partial(forward_step, net, size, batch, device), batch, device, seconds)
+def time_forward(
+    net: nn.Module,
+    size: int,
+    batch: int,
+    device: torch.device,
+    seconds: float = 1.0,
+    *,
+    repeats: int = MIN_REPEATS,
+    precision: str = "auto",
+) -> Timing:
+    """Repeat `forward_step` for about so many `seconds`, and at least so many times."""
+    return _timed(partial(forward_step, net, size, batch, device, precision), batch, device, seconds, repeats)
 
 
 def time_training(
@@ -70,16 +79,20 @@ def time_training(
             step.close()
 
 
-def forward_step(net: nn.Module, size: int, batch: int, device: torch.device) -> Callable[[], object]:
+def forward_step(
+    net: nn.Module, size: int, batch: int, device: torch.device, precision: str = "auto"
+) -> Callable[[], object]:
     """A function that computes the logits of `batch` normalised images in evaluation mode.
 
-    `net` is moved to `device` in channels_last, as for a run.
+    `net` is moved to `device` in channels_last, as for a run. The images are the same noise every time, and
+    drawn without PyTorch's own random numbers.
     """
     net = _placed(net, device).eval()
-    images = torch.randn(batch, 3, size, size, device=device).to(memory_format=torch.channels_last)
+    noise = torch.randn(batch, 3, size, size, generator=torch.Generator().manual_seed(0))
+    images = noise.to(device).to(memory_format=torch.channels_last)
 
     def step() -> None:
-        with torch.inference_mode(), autocast("auto", device):
+        with torch.inference_mode(), autocast(precision, device):
             net(images)
 
     return step
@@ -129,7 +142,11 @@ def _placed(net: nn.Module, device: torch.device) -> nn.Module:
 
 
 def _timed(
-    make: Callable[[], Callable[[], object]], batch: int, device: torch.device, seconds: float
+    make: Callable[[], Callable[[], object]],
+    batch: int,
+    device: torch.device,
+    seconds: float,
+    repeats: int = MIN_REPEATS,
 ) -> Timing:
     on_gpu = device.type == "cuda"
     if on_gpu:
@@ -139,7 +156,7 @@ def _timed(
         step = make()
         for _ in range(WARMUP):
             time_once(step, device)
-        while len(times) < MIN_REPEATS or (sum(times) < seconds and len(times) < MAX_REPEATS):
+        while len(times) < repeats or (sum(times) < seconds and len(times) < MAX_REPEATS):
             times.append(time_once(step, device))
     except RuntimeError as error:
         if not out_of_memory(error):

@@ -1,4 +1,4 @@
-"""How much memory there is for units on this machine, and how much of it is free."""
+"""How much memory there is for units on this machine, how much of it is free, and how much a process took."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 CGROUPS, OWN_CGROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+PROCESS = Path("/proc/self")
 FILES = (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes"))  # version 2, 1
 
 
@@ -30,6 +31,22 @@ def total_memory() -> int:
     import psutil
 
     return min([int(psutil.virtual_memory().total), *(limit.most for limit in _limits())])
+
+
+def forget_peak_resident() -> None:
+    """Let the peak of this process' resident memory begin anew. Raises OSError where the system cannot."""
+    (PROCESS / "clear_refs").write_text("5", encoding="ascii")  # proc_pid_clear_refs(5), Linux
+
+
+def peak_resident() -> int:
+    """Bytes of the most resident memory of this process since its peak was forgotten. Raises OSError or
+    ValueError where the system does not say."""
+    lines = (PROCESS / "status").read_text(encoding="utf-8", errors="replace").splitlines()
+    (peak,) = (line.split() for line in lines if line.startswith("VmHWM:"))
+    _, number, unit = peak
+    if unit != "kB":
+        raise ValueError(f"VmHWM in {unit}")
+    return int(number) * 1024
 
 
 def _limits() -> Iterator[_Limit]:

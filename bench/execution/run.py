@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import redirect_stdout
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from bench import process
 from bench.errors import BenchError, PluginError, TrainingError, blame, describe, encodable
@@ -25,6 +25,7 @@ from bench.execution.prepare import (
     prepare,
     training_of,
 )
+from bench.execution.usage import measured, measured_latency
 from bench.identity import Ref, derive_seed, to_json
 from bench.interfaces.executor import Outcome, Progress, Report
 from bench.interfaces.model import within
@@ -33,7 +34,7 @@ from bench.interruption import interrupted
 from bench.registry import DISTRIBUTION
 from bench.results import store
 from bench.results.distribution import fault
-from bench.results.record import Asked, DataSummary, Provenance, Record, Timings, TrainingHistory
+from bench.results.record import Asked, DataSummary, Provenance, Record, Timings, TrainingHistory, Usage
 from bench.study.spec import EnsembleSpec, PretrainSpec, RunSpec, UnitSpec
 
 if TYPE_CHECKING:
@@ -47,6 +48,14 @@ if TYPE_CHECKING:
     from bench.registry import Components, Plugin
 
 log = logging.getLogger("bench")
+
+
+class Trained(NamedTuple):
+    """How a training went, where and how it ran, and what it used."""
+
+    history: History
+    job: Job
+    usage: Usage
 
 
 def execute(spec: UnitSpec, session: Session, report: Report) -> Outcome:
@@ -139,18 +148,18 @@ def pretrain(spec: PretrainSpec, session: Session, report: Report, accumulate: i
     from safetensors.torch import save_file
 
     setup = prepare(spec, session, report)
-    history, job = _optimize(spec, setup, session, report, accumulate)
+    trained = _optimize(spec, setup, session, report, accumulate)
     classifier = setup.model.classifier(setup.net)
     encoder = {
         name: value.detach().cpu().contiguous()
         for name, value in setup.net.state_dict().items()
         if not within(name, classifier)
     }
-    record = _record(spec, setup, session, history, accumulate)
+    record = _record(spec, setup, session, trained)
     store.write(
         session.environment.results, record, files=lambda folder: save_file(encoder, str(folder / ENCODER))
     )
-    _discard(job)
+    _discard(trained.job)
 
 
 def finetune(spec: RunSpec, session: Session, report: Report, accumulate: int = 1) -> None:
@@ -160,16 +169,21 @@ def finetune(spec: RunSpec, session: Session, report: Report, accumulate: int = 
     """
     setup = prepare(spec, session, report)
     origin = load_initial_weights(spec, setup, session)
-    history, job = _optimize(spec, setup, session, report, accumulate)
-    predictions = {part: _predict(setup, session, setup.split.indices(part), job) for part in ("val", "test")}
+    trained = _optimize(spec, setup, session, report, accumulate)
+    predictions = {
+        part: _predict(setup, session, setup.split.indices(part), trained.job) for part in ("val", "test")
+    }
     _require_distributions(predictions, f"model {spec.model.name!r}", session.registry.models, spec.model)
+    # After the predictions, which so are what they would be without.
+    latency = measured_latency(setup.net, setup.context.size, trained.job, trained.history.seconds)
     record = dataclasses.replace(
-        _record(spec, setup, session, history, accumulate),
+        _record(spec, setup, session, trained),
+        usage=dataclasses.replace(trained.usage, latency=latency),
         weights=origin,
         cost=session.cost(spec.model, len(setup.context.classes), setup.context.size),
     )
     store.write(session.environment.results, record, predictions=predictions)
-    _discard(job)
+    _discard(trained.job)
 
 
 def combine(spec: EnsembleSpec, session: Session) -> None:
@@ -246,7 +260,7 @@ def _optimize(
     session: Session,
     report: Report,
     accumulate: int,
-) -> tuple[History, Job]:
+) -> Trained:
     from bench.engine.job import Job
     from bench.engine.loop import optimize
 
@@ -269,7 +283,9 @@ def _optimize(
     validate = None
     if isinstance(spec, RunSpec) and spec.finetune.selection == "best":
         validate = partial(_validation_accuracy, setup, session, job)
-    return optimize(training.module, training.inputs, training.budget, job, validate), job
+    with measured(setup.device) as measurement:
+        history = optimize(training.module, training.inputs, training.budget, job, validate)
+    return Trained(history, job, measurement.usage(history, session.at_once))
 
 
 def _validation_accuracy(setup: Setup, session: Session, job: Job) -> float:
@@ -303,13 +319,14 @@ def _discard(job: Job) -> None:
 # --- the record --------------------------------------------------------------------------------------
 
 
-def _record(
-    spec: PretrainSpec | RunSpec, setup: Setup, session: Session, history: History, accumulate: int
-) -> Record:
+def _record(spec: PretrainSpec | RunSpec, setup: Setup, session: Session, trained: Trained) -> Record:
+    history, job, usage = trained
     notes = list(setup.split.notes)
     notes += [f"{used.name}: {used.caution}" for used in (setup.model, setup.strategy) if used.caution]
-    if accumulate > 1:
-        notes.append(f"memory ran out: each step was done in {accumulate} parts, which changes batch norm")
+    if job.accumulate > 1:
+        notes.append(
+            f"memory ran out: each step was done in {job.accumulate} parts, which changes batch norm"
+        )
     cited = {"doctor": session.doctor} if session.doctor else {}
     return Record(
         spec=spec,
@@ -320,8 +337,9 @@ def _record(
         timings=Timings(
             seconds=history.seconds, steps=history.steps, resumed_from_epoch=history.resumed_from
         ),
-        accumulate=accumulate,
+        accumulate=job.accumulate,
         engine={**history.engine, **process.settings(), **cited},
+        usage=usage,
         provenance=_provenance(spec, session),
         notes=tuple(notes),
     )

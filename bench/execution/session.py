@@ -147,8 +147,12 @@ class Session:
         device = check_device(self.environment.device)
         if device.type == "cpu":
             return None
-        devices = len(self.environment.devices) or 1
-        return DeviceStore(device, processes=-(-self.environment.jobs // devices))
+        return DeviceStore(device, processes=self.at_once)
+
+    @property
+    def at_once(self) -> int:
+        """Units that this command has at work on the device at most."""
+        return -(-self.environment.jobs // (len(self.environment.devices) or 1))
 
     def free_device_memory(self) -> None:
         """After memory ran out: let go of the images kept on the device, and of what PyTorch holds unused."""

@@ -108,6 +108,34 @@ class Timings:
     resumed_from_epoch: int = 0
 
 
+@dataclass(frozen=True, kw_only=True)
+class Usage:
+    """What a training used of its machine, in the process that finished it, like `Timings`.
+
+    A figure is None where nothing measures it on that machine. Memory and energy are those of the training
+    alone: what a fine-tuning's pretraining used is in the record of that.
+
+    Attributes:
+        images_per_second: images trained on, each as often as it was, per second of the whole training, in
+            which validation and checkpoints count.
+        peak_memory: bytes. On a GPU the most that PyTorch had reserved there, captured steps and images
+            included; on a CPU the most resident memory of the process, Python, PyTorch and mapped images
+            included.
+        latency: seconds of a forward pass of one image, the median of at least five; of a fine-tuning.
+        energy: joules that the counter named by `energy_source` counted meanwhile, of whatever worked there.
+        energy_source: "nvml" (all of one GPU, without the rest of the machine) or "rapl" (all processor
+            packages, without other devices).
+        at_once: units that this command had at work on the device, or on the processors, at most.
+    """
+
+    images_per_second: float | None = None
+    peak_memory: int | None = None
+    latency: float | None = None
+    energy: float | None = None
+    energy_source: str | None = None
+    at_once: int | None = None
+
+
 @dataclass(frozen=True)
 class Skipped:
     """An operator that fvcore has no count for. `operations` is an estimate: one per output element."""
@@ -198,6 +226,7 @@ class Record:
         timings: of the training.
         accumulate: parts that each step was done in, because memory ran out.
         engine: what was chosen for speed alone.
+        usage: what the training used of its machine; None in records older than that.
         provenance: how the record came to be.
         notes: what a table must say.
         weights: where a fine-tuning's initial weights came from.
@@ -220,6 +249,7 @@ class Record:
     timings: Timings | None = None
     accumulate: int | None = None
     engine: Mapping[str, str] | None = None
+    usage: Usage | None = None
     provenance: Provenance = Provenance()
     notes: tuple[str, ...] = ()
     weights: str | None = None
@@ -254,7 +284,7 @@ def record_to_json(record: Record) -> dict[str, Any]:
     }
     if record.data is not None:
         content["data"] = _data_to_json(record.data)
-    for name in ("members", "normalization", "history", "timings", "accumulate", "engine"):
+    for name in ("members", "normalization", "history", "timings", "accumulate", "engine", "usage"):
         value = getattr(record, name)
         if value is not None:
             content[name] = _plain(value)
@@ -336,6 +366,7 @@ def record_from_json(content: Mapping[str, Any], path: Path, seen: Seen | None =
         timings=_read(Timings, content.get("timings")),
         accumulate=content.get("accumulate"),
         engine=seen.once("engine", content.get("engine"), _as_it_is),
+        usage=_read(Usage, content.get("usage")),
         provenance=seen.once(
             ("provenance", content["kind"]), content.get("provenance"), partial(_read, Provenance)
         )

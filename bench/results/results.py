@@ -49,6 +49,10 @@ RUNS: Types = {
     "reason": str,
     "seconds": "float64",
     "steps": "Int64",
+    "images_per_second": "float64",
+    "peak_memory": "Int64",
+    "latency": "float64",
+    "energy": "float64",
     "macs": "Int64",
     "params": "Int64",
     "device": str,
@@ -92,7 +96,10 @@ class Results:
         say "strategy.patch=32, finetune.epochs=6"); round (from 0); split (hash of the split manifest);
         protocol (name; "+" where values were changed); status ("done", "failed", "damaged"); reason of a
         failure or damage;
-        seconds and steps of the training; macs and params of the network for one image; device; path.
+        seconds and steps of the training; what it used, where that was measured: images_per_second,
+        peak_memory (bytes), latency (seconds a forward pass of one image) and energy (joules, also of units
+        that worked beside it; `records` say by which counter, and of how many); macs and params of the
+        network for one image; device; path.
         """
         return _frame(_each(self.records, _about), RUNS)
 
@@ -207,7 +214,7 @@ def _folder(record: Record) -> Path:
 
 
 def _about(record: Record) -> dict[str, Any]:
-    timings, cost = record.timings, record.cost
+    timings, usage, cost = record.timings, record.usage, record.cost
     return {
         **_identity(record),
         "protocol": record.asked.protocol,
@@ -215,6 +222,10 @@ def _about(record: Record) -> dict[str, Any]:
         "reason": record.damage or record.reason,
         "seconds": timings.seconds if timings else None,
         "steps": timings.steps if timings else None,
+        "images_per_second": usage.images_per_second if usage else None,
+        "peak_memory": usage.peak_memory if usage else None,
+        "latency": usage.latency if usage else None,
+        "energy": usage.energy if usage else None,
         "macs": cost.macs if cost else None,
         "params": cost.params if cost else None,
         "device": record.provenance.device,
