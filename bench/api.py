@@ -268,13 +268,15 @@ def tables(
     reported: bool = False,
     uncertainty: Uncertainty = "interval",
     ranks: bool = False,
+    costs: bool = False,
 ) -> Tables:
     """Comparison tables of stored results, one per set of rows that may be compared.
 
     `metrics` names the columns (the default ones unless given), `datasets` the data sets (all of them);
     `reported` puts published numbers beside ours; `uncertainty` ("interval", "sd", "none") is what stands
-    beside a mean, and `ranks` shows where rows rank under resampling. Raises UnknownName for a metric that is
-    not installed or a data set without results, PluginError for a metric that cannot be computed.
+    beside a mean, `ranks` shows where rows rank under resampling, `costs` what training took. Raises
+    UnknownName for a metric that is not installed or a data set without results, PluginError for a metric
+    that cannot be computed.
     """
     from bench.comparison.build import Shown
     from bench.comparison.tables import tables_of
@@ -286,7 +288,7 @@ def tables(
         split_names(metrics),
         datasets=split_names(datasets),
         reported=reported,
-        shown=Shown(uncertainty=uncertainty, ranks=ranks),
+        shown=Shown(uncertainty=uncertainty, ranks=ranks, costs=costs),
     ).tables
 
 

@@ -104,6 +104,8 @@ def test_one_command_gives_the_table(finished: Path) -> None:
     assert names == {"test_convnext.egmae", "test_convnext.scratch", "test_convnext.mean-egmae+scratch"}
     (record,) = [r for n, r in records(finished, "runs").items() if ".egmae." in n]
     assert record["cost"]["macs"] > 0
+    assert record["usage"]["images_per_second"] > 0
+    assert record["usage"]["latency"] > 0
     assert record["data"]["counts"]["train"]
     assert record["asked"] == {"protocol": "tiny", "rounds": 1}
     assert set(record["provenance"]["plugins"]) == {"datasets", "models", "strategies"}

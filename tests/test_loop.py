@@ -427,7 +427,7 @@ def test_every_step_is_reported(tmp_path: Path) -> None:
     history = loop.optimize(toy(), InputPipeline(epoch_batches), BUDGET, job(tmp_path, reports))
     assert [(p.epoch, p.done) for p in reports] == [(e, s) for e in (1, 2, 3, 4) for s in (1, 2, 3)]
     assert reports[2].loss == pytest.approx(history.losses[0])
-    assert history.steps == 12
+    assert (history.steps, history.images) == (12, 12 * 8)
 
 
 @pytest.mark.parametrize(
@@ -454,8 +454,9 @@ def test_a_resumed_training_says_so_and_how_fast_it_is_now(
         loop.optimize(toy(), InputPipeline(epoch_batches), BUDGET, training)
     now = 0.0
     monkeypatch.setattr(loop.time, "perf_counter", lambda: now)
-    loop.optimize(toy(), InputPipeline(second_by_second), BUDGET, job(tmp_path, reports))
+    history = loop.optimize(toy(), InputPipeline(second_by_second), BUDGET, job(tmp_path, reports))
     assert [(p.epoch, p.done) for p in reports] == after
+    assert (history.steps, history.images) == ((1, 8) if at == (4, 2) else (0, 0))
     assert all(p.resumed for p in reports)
     assert all(p.loss and math.isfinite(p.loss) for p in reports)
     # The batches that are passed over are drawn in this process too, a second each.

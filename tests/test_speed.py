@@ -47,6 +47,35 @@ def test_forward_is_timed_in_evaluation_mode_without_gradients() -> None:
     assert timing.peak_bytes is None
 
 
+def test_a_pass_is_repeated_as_often_as_asked_on_the_same_noise_whatever_the_random_state() -> None:
+    seen: list[Tensor] = []
+
+    class Noting(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            seen.append(images.clone())
+            return images
+
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        before = torch.get_rng_state()
+        assert time_forward(Noting(), 8, 1, CPU, seconds=0.0, repeats=7).repeats == 7
+        assert torch.equal(torch.get_rng_state(), before)
+    assert all(torch.equal(each, seen[0]) for each in seen)
+
+
+@pytest.mark.parametrize(("precision", "expected"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
+def test_a_pass_has_the_precision_asked_for(precision: str, expected: torch.dtype) -> None:
+    seen: list[torch.dtype] = []
+
+    class Noting(nn.Linear):
+        def forward(self, images: Tensor) -> Tensor:
+            seen.append(super().forward(images).dtype)
+            return images
+
+    time_forward(Noting(8, 2), 8, 1, CPU, seconds=0.0, precision=precision)
+    assert set(seen) == {expected}
+
+
 def test_more_seconds_give_more_repeats_up_to_a_limit() -> None:
     assert time_forward(network(), 8, 1, CPU, seconds=60.0).repeats == MAX_REPEATS
 

@@ -48,6 +48,10 @@ def table(
     ranks: Annotated[
         bool, typer.Option("--ranks", help="Where rows rank when test images and rounds are resampled.")
     ] = False,
+    costs: Annotated[
+        bool,
+        typer.Option("--costs", help="Training seconds, images/s, latency, peak memory, energy, of records."),
+    ] = False,
     why: Annotated[
         str,
         typer.Option(
@@ -76,7 +80,7 @@ def table(
     registry = contain(installed_components())
     check_results(results, needed=False)
     reporter = _reporter(registry, format_, output)
-    shown = Shown(uncertainty=cast("Uncertainty", uncertainty), ranks=ranks)  # which checks it
+    shown = Shown(uncertainty=cast("Uncertainty", uncertainty), ranks=ranks, costs=costs)  # which checks it
     columns = given_names("--metrics", metrics)
     names = given_names("--dataset", dataset)
     choose_metrics(registry, columns)  # an unknown name is said before anything is read

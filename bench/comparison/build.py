@@ -6,9 +6,10 @@ import math
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bench.comparison.comparable import comparable, once_each, title_of
+from bench.comparison.costs import COLUMNS, Records, cost_lines, costs_of
 from bench.comparison.footer import evidence_lines, footer, protocol_text
 from bench.comparison.judged import NOTHING, Judged
 from bench.comparison.judgements import Judge, Judgements
@@ -20,9 +21,6 @@ from bench.interfaces.reporter import Table, Tables
 from bench.interfaces.rows import UNCERTAINTIES, Column, Estimate, Row, Uncertainty
 from bench.results.record import Cost
 from bench.study.spec import EnsembleSpec, PretrainSpec
-
-Costs = Mapping[str, Cost | None]
-"""Of runs, by their key."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,9 +58,9 @@ def build(
     Without `judge`, rows have no intervals.
     """
     units = once_each(scored)
-    costs = {unit.spec.key: unit.record.cost for unit in units}
+    records = {unit.spec.key: unit.record for unit in units}
     shown = shown or Shown()
-    return Tables(_table(group, columns, costs, reported, judge, shown) for group in comparable(units))
+    return Tables(_table(group, columns, records, reported, judge, shown) for group in comparable(units))
 
 
 # --- one table ---------------------------------------------------------------------------------------
@@ -71,7 +69,7 @@ def build(
 def _table(
     group: list[ScoredUnit],
     columns: Sequence[Column],
-    costs: Costs,
+    records: Records,
     reported: Sequence[ReportedRow],
     judge: Judge | None,
     shown: Shown,
@@ -79,25 +77,29 @@ def _table(
     methods = methods_of(group)
     judged, problems = judge(methods) if judge else Judgements({}, [])
     own = [
-        _row(method, columns, costs, {name: rows[i] for name, rows in judged.items()})
+        _row(method, columns, records, {name: rows[i] for name, rows in judged.items()})
         for i, method in enumerate(methods)
     ]
+    if shown.costs:
+        own = [replace(row, costs=costs_of(m, records)) for row, m in zip(own, methods, strict=True)]
     published = [r for r in reported if r.dataset == group[0].spec.dataset.name]
     rows = (*own, *(_reported_row(r, columns) for r in published))
     sources = sorted({r.source for r in published})
     said = evidence_lines(own, columns, shown.uncertainty, shown.primary)
+    said += cost_lines(methods, records) if shown.costs else []
     return Table(
         title=title_of(group),
         protocol=protocol_text(group),
         columns=tuple(columns),
         rows=rows,
         footer=(*said, *(f"Not judged: {problem}" for problem in problems), *footer(group, rows, sources)),
+        costs=COLUMNS if shown.costs else (),
         uncertainty=shown.uncertainty,
         ranks=shown.ranks,
     )
 
 
-def _row(method: Method, columns: Sequence[Column], costs: Costs, judged: Mapping[str, Judged]) -> Row:
+def _row(method: Method, columns: Sequence[Column], records: Records, judged: Mapping[str, Judged]) -> Row:
     units, done = method.units, list(method.done.values())
     values = {
         c.name: {number: u.scores[c.name] for number, u in method.done.items() if c.name in u.scores}
@@ -116,8 +118,8 @@ def _row(method: Method, columns: Sequence[Column], costs: Costs, judged: Mappin
         method=method.label.method,
         rounds_done=len(done),
         rounds_asked=max(len(rounds), *(unit.record.asked.rounds for unit in units)),
-        gmacs=_cost(done, costs, lambda cost: cost.macs, 1e9),
-        mparams=_cost(done, costs, lambda cost: cost.params, 1e6),
+        gmacs=_cost(done, records, lambda cost: cost.macs, 1e9),
+        mparams=_cost(done, records, lambda cost: cost.params, 1e6),
         values={
             name: judged.get(name, NOTHING).of(_estimate(per_round))
             for name, per_round in values.items()
@@ -159,14 +161,15 @@ def _causes(units: Sequence[ScoredUnit]) -> list[str]:
 
 
 def _cost(
-    done: list[ScoredUnit], costs: Costs, count: Callable[[Cost], int | None], scale: float
+    done: list[ScoredUnit], records: Records, count: Callable[[Cost], int | None], scale: float
 ) -> float | None:
     """Of a run, what its record says; of an ensemble, the sum over its members."""
     if not done:
         return None
     spec = done[0].spec
     members = spec.members if isinstance(spec, EnsembleSpec) else (spec,)
-    counts = [count(cost) if (cost := costs.get(member.key)) else None for member in members]
+    costs = [record.cost if (record := records.get(member.key)) else None for member in members]
+    counts = [count(cost) if cost else None for cost in costs]
     known = [value / scale for value in counts if value is not None]
     return sum(known) if len(known) == len(counts) else None
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from bench.engine.job import History, Job
 
-SHARE, MOST = 0.01, 0.5  # of the seconds of a training, and seconds, that the timed passes may take
+SHARE, LEAST, MOST = 0.01, 0.05, 0.5  # of the seconds of a training, and seconds, that timed passes may take
 PASSES = 5  # timed at least
 
 T = TypeVar("T")
@@ -107,7 +107,7 @@ def _latency(net: nn.Module, size: int, job: Job, seconds: float) -> float | Non
             size,
             1,
             job.device,
-            min(MOST, SHARE * seconds),
+            min(MOST, max(LEAST, SHARE * seconds)),
             repeats=PASSES,
             precision=job.precision,
         )

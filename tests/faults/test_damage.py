@@ -142,6 +142,8 @@ def test_samples_of_every_version_are_read(version: int) -> None:
         {"notes": 5},
         {"history": {"loss": "low"}},
         {"data": 3, "cost": 4, "timings": 5},
+        {"usage": {"peak_memory": "much", "energy": [], "colour": "green"}},
+        {"usage": 5},
     ],
 )
 def test_an_older_record_with_nonsense_takes_nothing_else_down(
