@@ -38,7 +38,11 @@ from bench.registry import DISTRIBUTION, Components, Entry, Plugin, Registry, in
 LIMIT = 1800.0  # seconds that one call may take; the longest, listing a large data set, takes minutes
 TRIES = 3  # calls of one function that may end the process; after that it is not called again
 
-FUNCTIONS = {"datasets": ("index",), "metrics": ("score", "reference"), "reporters": ("render",)}
+FUNCTIONS = {
+    "datasets": ("index",),
+    "metrics": ("score", "reference", "of_counts", "of_weights"),
+    "reporters": ("render",),
+}
 """Kind of component -> the functions of it that commands call themselves."""
 
 
