@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -51,6 +52,13 @@ def compare(
             metavar="nb|mcnemar|delong",
         ),
     ] = "",
+    diagram: Annotated[
+        Path | None,
+        typer.Option(
+            help="With --all and six data sets or more: draw mean ranks to this .png, .svg or .pdf.",
+            show_default=False,
+        ),
+    ] = None,
     format_: Annotated[
         str, typer.Option("--format", "-f", help="text, or json with every number.", metavar="text|json")
     ] = "text",
@@ -63,7 +71,7 @@ def compare(
     from bench.comparison.compare import comparable_tables, compare_all, compare_pair
     from bench.comparison.crosschecked import CROSSCHECKS
     from bench.comparison.numbers import as_json
-    from bench.comparison.sentences import across, matrix
+    from bench.comparison.sentences import across, matrix, p_text
     from bench.errors import ConfigError, UnknownName
     from bench.results.store import scan
 
@@ -72,6 +80,8 @@ def compare(
     for option, value, known in (("test", test, ("", *CROSSCHECKS)), ("format", format_, ("text", "json"))):
         if value not in known:
             raise UnknownName(f"--{option}", value, [name for name in known if name])
+    if diagram and not all_:
+        raise ConfigError("--diagram goes with --all, not with two rows")
     if all_ and test:
         raise ConfigError("--test goes with two rows, not with --all")
     registry = contain(installed_components())
@@ -83,6 +93,16 @@ def compare(
     )
     tables, damage = comparable_tables(records, results, question, registry)
     warn([*warnings, *problems, *damage])
+    if diagram:
+        from bench.comparison.diagram import draw
+
+        ranked = draw(tables, question, diagram)
+        listed = ", ".join(
+            f"{name} {rank:.2f}" for name, rank in sorted(ranked.ranks.items(), key=itemgetter(1))
+        )
+        echo(f"Mean ranks over {ranked.sets} data sets: {listed}. Friedman's test: p {p_text(ranked.p)}.")
+        echo(f"written: {diagram}", err=True)
+        return
     if all_:
         found = compare_all(tables, results, question, registry)
         text = "\n\n".join(matrix(compared, question) for compared in found)
