@@ -433,8 +433,9 @@ def test_units_say_what_they_used_and_predict_the_same_bits_without(
         assert used.images_per_second is not None
         images = used.images_per_second * timings.seconds
         assert images == pytest.approx(round(images))
-        assert images % len(history.loss) == 0  # the same images in each epoch
-        assert 0.5 * IMAGES < images / len(history.loss) < IMAGES
+        each, rest = divmod(round(images), len(history.loss))
+        assert rest == 0  # the same images in each epoch
+        assert 0.5 * IMAGES < each < IMAGES
         if Path("/proc/self/clear_refs").exists():
             assert used.peak_memory is not None
             assert 2**24 < used.peak_memory < memory.total_memory()

@@ -1,6 +1,6 @@
 """Joules that a device has taken, by the counters of the machine, where there are any that may be read.
 
-A GPU: NVML's counter, with the package nvidia-ml-py (its module is pynvml) and a GPU from Volta on.
+A GPU: NVML's counter, with nvidia-ml-py (extra "energy"; its module is pynvml) and a GPU from Volta on.
 Processors: RAPL's counters as Linux shows them for Intel and AMD, which most systems let nobody but root
 read. They count all that a GPU, or all processor packages, took: also for what ran beside.
 """
