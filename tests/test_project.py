@@ -21,8 +21,11 @@ OURS = re.compile(r"bench(_\w+)?")
 pytestmark = pytest.mark.skipif(not (ROOT / "pyproject.toml").exists(), reason="not a source tree")
 
 
-EXTRAS = ("offline", "cost", "energy", "kaggle")  # what our code imports, if it is there
-ELSEWHERE = {"pynvml": "nvidia-ml-py"}  # distributions of modules that need not be installed for tests
+EXTRAS = ("offline", "cost", "diagram", "energy", "kaggle")  # what our code imports, if it is there
+ELSEWHERE = {  # distributions of modules that need not be installed for tests
+    "pynvml": "nvidia-ml-py",
+    "scikit_posthocs": "scikit-posthocs",
+}
 
 
 def _project() -> dict:  # type: ignore[type-arg]
