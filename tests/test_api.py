@@ -89,7 +89,7 @@ def test_the_command_goes_on_where_python_stopped(finished: Path) -> None:
     assert "4 units: 4 done, 0 to do" in done.stderr
 
 
-@pytest.mark.parametrize("reporter", ["markdown", "csv", "json", "latex"])
+@pytest.mark.parametrize("reporter", ["markdown", "html", "csv", "json", "latex"])
 def test_tables_are_those_of_the_command(finished: Path, reporter: str) -> None:
     results = bench.load_results(finished / "results")
     text = bench.render(bench.tables(results, "accuracy,auc", datasets="phantom"), reporter)

@@ -111,7 +111,7 @@ def test_one_command_gives_the_table(finished: Path) -> None:
     assert set(record["provenance"]["plugins"]) == {"datasets", "models", "strategies"}
 
 
-@pytest.mark.parametrize("form", ["rich", "markdown", "csv", "latex", "json"])
+@pytest.mark.parametrize("form", ["rich", "markdown", "html", "csv", "latex", "json"])
 def test_tables_can_be_written_to_a_file(finished: Path, form: str, tmp_path: Path) -> None:
     """Without the colours that a terminal would get."""
     out = tmp_path / "table.out"

@@ -1,16 +1,17 @@
-"""Renderings of comparison tables: markdown, LaTeX, CSV, JSON; `terminal` has the one for the screen."""
+"""Renderings of comparison tables: markdown, HTML, CSV, JSON; `latex` and `terminal` have theirs."""
 
 from __future__ import annotations
 
 import csv
 import dataclasses
+import html
 import io
 import json
 import math
 import re
 from collections.abc import Callable, Sequence
 
-from bench import Estimate, Reporter, Row, Table, cells
+from bench import Estimate, Reporter, Row, Table, Tables, cells
 from bench_standard.latex import as_latex
 
 
@@ -131,6 +132,34 @@ def _plain(value: object) -> object:
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
+PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>{title}</title>
+<style>
+body {{ font-family: sans-serif; margin: 2em; }}
+table {{ border-collapse: collapse; }}
+td, th {{ padding: 0.2em 0.7em; text-align: right; }}
+thead tr, tbody tr:last-child {{ border-bottom: 1px solid; }}
+caption {{ padding-bottom: 0.7em; }}
+p {{ max-width: 60em; margin-bottom: 3em; }}
+</style>
+</head>
+<body>
+{body}
+</body>
+</html>
+"""
+
+
+def as_page(tables: Sequence[Table]) -> str:
+    """A page of its own: the tables as notebooks show them, one below the other."""
+    title = ", ".join(dict.fromkeys(table.title for table in tables)) or "bench table"
+    return PAGE.format(title=html.escape(title), body=Tables(tables)._repr_html_())
+
+
 def as_screen(tables: Sequence[Table]) -> str:
     """For the terminal, as wide as it is."""
     from bench_standard.terminal import render  # rich's tables take a tenth of a second to import
@@ -153,9 +182,15 @@ REPORTERS = (
     ),
     Reporter(
         name="latex",
-        about="tables as wide as a column, the best bold; needs booktabs, siunitx, adjustbox",
+        about="tables no wider than a column or page, the best bold; needs booktabs, graphicx, siunitx",
         render=as_latex,
         suffixes=(".tex",),
+    ),
+    Reporter(
+        name="html",
+        about="a page of its own, for a browser or an appendix; the best bold",
+        render=as_page,
+        suffixes=(".html", ".htm"),
     ),
     Reporter(
         name="csv",
