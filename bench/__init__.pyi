@@ -17,6 +17,7 @@ from .errors import (
     UnknownName,
     WeightsError,
 )
+from .evidence.areas import average_precision, roc_area
 from .execution.gpu_sharing import mps_runs, warn_of_turns
 from .execution.memory import available_memory
 from .execution.plan import Plan
@@ -109,6 +110,7 @@ __all__ = [
     "WeightsError",
     "any_order",
     "available_memory",
+    "average_precision",
     "cells",
     "hookimpl",
     "interrupt",
@@ -121,6 +123,7 @@ __all__ = [
     "prepare_training",
     "print_progress",
     "render",
+    "roc_area",
     "run",
     "silent",
     "tables",

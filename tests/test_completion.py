@@ -61,7 +61,7 @@ def offered_files(line: str) -> list[str]:
         ("run --executor p", ["packed"]),
         ("run --protocol ", ["paper", "quick"]),
         ("run --device c", ["cpu", "cuda"]),
-        ("table --metrics accuracy,a", ["accuracy,auc"]),
+        ("table --metrics accuracy,a", ["accuracy,auc", "accuracy,auprc"]),
         ("table --format m", ["markdown"]),
         ("cost --format ", ["rich", "csv", "json"]),
         ("cost cmt sgf", ["sgformer"]),

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from samples import predictions
 from sklearn import metrics as sk
 
-from bench import Metric, PluginError, Predictions
+from bench import Metric, PluginError, Predictions, average_precision, roc_area
+from bench.evidence.areas import won_by_order, won_by_pairs
 from bench.evidence.replicates import Resampling, replicate
 from bench.results.score import score
 from bench_standard import metrics as m
@@ -64,6 +65,7 @@ def test_agreement_with_scikit_learn() -> None:
         "recall": sk.recall_score(y, top, **macro),
         "f1": sk.f1_score(y, top, **macro),
         "auc": sk.roc_auc_score(y, p, multi_class="ovr", average="macro"),
+        "auprc": sk.average_precision_score(np.eye(3)[y], p, average="macro"),
         "mcc": sk.matthews_corrcoef(y, top),
         "log_loss": sk.log_loss(y, p),
     }
@@ -81,6 +83,7 @@ def test_a_case_computed_by_hand() -> None:
         "f1": (2 / 3 + 4 / 5) / 2,
         "f1_pr": 2 * (5 / 6) * (3 / 4) / (5 / 6 + 3 / 4),
         "auc": 1.0,
+        "auprc": 1.0,
         "mcc": 1 / math.sqrt(3),
         "brier": 2 * (0.04 + 0.36 + 0.09 + 0.01) / 4,
         "ece": (abs(1 - 0.8) + abs(0 - 0.6) + abs(1 - 0.7) + abs(1 - 0.9)) / 4,
@@ -155,8 +158,24 @@ def test_areas_by_pairs_and_by_order_are_the_same() -> None:
     weights = np.random.default_rng(0).integers(4, size=(50, 90)).astype(float)
     for each in (case, rounded):
         scores, positive = each.probabilities[:, 1], each.labels == 1
-        by_pairs = m._won_by_pairs(positive, scores, weights)
-        assert by_pairs == pytest.approx(m._won_by_order(positive, scores, weights))
+        by_pairs = won_by_pairs(positive, scores, weights)
+        assert by_pairs == pytest.approx(won_by_order(positive, scores, weights))
+
+
+@given(any_predictions(), st.randoms(use_true_random=False))
+@settings(max_examples=25, deadline=None)
+def test_weighted_areas_are_those_of_scikit_learn(case: Predictions, random) -> None:
+    weights = np.array([[random.choice([0, 0.5, 1, 1.25, 3]) for _ in case.ids] for _ in range(4)])
+    for c in np.unique(case.labels):
+        positive, scores = case.labels == c, case.probabilities[:, c]
+        precisions, areas = (f(positive, scores, weights) for f in (average_precision, roc_area))
+        for row, ap, area in zip(weights, precisions, areas, strict=True):
+            some, rest = row[positive].sum(), row[~positive].sum()
+            if some:
+                assert ap == pytest.approx(sk.average_precision_score(positive, scores, sample_weight=row))
+            if some and rest:
+                assert area == pytest.approx(sk.roc_auc_score(positive, scores, sample_weight=row))
+            assert (math.isnan(ap), math.isnan(area)) == (some == 0, some * rest == 0)
 
 
 @given(any_predictions(), st.randoms(use_true_random=False))

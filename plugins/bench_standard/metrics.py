@@ -10,7 +10,7 @@ When the test part lacks a class of the data set (or a class is never predicted)
 - precision, recall, f1, f1_pr: the plain mean over the classes that have a test image or a prediction,
   0/0 counting as 0. So a class without test images costs nothing unless it is predicted, and then counts
   0. It is scikit-learn's macro average with zero_division=0.
-- balanced_accuracy, auc: the plain mean over the classes that have test images.
+- balanced_accuracy, auc, auprc: the plain mean over the classes that have test images.
 - accuracy, mcc, brier, ece, log_loss: defined per image; nothing changes.
 
 `bench table` says under the table which classes were missing.
@@ -23,15 +23,17 @@ from typing import TYPE_CHECKING
 from bench import Metric, Predictions
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy as np
     from numpy.typing import NDArray
 
     Counts = NDArray[np.float64]
     Weights = NDArray[np.float64]
     Values = NDArray[np.float64]
+    Area = Callable[[NDArray[np.bool_], NDArray[np.float64], Weights], Values]
 
 BINS = 15
-FEW = 400  # images, up to which pairs are faster than sorting
 
 
 def _predicted(predictions: Predictions) -> NDArray[np.int64]:
@@ -127,44 +129,29 @@ def _mean_of(values: NDArray[np.float64], weights: Weights) -> Values:
     return mean
 
 
-def _auc(predictions: Predictions, weights: Weights) -> Values:
-    """A class counts in a row if both it and the rest weigh something there."""
+def _macro_area(area: Area, predictions: Predictions, weights: Weights) -> Values:
+    """Mean over the classes whose area is defined in a row: it weighs something there, and so does what it
+    is told from; nan in rows without such a class."""
     import numpy as np
 
     total, classes = np.zeros(len(weights)), np.zeros(len(weights))
     for c in np.unique(predictions.labels):
-        positive, scores = predictions.labels == c, predictions.probabilities[:, c]
-        pairs = weights[:, positive].sum(-1) * weights[:, ~positive].sum(-1)
-        fewer = min(positive.sum(), (~positive).sum())
-        won = (_won_by_pairs if fewer <= FEW else _won_by_order)(positive, scores, weights)
-        total += np.divide(won, pairs, out=np.zeros_like(won), where=pairs > 0)
-        classes += pairs > 0
+        value = area(predictions.labels == c, predictions.probabilities[:, c], weights)
+        total += np.nan_to_num(value)
+        classes += np.isfinite(value)
     return np.divide(total, classes, out=np.full_like(total, np.nan), where=classes > 0)
 
 
-def _won_by_pairs(positive: NDArray[np.bool_], scores: NDArray[np.float64], weights: Weights) -> Values:
-    """(B,) weight of the pairs of a positive and a negative image in which the positive one has the higher
-    score, half of those with equal ones: one matrix product, fast where one side is small."""
-    import numpy as np
+def _auc(predictions: Predictions, weights: Weights) -> Values:
+    from bench import roc_area
 
-    above = np.sign(scores[positive][:, None] - scores[~positive][None]) / 2 + 0.5
-    by_image = weights.T  # rows are copied faster than columns
-    won: Values = np.einsum("nb,nb->b", above.T @ by_image[positive], by_image[~positive])
-    return won
+    return _macro_area(roc_area, predictions, weights)
 
 
-def _won_by_order(positive: NDArray[np.bool_], scores: NDArray[np.float64], weights: Weights) -> Values:
-    """The same from sums along the sorted scores: linear in the number of images."""
-    import numpy as np
+def _auprc(predictions: Predictions, weights: Weights) -> Values:
+    from bench import average_precision
 
-    order = scores.argsort(kind="stable")
-    _, starts = np.unique(scores[order], return_index=True)
-    some, rest = (
-        np.add.reduceat(np.where(side, weights, 0)[:, order], starts, axis=1)
-        for side in (positive, ~positive)
-    )
-    won: Values = (some * (rest.cumsum(axis=1) - rest / 2)).sum(axis=1)
-    return won
+    return _macro_area(average_precision, predictions, weights)
 
 
 def _brier(predictions: Predictions, weights: Weights) -> Values:
@@ -236,6 +223,16 @@ def auc(predictions: Predictions) -> float:
     (Mann and Whitney 1947).
     """
     return float(_auc(predictions, _every_image(predictions))[0])
+
+
+def auprc(predictions: Predictions) -> float:
+    """Mean one-vs-rest average precision of the classes with test images.
+
+    Average precision is the area under the precision-recall curve as steps, without interpolation, as in
+    scikit-learn. Guessing reaches a class's share of the images, so that the mean depends on how common the
+    classes are.
+    """
+    return float(_auprc(predictions, _every_image(predictions))[0])
 
 
 def mcc(predictions: Predictions) -> float:
@@ -316,6 +313,17 @@ def _sk_auc(predictions: Predictions) -> float:
     return float(np.mean(areas))
 
 
+def _sk_auprc(predictions: Predictions) -> float:
+    import numpy as np
+    from sklearn import metrics as sk
+
+    areas = [
+        sk.average_precision_score(predictions.labels == c, predictions.probabilities[:, c])
+        for c in np.unique(predictions.labels)
+    ]
+    return float(np.mean(areas))
+
+
 def _sk_mcc(predictions: Predictions) -> float:
     import numpy as np
     from sklearn import metrics as sk
@@ -389,6 +397,16 @@ METRICS = (
         of_weights=_auc,
         bounds=(0, 1),
         reference=_sk_auc,
+    ),
+    Metric(
+        name="auprc",
+        title="AUPRC",
+        about="one-vs-rest average precision, mean of classes with test images",
+        score=auprc,
+        of_weights=_auprc,
+        bounds=(0, 1),
+        reference=_sk_auprc,
+        default=False,
     ),
     Metric(
         name="balanced_accuracy",

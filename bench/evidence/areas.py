@@ -1,0 +1,77 @@
+"""Areas under curves of one class against the rest, for images that count more or less."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+FEW = 400  # images, up to which pairs are faster than sorting
+
+
+def roc_area(
+    positive: NDArray[np.bool_], scores: NDArray[np.float64], weights: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """(B,) areas under the ROC curve: of N images, `positive` or not, with scores (N,) and weights (B, N).
+
+    The area is the weight of the pairs of a positive and a negative image in which the positive one has the
+    higher score, ties counting half (Mann and Whitney 1947); nan where no pair weighs anything.
+    """
+    pairs = weights[:, positive].sum(-1) * weights[:, ~positive].sum(-1)
+    fewer = min(positive.sum(), (~positive).sum())
+    won = (won_by_pairs if fewer <= FEW else won_by_order)(positive, scores, weights)
+    area: NDArray[np.float64] = np.divide(won, pairs, out=np.full_like(won, np.nan), where=pairs > 0)
+    return area
+
+
+def average_precision(
+    positive: NDArray[np.bool_], scores: NDArray[np.float64], weights: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """(B,) areas under the precision-recall curve, as steps: of N images, `positive` or not, with scores (N,)
+    and weights (B, N).
+
+    The sum over thresholds, from the highest score down, of precision times what recall gains there, as in
+    scikit-learn's `average_precision_score`; nan where no positive image weighs anything.
+    """
+    found, chosen = (sums.cumsum(-1) for sums in _by_score(positive, scores, weights))
+    precision = np.divide(found, chosen, out=np.zeros_like(found), where=chosen > 0)
+    gained = np.diff(found, axis=-1, prepend=0.0)
+    steps, total = (precision * gained).sum(-1), found[:, -1]
+    area: NDArray[np.float64] = np.divide(steps, total, out=np.full_like(steps, np.nan), where=total > 0)
+    return area
+
+
+def _by_score(
+    positive: NDArray[np.bool_], scores: NDArray[np.float64], weights: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(B, U) weights of the positive images and of all, by distinct score from the highest down."""
+    order = (-scores).argsort(kind="stable")
+    _, starts = np.unique(-scores[order], return_index=True)
+    ordered = weights[:, order]
+    some = np.where(positive[order], ordered, 0.0)
+    return np.add.reduceat(some, starts, axis=1), np.add.reduceat(ordered, starts, axis=1)
+
+
+def won_by_pairs(
+    positive: NDArray[np.bool_], scores: NDArray[np.float64], weights: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """(B,) weight of the pairs of a positive and a negative image in which the positive one has the higher
+    score, half of those with equal ones: one matrix product, fast where one side is small."""
+    above = np.sign(scores[positive][:, None] - scores[~positive][None]) / 2 + 0.5
+    by_image = weights.T  # rows are copied faster than columns
+    won: NDArray[np.float64] = np.einsum("nb,nb->b", above.T @ by_image[positive], by_image[~positive])
+    return won
+
+
+def won_by_order(
+    positive: NDArray[np.bool_], scores: NDArray[np.float64], weights: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """The same from sums along the sorted scores: linear in the number of images."""
+    some, chosen = _by_score(positive, scores, weights)
+    rest = chosen - some
+    below = rest.sum(-1, keepdims=True) - rest.cumsum(-1)
+    won: NDArray[np.float64] = (some * (below + rest / 2)).sum(-1)
+    return won
