@@ -269,34 +269,50 @@ def tables(
     uncertainty: Uncertainty = "interval",
     ranks: bool = False,
     costs: bool = False,
+    per_class: bool = False,
 ) -> Tables:
     """Comparison tables of stored results, one per set of rows that may be compared.
 
     `metrics` names the columns (the default ones unless given), `datasets` the data sets (all of them);
     `reported` puts published numbers beside ours; `uncertainty` ("interval", "sd", "none") is what stands
-    beside a mean, `ranks` shows where rows rank under resampling, `costs` what training took. Raises
-    UnknownName for a metric that is not installed or a data set without results, PluginError for a metric
-    that cannot be computed.
+    beside a mean, `ranks` shows where rows rank under resampling, `costs` what training took. With
+    `per_class` there is a table of each class against the rest, and `metrics` are its columns: sensitivity,
+    specificity, ppv, npv, auc, auprc. Raises UnknownName for a metric that is not installed or a data set
+    without results, PluginError for a metric that cannot be computed, ConfigError for `per_class` with
+    `reported`, because nothing is published per class.
     """
     from bench.comparison.build import Shown
     from bench.comparison.tables import tables_of
     from bench.study.study import split_names
 
+    shown = Shown(uncertainty=uncertainty, ranks=ranks, costs=costs)
+    if per_class:
+        from bench.comparison.per_class import per_class_tables
+
+        if reported:
+            raise ConfigError("nothing is published per class; leave out reported=True or per_class=True")
+        return per_class_tables(
+            results.records,
+            results.folder,
+            split_names(metrics),
+            datasets=split_names(datasets),
+            shown=shown,
+        ).tables
     return tables_of(
         results.records,
         results.folder,
         split_names(metrics),
         datasets=split_names(datasets),
         reported=reported,
-        shown=Shown(uncertainty=uncertainty, ranks=ranks, costs=costs),
+        shown=shown,
     ).tables
 
 
 def render(tables: Sequence[Table], reporter: str = "") -> str:
     """Tables as text: what `bench table --format REPORTER` writes.
 
-    `reporter` is "markdown", "latex", "csv", "json" or another that a plugin registers; the default one
-    unless given. Raises UnknownName, or ConfigError if no plugin has a default.
+    `reporter` is "markdown", "html", "latex", "csv", "json" or another that a plugin registers; the
+    default one unless given. Raises UnknownName, or ConfigError if no plugin has a default.
     """
     from bench.comparison.reporters import choose_reporter
     from bench.comparison.reporters import render as render_with

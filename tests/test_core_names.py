@@ -22,6 +22,8 @@ ORDINARY_WORDS = {
         ("comparison/published_table.py", name): "a column of published tables"
         for name in ("accuracy", "precision", "recall", "f1", "f1_pr")
     },
+    ("comparison/one_class.py", "auc"): "a column of tables of one class",
+    ("comparison/one_class.py", "auprc"): "a column of tables of one class",
     ("cli/cost.py", "rich"): "what --format of `bench cost` prints without a reporter: no table of results",
     ("cli/cost.py", "csv"): "a file format of `bench cost`",
     ("cli/compare.py", "json"): "a format of `bench compare`",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -13,6 +15,7 @@ from bench.cli.screen import contain, echo, installed_components, make_console, 
 from bench.text import one_line
 
 if TYPE_CHECKING:
+    from bench.comparison.tables import Compared
     from bench.interfaces.reporter import Reporter
     from bench.interfaces.rows import Uncertainty
     from bench.registry import Registry
@@ -58,10 +61,19 @@ def table(
             help="Where one value comes from, DATASET/ROW/METRIC: busi/egmae/auc.", show_default=False
         ),
     ] = "",
+    per_class: Annotated[
+        bool,
+        typer.Option(
+            "--per-class",
+            help="A table of each class against the rest: sensitivity, specificity, PPV, NPV, AUC, AUPRC.",
+        ),
+    ] = False,
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", help="Write to a file; its suffix chooses the format (.md, .tex, .csv, .json)."
+            "--output",
+            "-o",
+            help="Write to a file; its suffix chooses the format (.md, .html, .tex, .csv, .json).",
         ),
     ] = None,
 ) -> None:
@@ -83,16 +95,18 @@ def table(
     shown = Shown(uncertainty=cast("Uncertainty", uncertainty), ranks=ranks, costs=costs)  # which checks it
     columns = given_names("--metrics", metrics)
     names = given_names("--dataset", dataset)
-    choose_metrics(registry, columns)  # an unknown name is said before anything is read
+    make: Callable[..., Compared] = partial(tables_of, reported=reported)
+    if per_class:
+        make = _per_class(columns, reported, why)
+    else:
+        choose_metrics(registry, columns)  # an unknown name is said before anything is read
     records, warnings = scan(results)
     if why:
         text, more = explain(records, results, why, registry)
         warn([*warnings, *more])
         echo(text)
         return
-    compared = tables_of(
-        records, results, columns, datasets=names, reported=reported, registry=registry, shown=shown
-    )
+    compared = make(records, results, columns, datasets=names, registry=registry, shown=shown)
     warn([*warnings, *compared.warnings])
     if not compared.tables:
         echo(
@@ -106,6 +120,19 @@ def table(
         echo(text, nl=False)
     else:
         _write(output, Text.from_ansi(text).plain.rstrip("\n") + "\n" if "\x1b" in text else text)
+
+
+def _per_class(columns: Sequence[str], reported: bool, why: str) -> Callable[..., Compared]:
+    """What makes tables per class. Raises UnknownName, or ConfigError for options that they do not have."""
+    from bench.comparison.one_class import choose_measures
+    from bench.comparison.per_class import per_class_tables
+    from bench.errors import ConfigError
+
+    for option, given in (("--reported", reported), ("--why", bool(why))):
+        if given:
+            raise ConfigError(f"{option} is not for tables per class; leave out {option} or --per-class")
+    choose_measures(columns)
+    return per_class_tables
 
 
 def _reporter(registry: Registry, name: str, output: Path | None) -> Reporter:
