@@ -14,6 +14,7 @@ import typer
 from bench import interruption
 from bench.cli.check_claims import check_claims
 from bench.cli.claims import claims
+from bench.cli.checklist import checklist
 from bench.cli.clean import clean
 from bench.cli.compare import compare
 from bench.cli.cost import cost
@@ -21,6 +22,7 @@ from bench.cli.data import app as data
 from bench.cli.doctor import doctor
 from bench.cli.installation import former_installation
 from bench.cli.list import list_components
+from bench.cli.methods_text import methods_text
 from bench.cli.options import VerboseOption, with_verbose
 from bench.cli.plan import plan
 from bench.cli.run import run
@@ -50,6 +52,8 @@ app.command("table")(with_verbose(table))
 app.command("check-claims")(with_verbose(check_claims))
 app.command("compare")(with_verbose(compare))
 app.command("claims")(with_verbose(claims))
+app.command("methods-text")(with_verbose(methods_text))
+app.command("checklist")(with_verbose(checklist))
 app.command("verify")(with_verbose(verify))
 app.command("list")(with_verbose(list_components))
 app.command("show")(with_verbose(show))

@@ -110,6 +110,13 @@ def uncertainties(word: str) -> Candidates:
     return _one(word, [(name, "") for name in UNCERTAINTIES])
 
 
+def checklists(word: str) -> Candidates:
+    """The name of a shipped checklist."""
+    from bench.manuscript.checklist import checklist_names, checklist_title
+
+    return _one(word, [(name, checklist_title(name)) for name in checklist_names()])
+
+
 def protocols(word: str) -> Candidates:
     """The name of a shipped protocol, or a file."""
     return _one(word, _protocols(), files=".toml")

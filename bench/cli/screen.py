@@ -14,6 +14,7 @@ from bench.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
     from rich.console import Console
 
@@ -42,6 +43,20 @@ def echo(text: str = "", *, nl: bool = True, err: bool = False, color: bool | No
 def say(console: Console, text: str) -> None:
     """A line of text as it is: its brackets are not markup, and the terminal wraps it."""
     console.print(text, markup=False, soft_wrap=True)
+
+
+def write_output(path: Path | None, text: str, option: str = "--output") -> None:
+    """A text into the file that an option names, or on standard output without one. Raises StoreError."""
+    if path is None:
+        echo(text, nl=False)
+        return
+    from bench.errors import StoreError
+
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be written ({error.strerror}); choose another {option}") from None
+    make_console(stderr=True).print(f"written: {path}", markup=False)
 
 
 def warn(problems: Iterable[str]) -> None:

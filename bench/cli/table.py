@@ -11,7 +11,7 @@ import typer
 
 from bench.cli import complete
 from bench.cli.options import DatasetsOption, Names, ResultsOption, check_results, given_names
-from bench.cli.screen import contain, echo, installed_components, make_console, warn
+from bench.cli.screen import contain, echo, installed_components, warn, write_output
 from bench.text import one_line
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def table(
     if output is None:
         echo(text, nl=False)
     else:
-        _write(output, Text.from_ansi(text).plain.rstrip("\n") + "\n" if "\x1b" in text else text)
+        write_output(output, Text.from_ansi(text).plain.rstrip("\n") + "\n" if "\x1b" in text else text)
 
 
 def _per_class(columns: Sequence[str], reported: bool, why: str) -> Callable[..., Compared]:
@@ -151,13 +151,3 @@ def _reporter(registry: Registry, name: str, output: Path | None) -> Reporter:
             "change one of them"
         )
     return chosen
-
-
-def _write(path: Path, text: str) -> None:
-    from bench.errors import StoreError
-
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise StoreError(f"{path}: cannot be written ({error.strerror}); choose another --output") from None
-    make_console(stderr=True).print(f"written: {path}", markup=False)

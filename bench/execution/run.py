@@ -355,7 +355,14 @@ def summarize_data(images: Images, split: Split, dataset: Ref) -> DataSummary:
         settings=to_json(split.settings),
         audit=split.verdict,
         counts=split.counts(),
+        fixed=_fixed(images, split),
     )
+
+
+def _fixed(images: Images, split: Split) -> bool:
+    """Whether the parts are those that the data set fixes; validation may be drawn from its training part."""
+    pairs = zip(images.parts, split.parts, strict=True)
+    return any(images.parts) and all(own == part or (own, part) == ("train", "val") for own, part in pairs)
 
 
 def _asked(session: Session) -> Asked:

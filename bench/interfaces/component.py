@@ -50,6 +50,8 @@ class Component(Generic[P]):
             of each parameter. A field with `metadata={"identity": False}` cannot alter predictions (a path,
             say) and stays out of the key.
         citation: how to cite it.
+        bibtex: the same as BibTeX entries, for `bench methods-text`; without them it makes a @misc of
+            `citation`.
         licence: the terms of use.
         replaceable: whether a component of the same name from another package replaces this one, as an
             implementation by a method's authors replaces a reconstruction.
@@ -61,5 +63,6 @@ class Component(Generic[P]):
     revision: int = 1
     params: type[P] = NoParams  # type: ignore[assignment]  # a default for those that have none
     citation: str = ""
+    bibtex: str = ""
     licence: str = ""
     replaceable: bool = False

@@ -80,6 +80,7 @@ class DataSummary:
         settings: how the split was drawn, without what is at its default; None in records older than that.
         audit: what the audit says of the split; None for a split older than audits.
         counts: images and groups of every class in every part.
+        fixed: whether the data set itself says which part an image is in; None in records older than that.
     """
 
     title: str = ""
@@ -89,6 +90,7 @@ class DataSummary:
     settings: Mapping[str, Any] | None = None
     audit: Verdict | None = None
     counts: Counts = field(default_factory=dict)
+    fixed: bool | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -317,7 +319,8 @@ def _data_to_json(data: DataSummary) -> dict[str, Any]:
     plain = _plain(
         {name: getattr(data, name) for name in ("title", "content", "version", "split", "settings")}
     )
-    return {**plain, "audit": audit, "counts": counts}
+    more = {} if data.fixed is None else {"fixed": data.fixed}
+    return {**plain, "audit": audit, "counts": counts, **more}
 
 
 def _plain(value: Any) -> Any:

@@ -11,11 +11,13 @@ from typing import Any
 from bench.errors import BenchError
 from bench.identity import to_json
 from bench.interfaces.component import Component
+from bench.manuscript.bibtex import read_entries
 from bench.parsing import parse
 
 
 def check_component(component: Component) -> None:
-    """The name can be typed, `about` is one line, and parameters can be set, stored and read back.
+    """The name can be typed, `about` is one line, `bibtex` is BibTeX, and parameters can be set, stored and
+    read back.
 
     Every other check begins with this one.
     """
@@ -27,6 +29,8 @@ def check_component(component: Component) -> None:
     assert "\n" not in component.about, f"{name}: `about` must be one line"
     # A reconstruction may have 0, so that its results are never taken for those of its authors' network.
     assert component.revision >= (0 if component.replaceable else 1), f"{name}: revisions count from 1"
+    with works(f"{name}: `bibtex` cannot be read"):
+        read_entries(component.bibtex)
     _check_params(component.params, name)
 
 

@@ -50,6 +50,18 @@ def _find(root: Path) -> Path:
     )
 
 
+REFERENCES = """
+@article{aldhabyani2020busi,
+  author = {Al-Dhabyani, Walid and Gomaa, Mohammed and Khaled, Hussien and Fahmy, Aly},
+  title = {Dataset of breast ultrasound images},
+  journal = {Data in Brief},
+  volume = {28},
+  pages = {104863},
+  year = {2020},
+  doi = {10.1016/j.dib.2019.104863}
+}
+"""
+
 DATASET = Dataset(
     name="busi",
     about="Breast ultrasound: benign and malignant lesions and normal tissue, 780 images",
@@ -65,5 +77,6 @@ DATASET = Dataset(
         "Al-Dhabyani W, Gomaa M, Khaled H, Fahmy A. Dataset of breast ultrasound images. "
         "Data in Brief 28:104863, 2020. doi:10.1016/j.dib.2019.104863"
     ),
+    bibtex=REFERENCES,
     licence="no licence is stated; the authors ask for citation",
 )

@@ -155,6 +155,28 @@ def download(folder: Path, params: NoParams) -> None:
         )
 
 
+REFERENCES = """
+@article{chowdhury2020covid,
+  author = {Chowdhury, M. E. H. and Rahman, T. and Khandakar, A. and Mazhar, R. and Kadir, M. A. and Mahbub, Z. B. and Islam, K. R. and Khan, M. S. and Iqbal, A. and Al Emadi, N. and Reaz, M. B. I. and Islam, M. T.},
+  title = {Can {AI} Help in Screening Viral and {COVID-19} Pneumonia?},
+  journal = {IEEE Access},
+  volume = {8},
+  pages = {132665--132676},
+  year = {2020},
+  doi = {10.1109/ACCESS.2020.3010287}
+}
+
+@article{rahman2021enhancement,
+  author = {Rahman, T. and Khandakar, A. and Qiblawey, Y. and Tahir, A. and Kiranyaz, S. and Kashem, S. B. A. and Islam, M. T. and Al Maadeed, S. and Zughaier, S. M. and Khan, M. S. and Chowdhury, M. E. H.},
+  title = {Exploring the effect of image enhancement techniques on {COVID-19} detection using chest {X-ray} images},
+  journal = {Computers in Biology and Medicine},
+  volume = {132},
+  pages = {104319},
+  year = {2021},
+  doi = {10.1016/j.compbiomed.2021.104319}
+}
+"""  # noqa: E501
+
 DATASET = Dataset(
     name="covid",
     about="Chest X-rays: COVID-19, normal, lung opacity and viral pneumonia, 21,165 images",
@@ -171,5 +193,6 @@ DATASET = Dataset(
         "X-ray images. Computers in Biology and Medicine 132:104319, 2021. "
         "doi:10.1016/j.compbiomed.2021.104319"
     ),
+    bibtex=REFERENCES,
     licence="no licence is stated by the authors' README, which asks for citation of both papers",
 )

@@ -241,6 +241,26 @@ def archives(params: Params) -> tuple[Archive, ...]:
     return (*training, *held_out) if params.split == "official" else training
 
 
+REFERENCES = """
+@article{tschandl2018ham10000,
+  author = {Tschandl, Philipp and Rosendahl, Cliff and Kittler, Harald},
+  title = {The {HAM10000} dataset, a large collection of multi-source dermatoscopic images of common pigmented skin lesions},
+  journal = {Scientific Data},
+  volume = {5},
+  pages = {180161},
+  year = {2018},
+  doi = {10.1038/sdata.2018.161}
+}
+
+@misc{codella2019isic,
+  author = {Codella, Noel and Rotemberg, Veronica and Tschandl, Philipp and Celebi, M. Emre and Dusza, Stephen and Gutman, David and Helba, Brian and Kalloo, Aadi and Liopyris, Konstantinos and Marchetti, Michael and Kittler, Harald and Halpern, Allan},
+  title = {Skin Lesion Analysis Toward Melanoma Detection 2018: A Challenge Hosted by the International Skin Imaging Collaboration ({ISIC})},
+  year = {2019},
+  eprint = {1902.03368},
+  archiveprefix = {arXiv}
+}
+"""  # noqa: E501
+
 DATASET = Dataset(
     name="isic2018",
     about="Dermoscopy: seven diagnoses of pigmented skin lesions, 10,015 images of 7,470 lesions",
@@ -256,5 +276,6 @@ DATASET = Dataset(
         "doi:10.1038/sdata.2018.161; Codella N et al. Skin Lesion Analysis Toward Melanoma Detection 2018: "
         "A Challenge Hosted by the International Skin Imaging Collaboration (ISIC). arXiv:1902.03368, 2019"
     ),
+    bibtex=REFERENCES,
     licence="CC BY-NC 4.0",
 )

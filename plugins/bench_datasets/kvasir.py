@@ -88,6 +88,17 @@ def _notes(home: Path, extra: list[str]) -> list[str]:
     return notes
 
 
+REFERENCES = """
+@inproceedings{pogorelov2017kvasir,
+  author = {Pogorelov, Konstantin and Randel, Kristin Ranheim and Griwodz, Carsten and Eskeland, Sigrun Losada and de Lange, Thomas and Johansen, Dag and Spampinato, Concetto and Dang-Nguyen, Duc-Tien and Lux, Mathias and Schmidt, Peter Thelin and Riegler, Michael and Halvorsen, P{\\aa}l},
+  title = {{KVASIR}: A Multi-Class Image Dataset for Computer Aided Gastrointestinal Disease Detection},
+  booktitle = {Proceedings of the 8th ACM on Multimedia Systems Conference},
+  pages = {164--169},
+  year = {2017},
+  doi = {10.1145/3083187.3083212}
+}
+"""  # noqa: E501
+
 DATASET = Dataset(
     name="kvasir",
     about="Gastrointestinal endoscopy: landmarks, findings and polyp removal, 8 classes of 1,000 images",
@@ -111,5 +122,6 @@ DATASET = Dataset(
         "Pogorelov K, Randel KR, Griwodz C et al. KVASIR: A Multi-Class Image Dataset for Computer Aided "
         "Gastrointestinal Disease Detection. MMSys 2017, 164-169. doi:10.1145/3083187.3083212"
     ),
+    bibtex=REFERENCES,
     licence="free for research and education; the authors ask for citation",
 )

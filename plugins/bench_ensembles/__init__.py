@@ -13,6 +13,17 @@ def _mean(val: list[Predictions], params: NoParams) -> Combine:
     return mean
 
 
+REFERENCE = """
+@misc{florindo2026entropy,
+  author = {Florindo, Joao and Moura, Viviane},
+  title = {Entropy-Guided Self-Supervised Learning for Medical Image Classification},
+  year = {2026},
+  eprint = {2605.21970},
+  archiveprefix = {arXiv}
+}
+"""
+
+
 @hookimpl
 def register_ensembles() -> Iterable[Ensemble]:
     """The paper's ensemble."""
@@ -21,6 +32,7 @@ def register_ensembles() -> Iterable[Ensemble]:
             name="mean",
             about="arithmetic mean of the members' probabilities",
             citation="Florindo and Moura 2026, arXiv:2605.21970v1, equation 11",
+            bibtex=REFERENCE,
             fit=_mean,
             default=True,
         )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from annotated_types import Interval
 
 from bench import Context, LocalWeights, Model, Weights
-from bench_models import sizes, timm_family, timm_networks
+from bench_models import references, sizes, timm_family, timm_networks
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -113,6 +113,7 @@ CMT = _own(
     published_as="CMT",
     about="CMT-S: convolution and attention in every block",
     citation="J. Guo et al., CVPR 2022, arXiv:2107.06263",
+    bibtex=references.CMT,
     licence=(
         "checkpoint: https://github.com/ggjy/CMT.pytorch/releases/download/release-v1/cmt_small.pth "
         "(MIT by its README alone)"
@@ -125,6 +126,7 @@ SMT = _own(
     published_as="SMT",
     about="SMT-S: scale-aware modulation early, attention late",
     citation="W. Lin et al., ICCV 2023, arXiv:2307.08579",
+    bibtex=references.SMT,
     licence="checkpoint: https://github.com/AFeng-x/SMT/releases/download/v1.0.0/smt_small.pth (MIT)",
     build=_build_smt,
 )
@@ -133,6 +135,7 @@ PERVIT = _own(
     published_as="PerViT",
     about="PerViT-S: attention weighed by peripheral regions, which a network learns from distances",
     citation="J. Min et al., NeurIPS 2022, arXiv:2206.06801",
+    bibtex=references.PERVIT,
     licence="checkpoint: linked from https://github.com/juhongm999/pervit (Apache-2.0)",
     build=_build_pervit,
 )
@@ -141,6 +144,7 @@ SGFORMER = _own(
     published_as="SG-Former",
     about="SG-Former-S: attention guided by token significance; sizes are multiples of 112",
     citation="S. Ren et al., ICCV 2023, arXiv:2308.12216",
+    bibtex=references.SGFORMER,
     licence="checkpoint: linked from https://github.com/OliverRensu/SG-Former (no licence stated)",
     build=_build_sgformer,
     translate=_fit_sgformer,
@@ -150,6 +154,7 @@ SPA = _own(
     published_as="SPA",
     about="SPA-Net small: self-peripheral attention by dilated convolutions",
     citation="X. Huo et al., Expert Systems with Applications 245 (2024) 123053",
+    bibtex=references.SPA,
     licence="no checkpoint is published; the authors' code, https://github.com/huoxiangzuo/SPA, is MIT",
     build=_build_spa,
 )
@@ -161,6 +166,7 @@ CPVT = _own(
         "PerViT with a convolutional fovea, sized to the published cost (15.64 G, 22.76 M)"
     ),
     citation="after the title and cost row of Lu et al., Eng. Applications of Artificial Intelligence, 2026",
+    bibtex=references.CPVT,
     licence="no code or checkpoint of the authors is known",
     build=_build_cpvt,
     classifier=lambda net: ("periphery.head.",),
@@ -213,6 +219,7 @@ SWIN = _timm(
     published_as="SWIN",
     about="Swin-B with 4x4 patches and 7x7 windows",
     citation="Z. Liu et al., ICCV 2021, arXiv:2103.14030",
+    bibtex=references.SWIN + references.TIMM,
     licence=(
         "timm: Apache-2.0; authors' checkpoint (MIT): https://github.com/SwinTransformer/storage/releases/"
         "download/v1.0.0/swin_base_patch4_window7_224.pth"
@@ -226,6 +233,7 @@ CONVNEXT = _timm(
     published_as="ConvNeXt",
     about="ConvNeXt-S, with the authors' ImageNet-1k weights",
     citation="Z. Liu et al., CVPR 2022, arXiv:2201.03545",
+    bibtex=references.CONVNEXT + references.TIMM,
     licence=(
         "timm: Apache-2.0; authors' checkpoint (MIT): "
         "https://dl.fbaipublicfiles.com/convnext/convnext_small_1k_224_ema.pth"
@@ -239,6 +247,7 @@ FOCALNET = _timm(
     published_as="FocalNet",
     about="FocalNet-S with small receptive field",
     citation="J. Yang et al., NeurIPS 2022, arXiv:2203.11926",
+    bibtex=references.FOCALNET + references.TIMM,
     licence=(
         "timm: Apache-2.0; authors' checkpoint (MIT): "
         "https://github.com/microsoft/FocalNet/releases/download/v1.0.0/focalnet_small_srf.pth"

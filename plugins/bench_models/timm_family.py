@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 from annotated_types import Interval
 
 from bench import ConfigError, Context, LocalWeights, Model, ModelFamily, Weights, WeightsError
-from bench_models import timm_names, timm_networks
+from bench_models import references, timm_names, timm_networks
 from bench_models.remembered import remembered
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ def find(name: str) -> Model[TimmParams] | None:
         name=name,
         about=f"timm's {name}",
         citation="doi:10.5281/zenodo.4414861",
+        bibtex=references.TIMM,
         licence=LICENCE,
         params=TimmParams,
         build=partial(build, name),
@@ -149,6 +150,7 @@ FAMILY = ModelFamily(
     name="timm",
     about="any network of timm by its name, with or without a tag",
     citation="doi:10.5281/zenodo.4414861",
+    bibtex=references.TIMM,
     licence=LICENCE,
     find=find,
     names=lambda: sorted(architectures()),

@@ -19,6 +19,16 @@ def objective(encoder: Encoder, params: NoiseParams, context: Context) -> nn.Mod
     return Reconstruction(encoder, context, params, EntropyNoise(params, context, guided=True))
 
 
+REFERENCE = """
+@misc{florindo2026entropy,
+  author = {Florindo, Joao and Moura, Viviane},
+  title = {Entropy-Guided Self-Supervised Learning for Medical Image Classification},
+  year = {2026},
+  eprint = {2605.21970},
+  archiveprefix = {arXiv}
+}
+"""
+
 STRATEGY = Strategy(
     name="egmae",
     revision=2,  # noise is drawn in another order
@@ -29,4 +39,5 @@ STRATEGY = Strategy(
     check=check_patch,
     citation="Florindo and Moura, Entropy-Guided Self-Supervised Learning for Medical Image Classification, "
     "arXiv:2605.21970, 2026",
+    bibtex=REFERENCE,
 )

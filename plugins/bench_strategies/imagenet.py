@@ -184,9 +184,25 @@ def _few(names: list[str]) -> str:
     return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
+REFERENCE = """
+@article{russakovsky2015imagenet,
+  author = {Russakovsky, Olga and Deng, Jia and Su, Hao and Krause, Jonathan and Satheesh, Sanjeev and Ma, Sean and Huang, Zhiheng and Karpathy, Andrej and Khosla, Aditya and Bernstein, Michael and Berg, Alexander C. and Fei-Fei, Li},
+  title = {{ImageNet} Large Scale Visual Recognition Challenge},
+  journal = {International Journal of Computer Vision},
+  volume = {115},
+  number = {3},
+  pages = {211--252},
+  year = {2015},
+  doi = {10.1007/s11263-015-0816-y}
+}
+"""  # noqa: E501
+
 STRATEGY = Strategy(
     name="imagenet",
     about="ImageNet weights: the model's own, or a file",
+    citation="Russakovsky et al., ImageNet Large Scale Visual Recognition Challenge, International Journal "
+    "of Computer Vision 115:211-252, 2015. doi:10.1007/s11263-015-0816-y",
+    bibtex=REFERENCE,
     params=ImagenetParams,
     initialize=initialize,
     freeze=freeze,

@@ -67,6 +67,19 @@ class ChestParams(Params):
     ] = "any"
 
 
+REFERENCE = """
+@article{yang2023medmnist,
+  author = {Yang, Jiancheng and Shi, Rui and Wei, Donglai and Liu, Zequan and Zhao, Lin and Ke, Bilian and Pfister, Hanspeter and Ni, Bingbing},
+  title = {{MedMNIST} v2 - A large-scale lightweight benchmark for {2D} and {3D} biomedical image classification},
+  journal = {Scientific Data},
+  volume = {10},
+  pages = {41},
+  year = {2023},
+  doi = {10.1038/s41597-022-01721-8}
+}
+"""  # noqa: E501
+
+
 def dataset_of(source: MedMNISTSet) -> Dataset[Params]:
     """The component of one set."""
     return Dataset(
@@ -82,6 +95,7 @@ def dataset_of(source: MedMNISTSet) -> Dataset[Params]:
             "Yang J, Shi R, Wei D et al. MedMNIST v2 - A large-scale lightweight benchmark for 2D and 3D "
             "biomedical image classification. Scientific Data 10:41, 2023. doi:10.1038/s41597-022-01721-8"
         ),
+        bibtex=REFERENCE,
         licence=source.licence,
     )
 

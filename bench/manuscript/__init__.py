@@ -1,0 +1,1 @@
+"""From records to a manuscript: methods text, bibliography, and reporting checklists."""
