@@ -121,6 +121,16 @@ def test_a_citation_in_any_words_makes_an_entry_that_can_be_read(name: str, cita
     assert set(fields(entry)) >= {"title", "note"}
 
 
+def test_broken_bibtex_is_a_warning_and_the_citation_stands_in_for_it() -> None:
+    registry = a_component(installed(), bibtex="@misc{a, title = {x}", citation="Toymaker, 2020")
+    [name] = registry.ensembles.names()
+    works = bibliography([Used("ensemble", Ref(name))], (), (), registry)
+    assert len(works.warnings) == 1
+    assert f"`bibtex` of {name} is no BibTeX" in works.warnings[0]
+    (key,) = works.components["ensemble", name]
+    assert [fields(e)["note"] for e in works.entries if e.key == key] == ["Toymaker, 2020"]
+
+
 def test_one_number_in_a_citation_becomes_a_field_and_two_do_not() -> None:
     assert fields(misc("a", "Toymaker, 2020, doi:10.1000/xyz.7.", "a"))["doi"] == "10.1000/xyz.7"
     assert fields(misc("a", "Toymaker, arXiv:2605.21970v1, eq. 3", "a"))["eprint"] == "2605.21970"

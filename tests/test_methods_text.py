@@ -19,7 +19,7 @@ from test_cli import bench
 
 from bench.comparison.tables import choose_metrics
 from bench.data.audit.verdict import Verdict
-from bench.errors import ConfigError, UnknownName
+from bench.errors import ConfigError, StoreError, UnknownName
 from bench.identity import Ref
 from bench.interfaces.model import Normalization
 from bench.manuscript.document import Chapter, Cite, Code, Gap, Section, choose_format, markdown_text, render
@@ -41,6 +41,7 @@ PROVENANCE = Provenance(
     python="3.11.7",
     platform="Linux-6.1",
 )
+TOYS = {"x": {"distribution": "toys", "version": "3"}}
 VERDICT = Verdict(
     audit="a0d17" + "0" * 11,
     settings=AuditSettings(),
@@ -222,8 +223,7 @@ def test_what_the_spec_says_is_in_the_text(changes: dict[str, Any], expected: st
          "beefbeefbeef, with changes that were not committed"),
         ({"provenance": dataclasses.replace(PROVENANCE, hardware={"device": "cuda", "gpu": "NVIDIA H200"})},
          "Trainings ran on NVIDIA H200"),
-        ({"provenance": dataclasses.replace(PROVENANCE, plugins={"x": {"distribution": "toys", "version": "3"}})
-          },
+        ({"provenance": dataclasses.replace(PROVENANCE, plugins=TOYS)},
          "Plugins of others that were used: toys 3."),
     ],
 )  # fmt: skip
@@ -452,6 +452,12 @@ def test_a_pretraining_is_told_of_by_those_that_start_from_it() -> None:
     assert isinstance(spec.start, PretrainSpec)
     start = record(spec.start, accumulate=8, weights=None)
     assert "1 unit of pretraining did each step in up to 8 parts" in text_of(record(spec), start)
+
+
+def test_a_record_that_no_version_wrote_is_an_error_and_no_traceback() -> None:
+    odd = dataclasses.replace(PROVENANCE, git="somewhere")  # type: ignore[arg-type]
+    with pytest.raises(StoreError, match="a record of busi holds what cannot be told"):
+        methods(material_of([record(run_spec(), provenance=odd)]))
 
 
 @pytest.mark.slow

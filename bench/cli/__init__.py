@@ -13,8 +13,8 @@ import typer
 
 from bench import interruption
 from bench.cli.check_claims import check_claims
-from bench.cli.claims import claims
 from bench.cli.checklist import checklist
+from bench.cli.claims import claims
 from bench.cli.clean import clean
 from bench.cli.compare import compare
 from bench.cli.cost import cost

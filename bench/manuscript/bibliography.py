@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 from typing import NamedTuple
@@ -51,12 +51,14 @@ class Bibliography:
         components: (kind, name) of a component -> keys; none for a component that gives no citation.
         packages: name of a package, or of a work of the engine -> key.
         missing: components that are not installed, with the reason.
+        warnings: plugins whose BibTeX cannot be read; their components are cited by their citation.
     """
 
     entries: tuple[Entry, ...]
     components: Mapping[tuple[str, str], tuple[str, ...]]
     packages: Mapping[str, str]
     missing: Mapping[tuple[str, str], str]
+    warnings: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return "\n\n".join(map(str, self.entries)) + "\n" * bool(self.entries)
@@ -65,21 +67,22 @@ class Bibliography:
 def bibliography(
     used: Iterable[Used], metrics: Iterable[Metric], packages: Iterable[str], registry: Registry
 ) -> Bibliography:
-    """The works of these components, metrics and packages (names of distributions), and of the engine.
-
-    Raises PluginError for a component whose `bibtex` is none.
-    """
+    """The works of these components, metrics and packages (names of distributions), and of the engine."""
     found: dict[tuple[str, str], list[Entry]] = {}
     missing: dict[tuple[str, str], str] = {}
-    for kind, ref in used:
+    warnings: list[str] = []
+    named = [(kind, ref.name) for kind, ref in used]
+    for kind, name in [*named, *(("metric", metric.name) for metric in metrics)]:
         try:
-            entry = components_of(kind, registry).entry(ref.name)
+            entry = components_of(kind, registry).entry(name)
         except BenchError as error:
-            missing[kind, ref.name] = str(error)
+            missing[kind, name] = str(error)
             continue
-        found[kind, ref.name] = works_of(entry.component, entry.plugin)
-    for metric in metrics:
-        found["metric", metric.name] = works_of(metric, registry.metrics.entry(metric.name).plugin)
+        try:
+            found[kind, name] = works_of(entry.component, entry.plugin)
+        except PluginError as error:
+            warnings.append(f"{error} (cited by its citation)")
+            found[kind, name] = works_of(replace(entry.component, bibtex=""), entry.plugin)
     known = [name for name in dict.fromkeys(packages) if name in PACKAGES]
     shared = software()
     own = {name: PACKAGES[name] for name in known} | {key: key for key in (OPTIMIZER, SCHEDULE)}
@@ -89,11 +92,15 @@ def bibliography(
         components=dict(zip(found, keys[len(own) :], strict=True)),
         packages={name: key for name, (key,) in zip(own, keys, strict=False)},
         missing=missing,
+        warnings=tuple(warnings),
     )
 
 
 def works_of(component: Component, plugin: Plugin) -> list[Entry]:
-    """The works that a component asks to be cited by: its own BibTeX, or a @misc of its citation."""
+    """The works that a component asks to be cited by: its own BibTeX, or a @misc of its citation.
+
+    Raises PluginError if its `bibtex` cannot be read.
+    """
     if not component.bibtex:
         about = f"{component.name}: {component.about}"
         return [misc(component.name, component.citation, about)] if component.citation else []

@@ -197,11 +197,8 @@ def audit(comparison: Comparison) -> Iterator[Sentence]:
     data = comparison.data
     verdicts = {number: data[number].audit if number in data else None for number in comparison.rounds}
     if without := [number for number, verdict in verdicts.items() if verdict is None]:
-        yield (
-            Gap(
-                f"whether duplicates are in more than one part in {_named(without)}; the records have no audit"
-            ),
-        )
+        which = _named(without)
+        yield (Gap(f"whether duplicates are in more than one part in {which}; the records have no audit"),)
     known = {number: verdict for number, verdict in verdicts.items() if verdict is not None}
     for name in distinct(verdict.audit for verdict in known.values()):
         of_it = {number: verdict for number, verdict in known.items() if verdict.audit == name}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TypeVar
 from bench.comparison.comparable import comparable, once_each, title_of
 from bench.comparison.rows import Label, labels, row_id
 from bench.comparison.scored import ScoredUnit
-from bench.errors import UnknownName
+from bench.errors import BenchError, StoreError, UnknownName, describe
 from bench.identity import Ref
 from bench.interfaces.metric import Metric
 from bench.manuscript.bibliography import Bibliography, Used, bibliography
@@ -141,13 +142,28 @@ def gather(
     ]
     told = tuple(comparison for comparison in comparisons if comparison.evaluated)
     packages = distinct(name for c in told for record in c.records for name in record.provenance.packages)
+    works = bibliography(used_in(told), metrics, packages, registry)
     return Material(
         comparisons=told,
         metrics=tuple(metrics),
         registry=registry,
-        works=bibliography(used_in(told), metrics, packages, registry),
-        warnings=tuple(warnings),
+        works=works,
+        warnings=(*warnings, *works.warnings),
     )
+
+
+@contextmanager
+def telling(comparison: Comparison) -> Iterator[None]:
+    """What no version of bench wrote in a record is an error that names its folder. Raises StoreError."""
+    try:
+        yield
+    except BenchError:
+        raise
+    except Exception as error:
+        raise StoreError(
+            f"{comparison.results}: a record of {comparison.title} holds what cannot be told "
+            f"({describe(error)}); `bench verify` names records that are damaged"
+        ) from error
 
 
 def _comparison(group: Sequence[ScoredUnit], by_key: Mapping[str, Record], results: Path) -> Comparison:

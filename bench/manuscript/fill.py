@@ -9,7 +9,7 @@ from typing import NamedTuple
 from bench.manuscript.answer import FOR_YOU, FROM_RECORDS, PARTLY, Answer
 from bench.manuscript.answers import ANSWERS
 from bench.manuscript.checklist import Checklist, Item
-from bench.manuscript.facts import Material
+from bench.manuscript.facts import Material, telling
 
 
 class Filled(NamedTuple):
@@ -28,13 +28,14 @@ class Filled(NamedTuple):
 
 
 def fill(checklist: Checklist, material: Material) -> list[Filled]:
-    """Each item with what the records say of it."""
+    """Each item with what the records say of it. Raises StoreError for a record no version of bench wrote."""
     return [Filled(item, tuple(_answers(item, material))) for item in checklist.items]
 
 
 def _answers(item: Item, material: Material) -> Iterator[tuple[str, Answer]]:
     for comparison in material.comparisons:
-        answer = ANSWERS[item.answer](comparison, material) if item.answer else Answer()
+        with telling(comparison):
+            answer = ANSWERS[item.answer](comparison, material) if item.answer else Answer()
         yield comparison.title, answer
 
 

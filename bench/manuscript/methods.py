@@ -5,25 +5,26 @@ from __future__ import annotations
 from bench.manuscript.data_text import data_section, partition_section
 from bench.manuscript.document import Chapter, render
 from bench.manuscript.evaluation_text import evaluation_sections
-from bench.manuscript.facts import Comparison, Material
+from bench.manuscript.facts import Comparison, Material, telling
 from bench.manuscript.training_text import training_sections
 
 
 def methods(material: Material) -> list[Chapter]:
-    """A chapter for each comparison."""
+    """A chapter for each comparison. Raises StoreError for a record that no version of bench wrote."""
     return [_chapter(comparison, material) for comparison in material.comparisons]
 
 
 def _chapter(comparison: Comparison, material: Material) -> Chapter:
-    return Chapter(
-        comparison.title,
-        (
-            data_section(comparison, material),
-            partition_section(comparison),
-            *training_sections(comparison, material),
-            *evaluation_sections(comparison, material),
-        ),
-    )
+    with telling(comparison):
+        return Chapter(
+            comparison.title,
+            (
+                data_section(comparison, material),
+                partition_section(comparison),
+                *training_sections(comparison, material),
+                *evaluation_sections(comparison, material),
+            ),
+        )
 
 
 def methods_text(material: Material, form: str, *, with_works: bool) -> str:
