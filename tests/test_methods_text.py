@@ -11,15 +11,20 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from samples import data_of, failure_of, mean_of, predictions, record_of, run_spec
+from PIL import Image
+from samples import data_of, failure_of, mean_of, opened, predictions, record_of, run_spec
 from test_cli import bench
 
+from bench import Environment
 from bench.comparison.tables import choose_metrics
 from bench.data.audit.verdict import Verdict
+from bench.data.splits.split import draw_split
 from bench.errors import ConfigError, StoreError, UnknownName
+from bench.execution.run import summarize_data
 from bench.identity import Ref
 from bench.interfaces.model import Normalization
 from bench.manuscript.document import Chapter, Cite, Code, Gap, Section, choose_format, markdown_text, render
@@ -27,8 +32,8 @@ from bench.manuscript.facts import Material, gather
 from bench.manuscript.methods import methods, methods_text
 from bench.registry import installed
 from bench.results import store
-from bench.results.record import Provenance, Record
-from bench.study.protocol import AuditSettings, Finetuning, Pretraining
+from bench.results.record import DataSummary, Provenance, Record
+from bench.study.protocol import AuditSettings, Finetuning, Pretraining, SplitSettings
 from bench.study.spec import PretrainSpec, RunSpec
 
 OLD = Path(__file__).parent / "data" / "results_v1"
@@ -479,7 +484,35 @@ def test_latex_compiles_and_every_citation_is_found(stored: Path) -> None:
     assert "Warning--" not in (stored / "doc.blg").read_text()
 
 
-def test_records_say_whether_the_data_set_fixes_its_parts(stored: Path) -> None:
+def summary_of(root: Path, parts: Iterable[str]) -> DataSummary:
+    """What a record says of images in these parts, "" for none."""
+    rng, lines = np.random.default_rng(0), ["path,label,split"]
+    for i, part in enumerate(parts):
+        Image.fromarray(rng.integers(0, 255, (16, 16), dtype=np.uint8)).save(root / f"{i}.png")
+        lines.append(f"{i}.png,{'ab'[i % 2]},{part}")
+    (root / "images.csv").write_text("\n".join(lines))
+    environment = Environment(data=root / "images.csv", results=root / "results")
+    images = opened(installed().datasets.get("folder"), environment, [16])
+    return summarize_data(images, draw_split(images, SplitSettings(), 0, 0), Ref("folder"))
+
+
+@pytest.mark.parametrize(
+    ("parts", "fixed"),
+    [
+        (["train"] * 12 + ["val"] * 4 + ["test"] * 4, True),
+        (["train"] * 16 + ["test"] * 4, True),  # validation is drawn from training
+        ([""] * 20, False),
+    ],
+)
+def test_a_record_says_whether_the_data_set_fixes_its_parts(
+    tmp_path: Path, parts: list[str], fixed: bool
+) -> None:
+    data = summary_of(tmp_path, parts)
+    assert data.fixed is fixed
+    assert ("parts that the data set itself fixes" in text_of(record_of(run_spec(), data=data))) is fixed
+
+
+def test_it_is_stored_and_read_back(stored: Path) -> None:
     files = list((stored / "results").glob("runs/*/*/record.json"))
     assert {json.loads(file.read_text())["data"]["fixed"] for file in files} == {False}
     assert all(r.data and r.data.fixed is False for r in store.scan(stored / "results")[0])

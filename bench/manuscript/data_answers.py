@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bench.interfaces.dataset import Dataset
-from bench.manuscript import data_text, links, training_text
+from bench.manuscript import data_text, links, partition_text, training_text
 from bench.manuscript.answer import Answer, answered
 from bench.manuscript.bibliography import find
 from bench.manuscript.document import Sentence, listed
@@ -40,7 +40,7 @@ def preprocessing(comparison: Comparison, material: Material) -> Answer:
 def quality(comparison: Comparison, material: Material) -> Answer:
     """From file to input, and the audit."""
     return answered(
-        (*training_text.preparation(comparison), *data_text.audit(comparison)),
+        (*training_text.preparation(comparison), *partition_text.audit(comparison)),
         "whether preparation and quality were alike across sociodemographic groups",
         evidence=(*links.audits(comparison), *links.records(comparison.runs)),
     )
@@ -60,8 +60,8 @@ def subsets(comparison: Comparison, material: Material) -> Answer:
 
 def partitions(comparison: Comparison, material: Material) -> Answer:
     """Rounds, division, sizes."""
-    sentences = [*data_text.division(comparison), *data_text.sizes(comparison)]
-    return answered([*data_text.rounds(comparison), *sentences], evidence=links.manifests(comparison))
+    sentences = [*partition_text.division(comparison), *partition_text.sizes(comparison)]
+    return answered([*partition_text.rounds(comparison), *sentences], evidence=links.manifests(comparison))
 
 
 def data_use(comparison: Comparison, material: Material) -> Answer:
@@ -74,12 +74,12 @@ def data_use(comparison: Comparison, material: Material) -> Answer:
 
 def disjointness(comparison: Comparison, material: Material) -> Answer:
     """What was kept together, and what the audit found."""
-    settings = data_text.settings_of(comparison)
+    settings = partition_text.settings_of(comparison)
     kept: list[Sentence] = []
-    if settings and not data_text.fixed(comparison):
-        kept.append((data_text.together(settings),))
+    if settings and not partition_text.fixed(comparison):
+        kept.append((partition_text.together(settings),))
     return answered(
-        [*kept, *data_text.audit(comparison)],
+        [*kept, *partition_text.audit(comparison)],
         "what a group is in these data: a patient, a lesion, an examination, or an image",
         evidence=(*links.audits(comparison), *links.manifests(comparison)),
     )
@@ -87,8 +87,8 @@ def disjointness(comparison: Comparison, material: Material) -> Answer:
 
 def same_source(comparison: Comparison, material: Material) -> Answer:
     """Whether the parts are random parts of one data set."""
-    settings = data_text.settings_of(comparison)
-    if settings is None or data_text.fixed(comparison) is not False:
+    settings = partition_text.settings_of(comparison)
+    if settings is None or partition_text.fixed(comparison) is not False:
         return Answer(remains=("how training and test data differ: setting, eligibility, outcome, images",))
     return answered(
         [("Training and test images are random parts of one data set.",)],
@@ -100,7 +100,7 @@ def same_source(comparison: Comparison, material: Material) -> Answer:
 def numbers(comparison: Comparison, material: Material) -> Answer:
     """Images and groups of each class, sizes of the parts."""
     return answered(
-        (*data_text.classes(comparison), *data_text.sizes(comparison)),
+        (*data_text.classes(comparison), *partition_text.sizes(comparison)),
         "numbers of patients, and of those excluded before these images were put together; a flow diagram",
         evidence=links.manifests(comparison),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.manuscript import data_text, evaluation_text, links, training_text
+from bench.manuscript import evaluation_text, links, partition_text, training_text
 from bench.manuscript.answer import Answer, answered
 from bench.manuscript.document import Gap, Sentence
 from bench.manuscript.facts import Comparison, Material
@@ -31,8 +31,8 @@ def internal_testing(comparison: Comparison, material: Material) -> Answer:
     verdicts = [data.audit for data in comparison.data.values()]
     sentences: list[Sentence] = [
         ("Models were tested on the test part of the same data set, which was opened once, after training.",),
-        *data_text.sizes(comparison),
-        *data_text.audit(comparison),
+        *partition_text.sizes(comparison),
+        *partition_text.audit(comparison),
     ]
     leaks = any(verdict is not None and verdict.leaks for verdict in verdicts)
     remains = (

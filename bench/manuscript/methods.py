@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from bench.manuscript.data_text import data_section, partition_section
+from bench.manuscript.data_text import data_section
 from bench.manuscript.document import Chapter, render
 from bench.manuscript.evaluation_text import evaluation_sections
 from bench.manuscript.facts import Comparison, Material, telling
+from bench.manuscript.partition_text import partition_section
 from bench.manuscript.training_text import training_sections
 
 

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator
 
 from bench.identity import Ref
 from bench.manuscript.bibliography import OPTIMIZER, SCHEDULE, find
-from bench.manuscript.data_text import percent
 from bench.manuscript.document import Cite, Gap, Part, Section, Sentence, listed
 from bench.manuscript.facts import Comparison, Material, distinct, shared_by
+from bench.manuscript.partition_text import percent
 from bench.results.record import Record
 from bench.study.spec import RunSpec
 
