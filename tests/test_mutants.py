@@ -10,7 +10,21 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).parent.parent / "scripts" / "mutation.py"
-ROOMS = {"api", "cli", "comparison", "cost", "data", "engine", "execution", "plugins", "results", "study"}
+ROOMS = set(
+    [
+        "api",
+        "cli",
+        "comparison",
+        "cost",
+        "data",
+        "engine",
+        "execution",
+        "manuscript",
+        "plugins",
+        "results",
+        "study",
+    ]
+)
 
 
 @pytest.fixture(scope="module")
