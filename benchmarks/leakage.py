@@ -21,6 +21,7 @@ import typer
 
 from bench import (
     BenchError,
+    Estimate,
     Plan,
     Results,
     RunSpec,
@@ -30,6 +31,7 @@ from bench import (
     plan,
     print_progress,
     run,
+    tables,
 )
 from benchmarks.report import ROOT, Facts, facts_of, folder_name, one_line
 
@@ -65,6 +67,7 @@ def main(
 ) -> None:
     """Run both splits and write what the naive one adds."""
     rounds_of: dict[str, list[Round]] = {}
+    shown: dict[str, Estimate] = {}
     for groups in SPLITS:
         values = {"protocol.finetune.epochs": epochs, "protocol.split.groups": groups}
         study = Study.from_names(dataset, strategy, protocol=protocol, rounds=rounds, values=values)
@@ -73,13 +76,15 @@ def main(
             raise BenchError(f"{failed[0].unit.label}: {failed[0].reason}")
         stored = load_results(work / groups)
         rounds_of[groups] = read_rounds(planned, stored)
+        [table] = tables(stored, "accuracy")
+        shown[groups] = table.rows[0].values["accuracy"]
     provenance = next(r for r in stored.records if r.key == planned.units[0].key).provenance
     precision = "fp32" if provenance.device == "cpu" else "bf16 autocast"
     now = datetime.now(UTC)
     facts = facts_of(provenance.hardware, provenance.packages, provenance.git, precision, now)
     command = f"bench run -d {dataset} -s {strategy} -p {protocol} -r {rounds}"
     command += f" --set protocol.finetune.epochs={epochs}"
-    text = as_markdown(dataset, command, rounds_of, facts)
+    text = as_markdown(dataset, command, rounds_of, shown, facts)
     folder = results / folder_name(provenance.hardware)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{dataset}-leakage.md").write_text(text, encoding="utf-8")
@@ -122,8 +127,15 @@ def judge(
     return Round(overall, of_duplicates, of_others, leaked, len(predictions))
 
 
-def as_markdown(dataset: str, command: str, rounds_of: Mapping[str, Sequence[Round]], facts: Facts) -> str:
-    """The table for readers. `rounds_of` has the rounds by `protocol.split.groups`."""
+def as_markdown(
+    dataset: str,
+    command: str,
+    rounds_of: Mapping[str, Sequence[Round]],
+    shown: Mapping[str, Estimate],
+    facts: Facts,
+) -> str:
+    """The table for readers. `rounds_of` has the rounds by `protocol.split.groups`, `shown` what `bench
+    table` says of the accuracy over all test images."""
     lines = [f"# What an image-level split adds on {dataset}", "", "```console"]
     lines += [f"$ {command}", f"$ {command} --set protocol.split.groups=none", "```", ""]
     lines += [one_line(facts), ""]
@@ -145,6 +157,11 @@ def as_markdown(dataset: str, command: str, rounds_of: Mapping[str, Sequence[Rou
     naive, grouped = accuracies(rounds_of["none"]), accuracies(rounds_of["audited"])
     gains = [difference(a, b) for a, b in zip(naive, grouped, strict=True)]
     lines.append(f"| difference (95 % interval) | | | | {' | '.join(gains)} |")
+    lines += ["", "The accuracy over all test images, with the 95 % interval of `bench table`:", ""]
+    lines += ["| split | accuracy | 95 % interval |", "| --- | ---: | ---: |"]
+    for groups, value in shown.items():
+        ends = "-" if value.low is None else f"{value.low:.3f} to {value.high:.3f}"
+        lines.append(f"| {SPLITS[groups]} | {value.mean:.4f} | {ends} |")
     return "\n".join(lines) + "\n"
 
 

@@ -32,7 +32,7 @@ from bench.manuscript.facts import Material, gather
 from bench.manuscript.methods import methods, methods_text
 from bench.registry import installed
 from bench.results import store
-from bench.results.record import DataSummary, Provenance, Record
+from bench.results.record import Asked, DataSummary, Provenance, Record
 from bench.study.protocol import AuditSettings, Finetuning, Pretraining, SplitSettings
 from bench.study.spec import PretrainSpec, RunSpec
 
@@ -249,12 +249,24 @@ def test_networks_and_ensembles_are_described_and_cited() -> None:
     assert "imagenet (ImageNet weights: the model's own, or a file) [russakovsky2015imagenet]" in text
 
 
-def test_several_rounds_have_a_deviation_and_one_has_not() -> None:
+def test_what_was_declared_in_advance_is_said() -> None:
+    asked = Asked(protocol="quick", rounds=2, metric="auc", baseline="scratch", margin=0.02)
+    text = text_of(record(run_spec(), asked=asked), record(run_spec(round_=1), asked=asked))
+    assert (
+        "Declared in advance were the primary metric auc, comparisons with scratch, adjusted by Holm's method, "
+        "and a margin of 0.02"
+    ) in text
+    assert "the analysis is exploratory" in text_of(record(run_spec()))
+    other = dataclasses.replace(asked, metric="f1")
+    gaps = gaps_of(record(run_spec(), asked=asked), record(run_spec(round_=1), asked=other))
+    assert any("declared different ones" in gap for gap in gaps)
+
+
+def test_what_one_round_tells_of_is_said() -> None:
     one = text_of(record(run_spec()))
     two = text_of(record(run_spec()), record(run_spec(round_=1)))
-    assert "standard deviation over rounds" in two
-    assert "means over 2 rounds" in two
-    assert "so they have no standard deviation" in one
+    assert "Results are means over 2 rounds. Intervals of 95 %" in two
+    assert "so they tell of these trained models and not of their methods" in one
     assert "repeated in 2 rounds, each with its own split" in two
 
 
@@ -318,7 +330,7 @@ def test_a_record_that_says_all_leaves_what_no_record_can_say() -> None:
     gaps = gaps_of(record(run_spec(model="smt")))
     assert len(gaps) == 2
     assert "ethics approval" in gaps[0]
-    assert "intervals and tests" in gaps[1]
+    assert "which differences were found" in gaps[1]
 
 
 def test_an_older_record_does_not_say_that_parts_were_drawn_by_chance() -> None:

@@ -10,21 +10,19 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).parent.parent / "scripts" / "mutation.py"
-ROOMS = set(
-    [
-        "api",
-        "cli",
-        "comparison",
-        "cost",
-        "data",
-        "engine",
-        "execution",
-        "manuscript",
-        "plugins",
-        "results",
-        "study",
-    ]
-)
+ROOMS = {
+    "api",
+    "cli",
+    "comparison",
+    "cost",
+    "data",
+    "engine",
+    "execution",
+    "manuscript",
+    "plugins",
+    "results",
+    "study",
+}
 
 
 @pytest.fixture(scope="module")

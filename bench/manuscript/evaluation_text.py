@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
+from bench.comparison.declared import declaration_of
 from bench.comparison.rows import row_id
 from bench.manuscript.bibliography import PACKAGES
 from bench.manuscript.document import Cite, Code, Gap, Part, Section, Sentence, listed
 from bench.manuscript.facts import Comparison, Material, distinct, shared_by
 from bench.registry import DISTRIBUTION
 from bench.results.record import Provenance, Record
+from bench.study.declaration import NOTHING
 from bench.study.spec import EnsembleSpec, PretrainSpec, RunSpec
 
 TITLES = {DISTRIBUTION: "bench", "torch": "PyTorch", "numpy": "NumPy", "pillow": "Pillow"}
@@ -44,15 +46,19 @@ def evaluation(material: Material) -> Iterator[Sentence]:
 
 
 def statistics(comparison: Comparison) -> Iterator[Sentence]:
-    """What is reported of each metric over rounds.
-
-    A sentence about intervals and tests of differences belongs here.
-    """
+    """What is reported of each metric over rounds, and how its uncertainty and differences are found."""
     count = len(comparison.rounds)
     if count > 1:
-        yield (f"Results are means over {count} rounds with the sample standard deviation over rounds.",)
+        yield (f"Results are means over {count} rounds.",)
     else:
-        yield ("Results are of one round, so they have no standard deviation over rounds.",)
+        yield ("Results are of one round, so they tell of these trained models and not of their methods.",)
+    yield (
+        "Intervals of 95 % and two-sided tests of differences are from a joint weighted bootstrap of the "
+        "groups of test images, one draw for all methods and rounds, to which what rounds differ by beyond "
+        "that is added with the factor of Nadeau and Bengio (2003); they use Student's t distribution with "
+        "Satterthwaite's degrees of freedom.",
+    )
+    yield from declared(comparison)
     fewer = [
         f"{comparison.method(spec)} ({len(records)})"
         for spec, records in by_method(comparison)
@@ -60,7 +66,26 @@ def statistics(comparison: Comparison) -> Iterator[Sentence]:
     ]
     if fewer:
         yield (f"Fewer rounds have finished of {listed(fewer)}.",)
-    yield (Gap("intervals and tests of differences, and how many comparisons were made"),)
+    yield (
+        Gap("which differences were tested, if not all, and what they are (`bench claims` has sentences)"),
+    )
+
+
+def declared(comparison: Comparison) -> Iterator[Sentence]:
+    """What the study said before it was run that it would test."""
+    one, conflicts = declaration_of(comparison.evaluated)
+    if conflicts:
+        yield (Gap("which metric and comparisons were primary: the studies declared different ones"),)
+        return
+    if one == NOTHING:
+        yield ("No primary metric and no comparisons were declared in advance: the analysis is exploratory.",)
+        return
+    against = f"comparisons with {one.baseline}" if one.baseline else "comparisons of all pairs"
+    metric = f"the primary metric {one.metric}" if one.metric else "no primary metric"
+    yield (
+        f"Declared in advance were {metric}, {against}, adjusted by Holm's method, and a margin of "
+        f"{one.margin:g} within which methods count as practically equal.",
+    )
 
 
 def by_method(comparison: Comparison) -> list[tuple[RunSpec | EnsembleSpec, list[Record]]]:
