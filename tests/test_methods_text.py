@@ -253,8 +253,8 @@ def test_what_was_declared_in_advance_is_said() -> None:
     asked = Asked(protocol="quick", rounds=2, metric="auc", baseline="scratch", margin=0.02)
     text = text_of(record(run_spec(), asked=asked), record(run_spec(round_=1), asked=asked))
     assert (
-        "Declared in advance were the primary metric auc, comparisons with scratch, adjusted by Holm's method, "
-        "and a margin of 0.02"
+        "Declared in advance were the primary metric auc, comparisons with scratch, adjusted by Holm's "
+        "method, and a margin of 0.02"
     ) in text
     assert "the analysis is exploratory" in text_of(record(run_spec()))
     other = dataclasses.replace(asked, metric="f1")

@@ -17,6 +17,7 @@ ROOMS = {
     "cost",
     "data",
     "engine",
+    "evidence",
     "execution",
     "manuscript",
     "plugins",

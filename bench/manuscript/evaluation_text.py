@@ -66,9 +66,7 @@ def statistics(comparison: Comparison) -> Iterator[Sentence]:
     ]
     if fewer:
         yield (f"Fewer rounds have finished of {listed(fewer)}.",)
-    yield (
-        Gap("which differences were tested, if not all, and what they are (`bench claims` has sentences)"),
-    )
+    yield (Gap("which differences were found (`bench claims` has sentences)"),)
 
 
 def declared(comparison: Comparison) -> Iterator[Sentence]:
