@@ -249,6 +249,29 @@ def test_networks_and_ensembles_are_described_and_cited() -> None:
     assert "imagenet (ImageNet weights: the model's own, or a file) [russakovsky2015imagenet]" in text
 
 
+def test_statistics_are_those_that_so_many_rounds_allow() -> None:
+    """As `bench compare` has them: intervals always, of methods from two rounds, tests from three."""
+    texts = {
+        rounds: text_of(*(record(run_spec(s, r)) for s in ("scratch", "imagenet") for r in range(rounds)))
+        for rounds in (1, 2, 3)
+    }
+    assert "are of these trained models and not of their methods" in texts[1]
+    assert "no difference between methods was tested" in texts[1]
+    assert "Results are means over 2 rounds. Their 95 % intervals are those of a t distribution" in texts[2]
+    assert "share [nadeau2003inference]." in texts[2]
+    assert "no difference between methods was tested" in texts[2]
+    assert "adjusted by Holm's method [holm1979simple]." in texts[3]
+    assert "repeated in 2 rounds, each with its own split" in texts[2]
+
+
+def test_works_are_listed_where_they_are_cited() -> None:
+    variance, adjustment = "nadeau2003inference", "holm1979simple"
+    for rounds, expected in ((1, set()), (2, {variance}), (3, {variance, adjustment})):
+        units = [record(run_spec(s, r)) for s in ("scratch", "imagenet") for r in range(rounds)]
+        keys = {entry.key for entry in material_of(units).works.entries}
+        assert keys & {variance, adjustment} == expected
+
+
 def test_what_was_declared_in_advance_is_said() -> None:
     asked = Asked(protocol="quick", rounds=2, metric="auc", baseline="scratch", margin=0.02)
     text = text_of(record(run_spec(), asked=asked), record(run_spec(round_=1), asked=asked))
@@ -260,14 +283,6 @@ def test_what_was_declared_in_advance_is_said() -> None:
     other = dataclasses.replace(asked, metric="f1")
     gaps = gaps_of(record(run_spec(), asked=asked), record(run_spec(round_=1), asked=other))
     assert any("declared different ones" in gap for gap in gaps)
-
-
-def test_what_one_round_tells_of_is_said() -> None:
-    one = text_of(record(run_spec()))
-    two = text_of(record(run_spec()), record(run_spec(round_=1)))
-    assert "Results are means over 2 rounds. Intervals of 95 %" in two
-    assert "so they tell of these trained models and not of their methods" in one
-    assert "repeated in 2 rounds, each with its own split" in two
 
 
 def test_what_differs_between_units_is_said_of_those_it_is_about() -> None:
@@ -330,7 +345,7 @@ def test_a_record_that_says_all_leaves_what_no_record_can_say() -> None:
     gaps = gaps_of(record(run_spec(model="smt")))
     assert len(gaps) == 2
     assert "ethics approval" in gaps[0]
-    assert "which differences were found" in gaps[1]
+    assert "which of these intervals and tests are reported" in gaps[1]
 
 
 def test_an_older_record_does_not_say_that_parts_were_drawn_by_chance() -> None:

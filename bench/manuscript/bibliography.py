@@ -28,6 +28,7 @@ PACKAGES = {
 """Package of a record -> the key of its work in software.bib."""
 
 OPTIMIZER, SCHEDULE = "loshchilov2019adamw", "loshchilov2017sgdr"
+VARIANCE, ADJUSTMENT = "nadeau2003inference", "holm1979simple"
 
 
 class Used(NamedTuple):
@@ -49,7 +50,7 @@ class Bibliography:
     Attributes:
         entries: each work once, sorted by key.
         components: (kind, name) of a component -> keys; none for a component that gives no citation.
-        packages: name of a package, or of a work of the engine -> key.
+        packages: name of a package, or of a method of ours -> key.
         missing: components that are not installed, with the reason.
         warnings: plugins whose BibTeX cannot be read; their components are cited by their citation.
     """
@@ -65,9 +66,14 @@ class Bibliography:
 
 
 def bibliography(
-    used: Iterable[Used], metrics: Iterable[Metric], packages: Iterable[str], registry: Registry
+    used: Iterable[Used],
+    metrics: Iterable[Metric],
+    packages: Iterable[str],
+    registry: Registry,
+    methods: Iterable[str] = (OPTIMIZER, SCHEDULE),
 ) -> Bibliography:
-    """The works of these components, metrics and packages (names of distributions), and of the engine."""
+    """The works of these components, metrics and packages (names of distributions), and of `methods` (keys of
+    software.bib)."""
     found: dict[tuple[str, str], list[Entry]] = {}
     missing: dict[tuple[str, str], str] = {}
     warnings: list[str] = []
@@ -85,7 +91,7 @@ def bibliography(
             found[kind, name] = works_of(replace(entry.component, bibtex=""), entry.plugin)
     known = [name for name in dict.fromkeys(packages) if name in PACKAGES]
     shared = software()
-    own = {name: PACKAGES[name] for name in known} | {key: key for key in (OPTIMIZER, SCHEDULE)}
+    own = {name: PACKAGES[name] for name in known} | {key: key for key in methods}
     entries, keys = merged([*([shared[key]] for key in own.values()), *found.values()])
     return Bibliography(
         entries=tuple(entries),

@@ -18,11 +18,11 @@ def metrics(comparison: Comparison, material: Material) -> Answer:
 
 
 def uncertainty(comparison: Comparison, material: Material) -> Answer:
-    """What is said of spread, where there are rounds to spread over."""
-    sentences = list(evaluation_text.statistics(comparison))
+    """Intervals, and tests where there are any; one round says nothing of a method."""
+    sentences = list(evaluation_text.statistics(comparison, material))
     if len(comparison.rounds) < 2:
         gaps = [part.text for sentence in sentences for part in sentence if isinstance(part, Gap)]
-        return Answer(remains=tuple(gaps))
+        return Answer(remains=(*gaps, "uncertainty: one round tells of these trained models alone"))
     return answered(sentences, evidence=links.predictions(comparison.evaluated))
 
 

@@ -6,8 +6,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from bench.comparison.declared import declaration_of
+from bench.comparison.footer import LEAST
 from bench.comparison.rows import row_id
-from bench.manuscript.bibliography import PACKAGES
+from bench.evidence.weights import REPLICATES
+from bench.manuscript.bibliography import ADJUSTMENT, PACKAGES, VARIANCE
 from bench.manuscript.document import Cite, Code, Gap, Part, Section, Sentence, listed
 from bench.manuscript.facts import Comparison, Material, distinct, shared_by
 from bench.registry import DISTRIBUTION
@@ -24,7 +26,7 @@ KEYS = 12  # of units that are named
 def evaluation_sections(comparison: Comparison, material: Material) -> Iterator[Section]:
     """Metrics, statistics, software and hardware, repeatability, and what else the records note."""
     yield Section("Evaluation", tuple(evaluation(material)))
-    yield Section("Statistics", tuple(statistics(comparison)))
+    yield Section("Statistics", tuple(statistics(comparison, material)))
     yield Section("Software and hardware", (*software(comparison, material), *hardware(comparison)))
     yield Section("Reproducibility", tuple(reproducibility(comparison)))
     if notes := tuple(remarks(comparison)):
@@ -45,20 +47,35 @@ def evaluation(material: Material) -> Iterator[Sentence]:
         yield ("The metrics were ", *defined, ".")
 
 
-def statistics(comparison: Comparison) -> Iterator[Sentence]:
-    """What is reported of each metric over rounds, and how its uncertainty and differences are found."""
+def statistics(comparison: Comparison, material: Material) -> Iterator[Sentence]:
+    """What tables and comparisons report of each metric: means, intervals, tests (`bench.evidence`)."""
     count = len(comparison.rounds)
-    if count > 1:
-        yield (f"Results are means over {count} rounds.",)
-    else:
-        yield ("Results are of one round, so they tell of these trained models and not of their methods.",)
-    yield (
-        "Intervals of 95 % and two-sided tests of differences are from a joint weighted bootstrap of the "
-        "groups of test images, one draw for all methods and rounds, to which what rounds differ by beyond "
-        "that is added with the factor of Nadeau and Bengio (2003); they use Student's t distribution with "
-        "Satterthwaite's degrees of freedom.",
+    resampled = (
+        f"{REPLICATES:,} times within classes, in groups (images of one patient or lesion, or duplicates)"
     )
-    yield from declared(comparison)
+    if count == 1:
+        yield (
+            "Results are of one round. Their 95 % intervals, from test images resampled "
+            f"{resampled}, are of these trained models and not of their methods.",
+        )
+    else:
+        yield (
+            f"Results are means over {count} rounds. Their 95 % intervals are those of a t distribution, "
+            f"with a variance of two parts: that of test images, resampled {resampled}, with one draw for "
+            "all methods and rounds; and what rounds differ by beyond that, corrected for the images that "
+            "training sets share",
+            Cite((material.works.packages[VARIANCE],)),
+            ".",
+        )
+    if comparison.tested:
+        yield (
+            "Differences between methods were computed on the same test images of the same rounds and tested "
+            "in pairs, with the same variance of the differences; p-values were adjusted by Holm's method",
+            Cite((material.works.packages[ADJUSTMENT],)),
+            ".",
+        )
+    elif len(by_method(comparison)) > 1:
+        yield (f"With fewer than {LEAST} rounds, no difference between methods was tested.",)
     fewer = [
         f"{comparison.method(spec)} ({len(records)})"
         for spec, records in by_method(comparison)
@@ -66,7 +83,8 @@ def statistics(comparison: Comparison) -> Iterator[Sentence]:
     ]
     if fewer:
         yield (f"Fewer rounds have finished of {listed(fewer)}.",)
-    yield (Gap("which differences were found (`bench claims` has sentences)"),)
+    yield from declared(comparison)
+    yield (Gap("which of these intervals and tests are reported"),)
 
 
 def declared(comparison: Comparison) -> Iterator[Sentence]:

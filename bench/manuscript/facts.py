@@ -10,12 +10,21 @@ from pathlib import Path
 from typing import TypeVar
 
 from bench.comparison.comparable import comparable, once_each, title_of
+from bench.comparison.footer import LEAST
 from bench.comparison.rows import Label, labels, row_id
 from bench.comparison.scored import ScoredUnit
 from bench.errors import BenchError, StoreError, UnknownName, describe
 from bench.identity import Ref
 from bench.interfaces.metric import Metric
-from bench.manuscript.bibliography import Bibliography, Used, bibliography
+from bench.manuscript.bibliography import (
+    ADJUSTMENT,
+    OPTIMIZER,
+    SCHEDULE,
+    VARIANCE,
+    Bibliography,
+    Used,
+    bibliography,
+)
 from bench.registry import Registry
 from bench.results.record import DataSummary, Record
 from bench.study.spec import EnsembleSpec, PretrainSpec, RunSpec
@@ -86,6 +95,15 @@ class Comparison:
         return sorted({record.spec.round for record in self.evaluated})
 
     @cached_property
+    def tested(self) -> bool:
+        """Whether tables of it test differences: rounds enough that two methods share."""
+        rounds: dict[str, set[int]] = {}
+        for record in self.evaluated:
+            rounds.setdefault(row_id(record.spec), set()).add(record.spec.round)
+        own = list(rounds.values())
+        return any(len(a & b) >= LEAST for i, a in enumerate(own) for b in own[:i])
+
+    @cached_property
     def names(self) -> Mapping[str, Label]:
         """What tables call each method, by `row_id`."""
         return labels(record.spec for record in self.evaluated)
@@ -142,7 +160,10 @@ def gather(
     ]
     told = tuple(comparison for comparison in comparisons if comparison.evaluated)
     packages = distinct(name for c in told for record in c.records for name in record.provenance.packages)
-    works = bibliography(used_in(told), metrics, packages, registry)
+    ways = [OPTIMIZER, SCHEDULE]
+    ways += [VARIANCE] if any(len(comparison.rounds) > 1 for comparison in told) else []
+    ways += [ADJUSTMENT] if any(comparison.tested for comparison in told) else []
+    works = bibliography(used_in(told), metrics, packages, registry, ways)
     return Material(
         comparisons=told,
         metrics=tuple(metrics),
