@@ -29,12 +29,23 @@ def plan(
     probe: Annotated[
         bool, typer.Option("--probe/--no-probe", help="Time a few steps of work that no record tells about.")
     ] = True,
+    detect: Annotated[
+        float | None,
+        typer.Option(
+            help="Say whether the study can show a true difference of so many points of accuracy.",
+            metavar="POINTS",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Show what `bench run` with the same options would do, and what it would cost. Trains nothing."""
+    from bench.cli.detectable import check_points, show_detectable
     from bench.cli.plans import show_plan
     from bench.execution.estimate import Estimator
     from bench.results.store import scan
 
+    if detect is not None:
+        check_points(detect)
     registry = installed_components()
     asked = study.study(registry)
     environment = where.environment()
@@ -44,6 +55,8 @@ def plan(
     warn(warnings)
     failed = {record.key: record.reason for record in records if record.status == "failed"}
     _print_plan(planned, Estimator(records, planned.session, probe), failed, console)
+    if detect is not None:
+        show_detectable(planned, records, detect, redraw=not study.split)
 
 
 def _print_plan(planned: Plan, estimator: Estimator, failed: Mapping[str, str], console: Console) -> None:

@@ -20,6 +20,7 @@ from bench.errors import ConfigError, PluginError, UnknownName
 from bench.registry import Registry
 from bench.results.record import Record
 from bench.study.declaration import Declaration
+from bench.study.protocol import SplitSettings
 
 if TYPE_CHECKING:
     from bench.comparison.evidence import Evidence
@@ -172,18 +173,26 @@ def _compare(
     evidence, problems = read_evidence(sample, methods, [question.metric], registry)
     if problems:
         raise PluginError(problems[question.metric.name])
-    differences = list(_differences(evidence[question.metric.name], pairs, question.declared.margin))
+    folds = 0 if sample.is_fixed else _folds(methods)
+    differences = list(_differences(evidence[question.metric.name], pairs, question.declared.margin, folds))
     rounds = sorted({number for each in differences for number in each.rounds})
     return Compared(table.where, methods, adjusted(differences), _basis(methods, sample, rounds), declared)
 
 
 def _differences(
-    evidence: Evidence, pairs: Sequence[tuple[Method, Method]], margin: float
+    evidence: Evidence, pairs: Sequence[tuple[Method, Method]], margin: float, folds: int
 ) -> Iterator[Difference]:
     place = {name: i for i, name in enumerate(evidence.methods)}
     for first, second in pairs:
-        if found := difference(evidence, place[first.name], place[second.name], margin):
+        if found := difference(evidence, place[first.name], place[second.name], margin, folds):
             yield found
+
+
+def _folds(methods: Sequence[Method]) -> int:
+    """How many folds the images of these methods were divided into; 0 for independent rounds."""
+    data = next((unit.record.data for method in methods for unit in method.done.values()), None)
+    settings = (data.settings if data else None) or {}
+    return int(settings.get("folds", SplitSettings().folds)) if settings.get("method") == "kfold" else 0
 
 
 def _pair(methods: Sequence[Method], first: str, second: str) -> tuple[Method, Method] | None:

@@ -9,6 +9,7 @@ from enum import Enum
 
 from bench.comparison.evidence import Evidence
 from bench.comparison.footer import FEW, LEAST
+from bench.evidence.design import Design, design_of
 from bench.evidence.inference import (
     LEVEL,
     Against,
@@ -57,6 +58,7 @@ class Difference:
         detectable: the smallest true difference that such a study finds with a power of 80 %.
         variance: of `value`.
         resampled: whether test images could be resampled; if not, only what rounds differ by is known.
+        design: how `variance` would change with rounds and images.
     """
 
     first: str
@@ -74,6 +76,7 @@ class Difference:
     detectable: float
     variance: Variance
     resampled: bool
+    design: Design
 
     @property
     def verdict(self) -> Verdict:
@@ -97,8 +100,11 @@ class Difference:
         return self.variance.images / self.variance.total if self.variance.total else math.nan
 
 
-def difference(evidence: Evidence, first: int, second: int, margin: float) -> Difference | None:
-    """Between two of its methods, by their places; None where they share no round."""
+def difference(
+    evidence: Evidence, first: int, second: int, margin: float, folds: int = 0
+) -> Difference | None:
+    """Between two of its methods, by their places; None where they share no round. `folds` is how many the
+    images were divided into, 0 for independent rounds."""
     rounds = [evidence.rounds[i] for i in evidence.shared((first, second))]
     if not rounds:
         return None
@@ -123,6 +129,7 @@ def difference(evidence: Evidence, first: int, second: int, margin: float) -> Di
         detectable=detectable(variance),
         variance=variance,
         resampled=evidence.replicates.shape[2] > 0,
+        design=design_of(parts, 0, 1, folds),
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from bench.comparison.compare import Compared, Question
 from bench.comparison.difference import Difference, Verdict
+from bench.comparison.remedies import what_would_do
 from bench.interfaces.metric import Metric
 
 MINUS = "\N{MINUS SIGN}"
@@ -100,7 +101,24 @@ def _uncertainty(metric: Metric, one: Difference) -> list[str]:
         f"{worse}.",
         f"Such a study finds a true difference of {amount(metric, one.detectable)}{unit(metric)} in four of "
         f"five cases; {rests}.",
+        *_remedy(metric, one),
     ]
+
+
+def _remedy(metric: Metric, one: Difference) -> list[str]:
+    """What would have shown a difference as large as the one observed, where none was shown. One within the
+    margin need not be shown: the margin stands for it."""
+    if one.verdict is not Verdict.OPEN or not one.resampled:
+        return []
+
+    def say(value: float) -> str:
+        return f"{amount(metric, value)}{unit(metric)}"
+
+    observed = abs(one.value) > one.margin
+    sought = abs(one.value) if observed else one.margin
+    remedy = what_would_do(one.design, sought, say)
+    which = "as large as the one observed" if observed else f"of {say(sought)}, the margin,"
+    return [f"To find a difference {which} in four of five cases: {remedy}."] if remedy else []
 
 
 def _standing(compared: Compared, one: Difference, question: Question) -> str:
