@@ -57,7 +57,7 @@ class Tested:
 
     def smallest(self, noise: Noise) -> float:
         """Difference that is found with a power of 80 %; nan if there is none."""
-        return smallest_difference(lambda difference: self.design(noise, difference).variance())
+        return smallest_difference(lambda difference: self.design(noise, difference))
 
 
 class Case(NamedTuple):
@@ -135,7 +135,7 @@ def _case(noise: Noise, tested: Tested, folds: Tested | None, difference: float)
     design = tested.design(noise, difference)
     return Case(
         noise=noise,
-        power=power(difference, design.variance()),
+        power=power(design, difference),
         smallest=tested.smallest(noise),
         design=design,
         folds=folds.smallest(noise) if folds else None,

@@ -150,7 +150,7 @@ def _noise(
     ]
     disagreement = statistics.fmean(float(one.mean()) for one in apart)
     parts = parts_of(evidence.covariances(places), 0, 1)
-    if not disagreement or not np.isfinite(parts).all():
+    if not disagreement or not parts.one_round > 0 or not np.isfinite(parts).all():
         return None
     return noise_of(parts, _tested(sample, rounds), disagreement)
 

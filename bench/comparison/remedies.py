@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from bench.evidence.design import MOST_FOLDS, Design, images_needed, rounds_needed
-from bench.evidence.inference import detectable
+from bench.evidence.design import MOST_FOLDS, Design, images_needed, power, rounds_needed
+from bench.evidence.inference import POWER, detectable
 
 UNLIMITED = 10**9  # rounds
 
@@ -20,8 +20,8 @@ def what_would_do(
     `say` writes a difference with its unit, `which` says images of what. Where their number is not given, a
     multiple of them is said.
     """
-    now = detectable(design.variance())
-    if math.isnan(now) or now <= difference:
+    now = power(design, difference)
+    if math.isnan(now) or now >= POWER:
         return ""
     rounds = rounds_needed(design, difference)
     factor = images_needed(design, difference)
@@ -45,8 +45,8 @@ def what_would_do(
 
 def _why(design: Design, difference: float, say: Callable[[float], str]) -> str:
     if design.folds:
-        return f" ({MOST_FOLDS}, the most, find {say(detectable(design.variance(MOST_FOLDS)))})"
-    limit = design.variance(UNLIMITED)
+        return f" ({MOST_FOLDS}, the most, find {say(detectable(design.at(MOST_FOLDS).variance()))})"
+    limit = design.at(UNLIMITED).variance()
     if detectable(limit) <= difference:
         return f" up to {design.most}"
     cause = "the images set" if limit.images >= limit.training else "trainings on overlapping images set"

@@ -14,13 +14,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from bench.evidence.inference import LEVEL, detectable
+from bench.evidence.inference import LEVEL, POWER
 from bench.evidence.variance import Covariances, Variance, degrees_of_freedom
 
 MOST_ROUNDS = 100  # that are advised; nothing measured in a few says what a thousand would show
+MOST_IMAGES = 1000.0  # times as many, up to which it is asked
+QUANTILES = 50  # of a chi^2, at which a power is computed
 MOST_FOLDS = 20  # that a protocol allows
 
 
@@ -47,21 +49,31 @@ class Design:
     df: float
     folds: int = 0
 
-    def variance(self, rounds: int | None = None, images: float = 1.0) -> Variance:
-        """With so many rounds, of a data set with `images` times as many images, alike in all else. More
-        rounds than there are folds need as many folds."""
-        rounds = rounds or self.rounds
-        overlap = self.overlap
-        if self.folds:
-            of_images = self.one_round / min(rounds, self.folds)
-            if rounds > self.folds and overlap > 0:  # training gets what a smaller fold leaves
-                test = self.folds / rounds
+    def at(self, rounds: int, images: float = 1.0) -> Design:
+        """The same study with so many rounds, of a data set with `images` times as many images, alike in all
+        else. More rounds than there are folds need as many folds, which are smaller."""
+        one_round, overlap, folds = self.one_round / images, self.overlap, self.folds
+        if folds and rounds > folds:
+            one_round *= rounds / folds
+            if overlap > 0:  # training gets what a smaller fold leaves
+                test = folds / rounds
                 overlap = test / (1 / overlap + 1 - test)
-        else:
-            of_images = self.one_round / rounds + (1 - 1 / rounds) * self.shared
-        of_images /= images
-        training = self.excess * (1 / rounds + overlap)
-        squares = of_images**2 / (self.df * images) + training**2 / max(1, rounds - 1)
+            folds = rounds
+        return replace(
+            self,
+            rounds=rounds,
+            one_round=one_round,
+            shared=self.shared / images,
+            overlap=overlap,
+            df=self.df * images,
+            folds=folds,
+        )
+
+    def variance(self) -> Variance:
+        """Of the mean difference over all rounds."""
+        of_images = self.one_round / self.rounds + (1 - 1 / self.rounds) * self.shared
+        training = self.excess * (1 / self.rounds + self.overlap)
+        squares = of_images**2 / self.df + training**2 / max(1, self.rounds - 1)
         df = (of_images + training) ** 2 / squares if squares > 0 else math.nan
         return Variance(of_images, training, df)
 
@@ -109,54 +121,61 @@ def design_of(measured: Covariances, a: int, b: int, folds: int = 0) -> Design:
     )
 
 
-def power(difference: float, variance: Variance) -> float:
-    """How probable a study with this variance is to find a true difference, two-sided at 5 %; 0.8 at what
-    `detectable` gives."""
-    from scipy.special import stdtr, stdtrit
+def power(design: Design, difference: float) -> float:
+    """How probable the two-way test is to find a true difference of this size, two-sided at 5 %.
 
-    if not variance.total > 0:
+    The test does not know the variance: it takes the images' part from resampling, which is taken here for
+    exact, but `excess` from how rounds vary, as (excess + one_round - shared) chi^2 / (R - 1). Where training
+    adds little, chance adds to it about as often as not, and what is below 0 counts as 0: so a study of few
+    rounds finds less than its true variance would let it. This is the mean over that chi^2.
+    """
+    import numpy as np
+    from scipy.special import gammaincinv, ndtr, stdtrit
+
+    variance, rounds = design.variance(), design.rounds
+    if not variance.total > 0 or rounds < 2:
         return math.nan
-    t = float(stdtrit(variance.df, 0.5 + LEVEL / 2))
-    return float(stdtr(variance.df, abs(difference) / math.sqrt(variance.total) - t))
+    chi2 = 2 * gammaincinv((rounds - 1) / 2, (np.arange(QUANTILES) + 0.5) / QUANTILES) / (rounds - 1)
+    by_images = max(0.0, design.one_round - design.shared)
+    excess = np.maximum(0.0, (design.excess + by_images) * chi2 - by_images)
+    training = excess * (1 / rounds + design.overlap)
+    total = variance.images + training
+    df = total**2 / (variance.images**2 / design.df + training**2 / (rounds - 1))
+    critical = stdtrit(df, 0.5 + LEVEL / 2) * np.sqrt(total)
+    return float(ndtr((abs(difference) - critical) / math.sqrt(variance.total)).mean())
 
 
-def smallest_difference(variance_of: Callable[[float], Variance]) -> float:
-    """The smallest true difference in 0..1 that is found with a power of 80 %, given the variance at each;
-    nan where not even 1 is."""
+def finds(design: Design, difference: float) -> bool:
+    """Whether a difference of this size is found with a power of 80 %."""
+    return power(design, difference) >= POWER
+
+
+def smallest_difference(design_of: Callable[[float], Design]) -> float:
+    """The smallest true difference in 0..1 that is found with a power of 80 %, given the design for each; nan
+    where not even 1 is."""
     low, high = 0.0, 1.0
-    if not detectable(variance_of(high)) <= high:
+    if not finds(design_of(high), high):
         return math.nan
     while high - low > 1e-6:
         middle = (low + high) / 2
-        low, high = (low, middle) if detectable(variance_of(middle)) <= middle else (middle, high)
+        low, high = (low, middle) if finds(design_of(middle), middle) else (middle, high)
     return high
 
 
 def rounds_needed(design: Design, difference: float, least: int = 3) -> int | None:
     """The smallest number of rounds from `least` with which a difference is found with a power of 80 %; None
     where not even the most would do."""
-
-    def enough(rounds: int) -> bool:
-        return detectable(design.variance(rounds)) <= difference
-
-    if not enough(design.most):
-        return None
-    return next(rounds for rounds in range(least, design.most + 1) if enough(rounds))
+    numbers = range(least, design.most + 1)
+    return next((rounds for rounds in numbers if finds(design.at(rounds), difference)), None)
 
 
 def images_needed(design: Design, difference: float, rounds: int | None = None) -> float | None:
     """By what factor the images must grow for a difference to be found with a power of 80 % in so many
-    rounds, at least 1; None where a million times as many would not do: trainings vary too much."""
-
-    def enough(factor: float) -> bool:
-        return detectable(design.variance(rounds, factor)) <= difference
-
-    low, high = 1.0, 1e6
-    if enough(low):
-        return low
-    if not enough(high):
-        return None
-    while high / low > 1.0001:
-        middle = math.sqrt(low * high)
-        low, high = (low, middle) if enough(middle) else (middle, high)
-    return high
+    rounds, at least 1 and to one in fifty; None where nothing up to `MOST_IMAGES` would do: trainings vary
+    too much."""
+    factor = 1.0
+    while factor <= MOST_IMAGES:
+        if finds(design.at(rounds or design.rounds, factor), difference):
+            return factor
+        factor *= 1.02
+    return None
