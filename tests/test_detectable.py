@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from kept_audits import keep_audits, with_audits
 from numpy.typing import NDArray
 from samples import data_of, predictions, record_of, run_spec
 from scipy import stats
@@ -448,32 +450,39 @@ def test_what_is_no_difference_is_refused(tmp_path: Path, wanted: str) -> None:
     assert not list(tmp_path.iterdir())  # before any work
 
 
-def test_plan_says_what_the_study_can_show(tmp_path: Path) -> None:
-    results = tmp_path / "results"
-    text = detect(results, "3", "-r", "5").stdout
-    assert (
-        "phantom, 5 rounds: can it find that the accuracies of two methods truly differ by 3 points?" in text
-    )
-    assert f"Assumed, as {results} holds no two methods on these images" in text
-    assert text.count("If two methods disagree on") == 2
-    assert "Recommended: 5 folds instead" in text
-    assert "of the images" not in CliRunner().invoke(app, [*PHANTOM, "--results", str(results)]).stdout
-    again = detect(results, "3", "--set", "protocol.split.method=kfold", "-r", "5").stdout
-    assert "phantom, 5 folds: can it find" in again
-    assert "Recommended" not in again
+def test_plan_says_what_the_study_can_show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(with_audits(tmp_path))
+    page = (Path(__file__).parent.parent / "docs" / "detectable.md").read_text(encoding="utf-8")
+    [(command, shown)] = re.findall(r"^```console\n\$ bench (plan .*)\n((?:.*\n)*?)```$", page, re.MULTILINE)
+    words = [*shlex.split(command), "--device", "cpu"]
 
-    values = {"dataset.phantom.patients": 60}
-    study = Study.from_names("phantom", "egmae,imagenet", protocol="quick", rounds=5, values=values)
-    plan = make_plan(study, local_environment(results=results, device="cpu"))
+    def say(*more: str) -> str:
+        text = CliRunner().invoke(app, [*words, *more], env={"COLUMNS": "160"}).stdout
+        return " ".join(text.partition("\nphantom, ")[2].split())
+
+    assert "phantom, " + say() == " ".join(shown.split())
+    keep_audits(tmp_path)
+    folds = say("--set", "protocol.split.method=kfold")
+    assert folds.startswith("5 folds: can it find")
+    assert "Recommended" not in folds
+
+    study = Study.from_names("phantom", "egmae,imagenet", protocol="quick", rounds=5)
+    plan = make_plan(study, local_environment(results="results", device="cpu"))
     for unit in plan.units:
         if isinstance(unit, RunSpec):
-            store_predictions(results, unit, plan.splits[unit.dataset, unit.round])
-    text = detect(results, "3", "-r", "5").stdout
-    assert f"Measured in {results} on 1 pair of methods over 5 rounds: two methods disagree on" in text
+            store_predictions(Path("results"), unit, plan.splits[unit.dataset, unit.round])
+    text = say()
+    assert "Measured in results on 1 pair of methods over 5 rounds: two methods disagree on" in text
     assert "another protocol" not in text
     assert "It is found with a probability of" in text
     assert "comes from" in text
-    assert "under another protocol" in detect(results, "3", "-r", "5", "--set", "protocol.size=64").stdout
+    assert "under another protocol" in say("--set", "protocol.size=64")
+
+
+def test_plan_says_nothing_of_it_unasked(tmp_path: Path) -> None:
+    text = CliRunner().invoke(app, [*PHANTOM, "--results", str(tmp_path)], env={"COLUMNS": "160"}).stdout
+    assert "To do: " in text
+    assert "points" not in text
 
 
 def store_predictions(results: Path, unit: RunSpec, split: Split) -> None:

@@ -37,10 +37,10 @@ def _basis(foreseen: Foreseen, results: Path) -> str:
     one = foreseen.measured
     if one is None:
         return (
-            f"assumed, as {results} holds no two methods on these images: how often they disagree (exactly "
-            "one is right); that images of a group, and an image in several rounds, are alike (so the "
-            "differences said here are rather too large); that trainings add no variance (what they add "
-            "makes them larger)."
+            f"assumed, as the folder {results} holds no two methods on these images: how often they "
+            "disagree (exactly one is right); that images of a group, and an image in several rounds, are "
+            "alike (so the differences said here are rather too large); that trainings add no variance (what "
+            "they add makes them larger)."
         )
     pairs = f"{one.pairs} pair{'s' * (one.pairs != 1)} of methods"
     text = (

@@ -106,9 +106,7 @@ def parts_of(measured: Covariances, a: int, b: int) -> Parts:
 def design_of(measured: Covariances, a: int, b: int, folds: int = 0) -> Design:
     """Of the difference between two methods; its variance is `measured.of_difference`, but for rounding."""
     one_round, shared, excess = parts_of(measured, a, b)
-    if (
-        folds or shared < 0
-    ):  # what is there by chance; the images' part of the rounds that were measured stays
+    if folds or shared < 0:  # by chance; the images' part of the rounds that were measured stays
         one_round, shared = one_round + (measured.count - 1) * shared, 0.0
     return Design(
         rounds=measured.count,
