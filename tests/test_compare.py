@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import replace
+from dataclasses import asdict, astuple, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from samples import predictions, record_of, run_spec
+from samples import data_of, predictions, record_of, run_spec
 from typer.testing import CliRunner
 
 from bench import Metric, Predictions
 from bench.cli import app
 from bench.comparison.compare import Question, comparable_tables, compare_all, compare_pair
 from bench.comparison.difference import Difference, Verdict
+from bench.comparison.evidence import read_sample
 from bench.comparison.tables import tables_of
+from bench.data.audit.audit import Audit, Duplicate
+from bench.data.audit.verdict import Verdict as AuditVerdict
 from bench.registry import installed
 from bench.results import store
 from bench.results.record import Asked
 from bench.study.declaration import Declaration
+from bench.study.protocol import AuditSettings
 
 ACCURACY = installed().metrics.get("accuracy")
 
@@ -319,3 +323,44 @@ def test_the_declared_metric_is_the_primary_one_of_tables(tmp_path: Path) -> Non
     store_study(tmp_path, 3, asked=asked, a=2.0, b=0.5)
     [table] = tables_of(store.scan(tmp_path)[0], tmp_path).tables
     assert any("Primary metric, as declared: AUC" in line for line in table.footer)
+
+
+# --- groups ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("data", "joined"),
+    [
+        ({"settings": {}}, 0),  # the split kept duplicates together, so its groups have them
+        ({"settings": {"groups": "none"}}, 2),
+        ({"settings": {"groups": "given"}}, 2),
+        ({"settings": {}, "fixed": True}, 2),  # official parts are taken as they are
+    ],
+)
+def test_duplicates_are_one_group_however_the_split_was_drawn(
+    tmp_path: Path, data: dict[str, Any], joined: int
+) -> None:
+    """Two of three images are tested; the third links them to a fourth all the same."""
+    one = skilled(0, 1.5)
+    first, second, third = one.ids[0], one.ids[10], one.ids[20]
+    pairs = [(first, second), (second, "an image that is not tested"), ("an image that is not tested", third)]
+    audit = Audit(
+        dataset="busi",
+        content="c0ffee",
+        settings=AuditSettings(),
+        images=780,
+        candidates=3,
+        duplicates=tuple(Duplicate(a, b, 0, 1.0, True) for a, b in pairs),
+    )
+    folder = tmp_path / "audits" / "busi"
+    folder.mkdir(parents=True)
+    text = {**asdict(audit), "hash": audit.hash, "duplicates": [list(astuple(d)) for d in audit.duplicates]}
+    (folder / f"request.{audit.hash}.json").write_text(json.dumps(text), encoding="utf-8")
+    counts = {"leaking_clusters": 0, "leaking_groups": 0, "leaked": 0, "label_conflicts": 0, "kept_out": 0}
+    verdict = AuditVerdict(audit=audit.hash, settings=AuditSettings(), **counts)
+    for strategy in ("a", "b"):
+        record = record_of(run_spec(strategy), data=data_of(audit=verdict, **data))
+        store.write(tmp_path, record, predictions={"val": one, "test": one})
+    tables, _ = comparable_tables(store.scan(tmp_path)[0], tmp_path, question(), installed())
+    sample = read_sample(tables[0].methods, tmp_path)
+    assert len(sample.groups.names) == len(set(one.groups)) - joined

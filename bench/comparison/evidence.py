@@ -248,6 +248,9 @@ def _joined_groups(
 
 
 def _joins(unit: ScoredUnit) -> bool:
-    """Whether the split of a unit was drawn with duplicates in one group."""
-    settings = (unit.record.data.settings if unit.record.data else None) or {}
-    return bool(settings.get("groups", "audited") == "audited")
+    """Whether the split of a unit was drawn with duplicates in one group; parts that a data set itself fixes
+    are taken as they are."""
+    data = unit.record.data
+    if data is None or data.fixed:
+        return False
+    return bool((data.settings or {}).get("groups", "audited") == "audited")
