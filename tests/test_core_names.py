@@ -27,6 +27,7 @@ ORDINARY_WORDS = {
     ("cli/cost.py", "rich"): "what --format of `bench cost` prints without a reporter: no table of results",
     ("cli/cost.py", "csv"): "a file format of `bench cost`",
     ("cli/compare.py", "json"): "a format of `bench compare`",
+    ("cli/subgroups.py", "json"): "a format of `bench subgroups`",
     ("cli/cost.py", "json"): "a file format of `bench cost`",
     ("cli/cost.py", "precision"): "of numbers",
     ("execution/estimate.py", "precision"): "of numbers",

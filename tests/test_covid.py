@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import pandas as pd
 import pytest
 from native import image_bytes, put, write
 
@@ -51,7 +53,7 @@ def test_masks_are_no_images_and_folders_give_labels(tmp_path: Path, place: str)
     assert index.classes == CLASSES == tuple(covid.DATASET.expected)
     assert index.notes == (
         "no patient is named, so the index has no groups",
-        "spreadsheets, which name sources but neither patients nor labels, not read: COVID.metadata.xlsx, "
+        "spreadsheets, which name sources but neither patients nor labels: COVID.metadata.xlsx, "
         "Lung_Opacity.metadata.xlsx, Normal.metadata.xlsx, Viral Pneumonia.metadata.xlsx",
     )
     check_dataset(covid.DATASET, tmp_path)
@@ -227,3 +229,36 @@ def test_without_kagglehub_its_extra_is_named(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setitem(sys.modules, "kagglehub", None)
     with pytest.raises(DataNotFound, match=r"pip install 'medbench\[kaggle\]', or download it from"):
         covid.download(tmp_path, NoParams())
+
+
+def test_sources_are_the_addresses_of_the_spreadsheets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = write_copy(tmp_path / LATEST, dict.fromkeys(CLASSES, 2), "images")
+    assert covid.sources(tmp_path, NoParams()) == {}
+    for name in CLASSES:
+        write(home / f"{name}.metadata.xlsx", "read by the function below")
+    asked = []
+
+    def sheet(path: Path, **options: object) -> pd.DataFrame:
+        asked.append((path.name, options["usecols"]))
+        name = path.name.partition(".")[0]
+        rows = [(f"{name.upper()}-1 ", f"https://clinic.org/{name}#x"), (f"{name}-2", "")]
+        return pd.DataFrame(rows, columns=["FILE NAME", "URL"])
+
+    monkeypatch.setattr(pd, "read_excel", sheet)
+    assert covid.sources(tmp_path, NoParams()) == {f"{c}/{c}-1": f"clinic.org/{c}" for c in CLASSES}
+    assert {name for name, _ in asked} == {f"{name}.metadata.xlsx" for name in CLASSES}
+    assert asked[0][1] == ["FILE NAME", "URL"]
+
+
+def test_spreadsheets_that_cannot_be_read_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = write_copy(tmp_path / LATEST, dict.fromkeys(CLASSES, 1))
+    write(home / "COVID.metadata.xlsx", "no spreadsheet")
+    with pytest.raises(DataError, match=r"COVID\.metadata\.xlsx: cannot be read .*FILE NAME and URL"):
+        covid.sources(tmp_path, NoParams())
+    monkeypatch.setitem(sys.modules, "openpyxl", None)
+    with zipfile.ZipFile(home / "COVID.metadata.xlsx", "w") as file:
+        file.writestr("xl/workbook.xml", "")  # by which pandas knows what it is
+    with pytest.raises(DataNotFound, match=r"pip install 'medbench\[kaggle\]'"):
+        covid.sources(tmp_path, NoParams())

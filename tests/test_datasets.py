@@ -187,6 +187,14 @@ def test_a_folder_with_one_csv_and_no_images_in_folders_is_that_csv(tmp_path: Pa
     assert [(s.id, s.label) for s in read(home).samples] == [("../images/1.png", "b")]
 
 
+def test_sources_are_a_column_of_the_csv(tmp_path: Path) -> None:
+    path = table(tmp_path, "path,label,source\nimg/1.png,a,Lyon\nimg/2.png,b,\n")
+    assert folder.sources(path, folder.Params()) == {"img/1.png": "Lyon"}
+    assert folder.sources(table(tmp_path, "path,label\nimg/1.png,a\n"), folder.Params()) == {}
+    put(tmp_path / "tree", "a/1.png", "b/2.png")
+    assert folder.sources(tmp_path / "tree", folder.Params()) == {}
+
+
 def test_a_csv_beside_one_image_folder_must_be_named(tmp_path: Path) -> None:
     path = table(tmp_path, "path,label\nimg/1.png,a\n")
     with pytest.raises(DataNotFound, match=r"to use labels\.csv, give it as the data root"):

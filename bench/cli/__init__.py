@@ -28,6 +28,7 @@ from bench.cli.plan import plan
 from bench.cli.run import run
 from bench.cli.show import show
 from bench.cli.streams import READER_GONE, OutputGone, set_up_streams
+from bench.cli.subgroups import subgroups
 from bench.cli.table import table
 from bench.cli.verify import verify
 from bench.errors import BenchError, ConfigError, blame, describe
@@ -54,6 +55,7 @@ app.command("compare")(with_verbose(compare))
 app.command("claims")(with_verbose(claims))
 app.command("methods-text")(with_verbose(methods_text))
 app.command("checklist")(with_verbose(checklist))
+app.command("subgroups")(with_verbose(subgroups))
 app.command("verify")(with_verbose(verify))
 app.command("list")(with_verbose(list_components))
 app.command("show")(with_verbose(show))

@@ -88,6 +88,17 @@ def crosschecks(word: str) -> Candidates:
     return _one(word, [("nb", "corrected resampled t"), ("mcnemar", "one round"), ("delong", "one round")])
 
 
+def subgroups(word: str) -> Candidates:
+    """What test images can be divided by, or a file that says it."""
+    known = [
+        ("class", "the true class"),
+        ("duplicate", "whether the audit found one"),
+        ("size", "thirds of the images' pixels"),
+        ("source", "where images come from"),
+    ]
+    return _one(word, known, files=".csv")
+
+
 def metrics(word: str) -> Candidates:
     """Names of metrics, comma-separated."""
     return _several(word, _entries(lambda registry: registry.metrics))

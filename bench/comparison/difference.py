@@ -133,6 +133,35 @@ def difference(
     )
 
 
+def with_variance(one: Difference, variance: Variance) -> Difference:
+    """The same difference, inferred from another variance; its p is not adjusted yet."""
+    p = p_value(one.value, variance)
+    return replace(
+        one,
+        ends=interval(one.value, variance),
+        p=p,
+        adjusted=p,
+        comparisons=1,
+        against=against_margin(one.value, variance, one.margin),
+        detectable=detectable(variance),
+        variance=variance,
+    )
+
+
+def mirrored(one: Difference) -> Difference:
+    """The same of the second over the first."""
+    better, equal, worse = one.against
+    return replace(
+        one,
+        first=one.second,
+        second=one.first,
+        scores=one.scores[::-1],
+        value=-one.value,
+        ends=Interval(-one.ends.high, -one.ends.low),
+        against=Against(worse, equal, better),
+    )
+
+
 def adjusted(differences: Sequence[Difference]) -> list[Difference]:
     """The same, each p adjusted for all those that can be tested (Holm 1979)."""
     tested = [d.p if len(d.rounds) >= LEAST else math.nan for d in differences]

@@ -102,6 +102,12 @@ class Sample:
             return predictions
         return replace(predictions, groups=tuple(map(self.joined.__getitem__, predictions.groups)))
 
+    def predictions_of(self, unit: ScoredUnit) -> Predictions:
+        """A unit's predictions of the test images of its round, in their order, with groups joined. Raises
+        StoreError for predictions that cannot be read, or of other images."""
+        reference = self.images[unit.spec.round]
+        return replace(_ordered(_read(unit), reference, unit), groups=reference.groups)
+
 
 def read_sample(methods: Sequence[Method], results: Path) -> Sample:
     """The test images of these methods, all of one comparable set in the folder `results`.

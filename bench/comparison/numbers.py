@@ -24,11 +24,12 @@ def _table(compared: Compared, question: Question) -> dict[str, Any]:
         "baseline": question.declared.baseline,
         "declared": compared.is_declared,
         "basis": compared.basis,
-        "differences": [_difference(one) for one in compared.differences],
+        "differences": [difference_numbers(one) for one in compared.differences],
     }
 
 
-def _difference(one: Difference) -> dict[str, Any]:
+def difference_numbers(one: Difference) -> dict[str, Any]:
+    """Plain values by name; None where something is not defined."""
     content = {
         "first": one.first,
         "second": one.second,
@@ -51,8 +52,9 @@ def _difference(one: Difference) -> dict[str, Any]:
         "df": one.variance.df,
         "images_resampled": one.resampled,
     }
-    return {name: _plain(value) for name, value in content.items()}
+    return {name: plain(value) for name, value in content.items()}
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A value as JSON has it: None instead of nan."""
     return None if isinstance(value, float) and math.isnan(value) else value

@@ -39,7 +39,7 @@ LIMIT = 1800.0  # seconds that one call may take; the longest, listing a large d
 TRIES = 3  # calls of one function that may end the process; after that it is not called again
 
 FUNCTIONS = {
-    "datasets": ("index",),
+    "datasets": ("index", "sources"),
     "metrics": ("score", "reference", "of_counts", "of_weights"),
     "reporters": ("render",),
 }

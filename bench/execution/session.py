@@ -93,6 +93,26 @@ class Session:
                 entry.plugin,
             ) from error
 
+    def sources(self, dataset: Ref) -> dict[str, str]:
+        """Where the images of a data set come from, by id; empty where it does not say.
+
+        Raises what its plugin raises on purpose, PluginError naming the plugin if it fails otherwise.
+        """
+        entry, params = self.registry.datasets.entry(dataset.name), self.registry.datasets.params(dataset)
+        if entry.component.sources is None:
+            return {}
+        what = f"dataset {dataset.name!r}: the sources of its images could not be read"
+        try:
+            found = entry.component.sources(self.environment.data, params)
+            if any(not isinstance(text, str) for item in dict(found).items() for text in item):
+                raise TypeError("ids and sources must be texts")
+        except (BenchError, KeyboardInterrupt):
+            raise
+        except BaseException as error:  # whatever a third-party function raises, sys.exit too
+            remedy = "repair the plugin, or what it reads"
+            raise failure_of(what, error, self.registry.plugins, remedy, entry.plugin) from error
+        return dict(found)
+
     def audited(
         self, dataset: Ref, settings: AuditSettings, short_sides: Sequence[int] = (), report: Report = silent
     ) -> tuple[Images, Audit]:

@@ -95,6 +95,9 @@ class Dataset(Component[P]):
         home: web page of the data set.
         fetch: how to get it by hand, in words that a user can follow.
         archives: `archives(params)` lists the files of the official download.
+        sources: `sources(root, params)` says where images come from (a hospital, a device, a collection), by
+            image id; images of which that is not known are left out. Called by `bench subgroups` alone.
+            Raises DataNotFound, as `index` does.
         download: `download(folder, params)` gets files that have no plain address (they need a client with
             an account). Raises DataNotFound, which says what to do by hand.
     """
@@ -104,4 +107,5 @@ class Dataset(Component[P]):
     home: str = ""
     fetch: str = ""
     archives: Callable[[P], Sequence[Archive]] = lambda params: ()
+    sources: Callable[[Path, P], Mapping[str, str]] | None = None
     download: Callable[[Path, P], None] | None = None

@@ -5,9 +5,9 @@
     COVID-19 Radiography Database/{COVID,NORMAL,Viral Pneumonia}/...      first update, no Lung_Opacity
     COVID-19 Radiography Database/{COVID-19,NORMAL,Viral Pneumonia}/...   first release
 
-`*.metadata.xlsx` beside the folders names files and sources, neither patients nor labels, and is not read.
-Masks are left out. No split is published. A release is recognised by its class folders and counts, which
-are those of its README.
+`*.metadata.xlsx` beside the folders names files and sources, neither patients nor labels: it is read for
+`bench subgroups --by source` alone. Masks are left out. No split is published. A release is recognised by its
+class folders and counts, which are those of its README.
 """
 
 from collections import Counter
@@ -119,14 +119,52 @@ def _notes(home: Path, extra: list[str]) -> list[str]:
             f"no class Lung_Opacity, of which the second update has {LATEST['Lung_Opacity']:,} images"
         )
     if sheets := sorted(path.name for path in home.glob("*.xlsx") if not path.name.startswith((".", "~"))):
-        notes.append(
-            f"spreadsheets, which name sources but neither patients nor labels, not read: {first_few(sheets)}"
-        )
+        notes.append(f"spreadsheets, which name sources but neither patients nor labels: {first_few(sheets)}")
     if extra:
         notes.append(f"images that are not of the download, passed over: {first_few(extra)}")
     for name in unexpected_folders(home, _classes(home).values()):
         notes.append(f"folder {name} is not a class of the database and was passed over")
     return notes
+
+
+def sources(root: Path, params: NoParams) -> dict[str, str]:
+    """The address that the spreadsheets give for each image, without scheme and fragment, by id; empty where
+    there are no spreadsheets.
+
+    Raises DataNotFound if openpyxl (extra "kaggle") is not installed, DataError for one that cannot be read.
+    """
+    home = _find(root)
+    addresses = {
+        name.casefold(): address
+        for path in sorted(home.glob("*.metadata.xlsx"))
+        if not path.name.startswith((".", "~"))
+        for name, address in _addresses(path)
+    }
+    ids = (sample.id for sample in index(root, params).samples)
+    named = ((id_, addresses.get(id_.rpartition("/")[2].casefold(), "")) for id_ in ids)
+    return {id_: address for id_, address in named if address}
+
+
+def _addresses(path: Path) -> list[tuple[str, str]]:
+    """(file without suffix, where it is from) of each row of a spreadsheet."""
+    import pandas as pd
+
+    try:
+        sheet = pd.read_excel(path, dtype=str, usecols=["FILE NAME", "URL"], keep_default_na=False)
+    except ImportError:
+        raise DataNotFound(
+            f"{path}: openpyxl, which reads it, is not installed: pip install 'medbench[kaggle]'"
+        ) from None
+    except Exception as error:  # what is wrong with a spreadsheet has no common class
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise DataError(
+            f"{path}: cannot be read ({reason}); it needs the columns FILE NAME and URL: download it again"
+        ) from error
+    return [(name.strip(), _shown(url.strip())) for name, url in sheet[["FILE NAME", "URL"]].to_numpy()]
+
+
+def _shown(url: str) -> str:
+    return url.partition("#")[0].partition("://")[2] or url
 
 
 def download(folder: Path, params: NoParams) -> None:
@@ -185,6 +223,7 @@ DATASET = Dataset(
     expected=LATEST,
     home=HOME,
     fetch=FETCH,
+    sources=sources,
     download=download,
     citation=(
         "Chowdhury MEH, Rahman T, Khandakar A et al. Can AI help in screening viral and COVID-19 pneumonia? "

@@ -2,9 +2,10 @@
 
     root/<class>/.../image.png
     root/{train,val,test}/<class>/.../image.png        the split is taken from the folders; val may be absent
-    labels.csv, or a folder with one csv and no class folders:  path,label[,group][,split]
+    labels.csv, or a folder with one csv and no class folders:  path,label[,group][,split][,source]
 
-Paths in a csv are relative to it; other columns are ignored.
+Paths in a csv are relative to it. A source says where an image comes from (`bench subgroups --by source`);
+other columns are ignored.
 """
 
 import re
@@ -21,6 +22,7 @@ LAYOUTS = (
     "give a folder with one folder of images per class, such folders under train, val and test, "
     "or a csv file with the columns path,label[,group][,split]"
 )
+CSV_REMEDY = "the first line must be path,label[,group][,split]"
 
 
 @dataclass(frozen=True)
@@ -56,17 +58,36 @@ class Params:
 def index(root: Path, params: Params) -> Index:
     """List the images at `root`. Raises DataNotFound, or DataError for files that fit no layout."""
     group_of = _grouping(params.group)
-    if root.is_file() and root.suffix.lower() == ".csv":
-        return _from_csv(root, group_of)
+    if table := _table(root):
+        return _from_csv(table, group_of)
     if not root.is_dir():
         raise DataNotFound(f"folder: {root} is neither a folder nor a csv file; {LAYOUTS}")
-    folders = folders_in(root)
-    tables = sorted(p for p in root.glob("*.csv") if not p.name.startswith("."))
-    if len(tables) == 1 and not any(images_below(f) for f in folders):
-        return _from_csv(tables[0], group_of)
+    folders, tables = folders_in(root), _tables_in(root)
     if {f.name for f in folders} <= set(PARTS) and folders:
         return _from_parts(root, group_of)
     return _from_classes(root, folders, tables, group_of)
+
+
+def sources(root: Path, params: Params) -> dict[str, str]:
+    """The column "source" of a csv file, by id; empty for folders and a csv file without it."""
+    if not (table := _table(root)):
+        return {}
+    rows = read_rows(table, ("path", "label"), CSV_REMEDY)
+    return {row["path"]: row["source"] for _, row in rows if row.get("source")}
+
+
+def _table(root: Path) -> Path | None:
+    """The csv file that lists the images: `root` itself, or the one in it if no folder has images."""
+    if root.is_file() and root.suffix.lower() == ".csv":
+        return root
+    if not root.is_dir():
+        return None
+    tables = _tables_in(root)
+    return tables[0] if len(tables) == 1 and not any(map(images_below, folders_in(root))) else None
+
+
+def _tables_in(root: Path) -> list[Path]:
+    return sorted(p for p in root.glob("*.csv") if not p.name.startswith("."))
 
 
 GroupOf = Callable[[str], str]
@@ -140,8 +161,7 @@ def _from_csv(path: Path, group_of: GroupOf) -> Index:
     samples: list[Sample] = []
     faults: list[str] = []
     lines: dict[str, int] = {}
-    remedy = "the first line must be path,label[,group][,split]"
-    for line, values in read_rows(path, ("path", "label"), remedy):
+    for line, values in read_rows(path, ("path", "label"), CSV_REMEDY):
         if fault := _fault(path.parent, values, lines):
             faults.append(f"line {line}: {fault}")
             continue
@@ -179,5 +199,6 @@ DATASET = Dataset(
     about="Your own images: one folder per class, or a csv with path,label[,group][,split]",
     params=Params,
     index=index,
+    sources=sources,
     fetch=f"with --data, {LAYOUTS}",
 )
