@@ -63,7 +63,7 @@ def is_public(name: str) -> bool:
         return False
     if package != "bench" or not rest:
         return True
-    return rest.split(".")[0] in {*bench.__all__, "testing", "engine"}
+    return rest.split(".")[0] in {*bench.__all__, "testing", "engine", "evidence"}
 
 
 SCRIPTS = [*sorted((ROOT / "benchmarks").rglob("*.py")), ROOT / "docs" / "make_picture.py"]

@@ -70,7 +70,7 @@ def pair(results: Path, first: str, second: str, asked: Question | None = None) 
 
 def bench(results: Path, *arguments: str) -> Any:
     command, *rest = arguments
-    return CliRunner().invoke(app, [command, *rest, "--results", str(results)])
+    return CliRunner().invoke(app, [command, *rest, "--results", str(results)], env={"COLUMNS": "240"})
 
 
 # --- two methods -------------------------------------------------------------------------------------

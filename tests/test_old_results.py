@@ -47,8 +47,9 @@ def test_an_old_record_would_be_written_as_it_was(path: Path) -> None:
     assert text == path.read_text(encoding="utf-8")
 
 
-def test_old_results_give_the_table_they_gave() -> None:
-    (table,) = api.tables(api.load_results(OLD), ["accuracy", "auc"])
+def test_old_results_give_the_table_they_gave(tmp_path: Path) -> None:
+    shutil.copytree(OLD, tmp_path / "results")  # a table that takes long keeps scores there
+    (table,) = api.tables(api.load_results(tmp_path / "results"), ["accuracy", "auc"])
     values = {
         row.method: tuple(f"{row.values[name].mean:.4f}" for name in ("accuracy", "auc"))
         for row in table.rows

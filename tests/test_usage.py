@@ -317,7 +317,7 @@ def test_a_peak_that_cannot_be_begun_anew_is_none(proc: Path) -> None:
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux with /proc/self/clear_refs")
 def test_a_peak_is_that_of_the_block() -> None:
-    size = 200 * 2**20
+    size = 400 * 2**20
     large = bytearray(size)
     del large
     with usage.measured(CPU) as before:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 
-from bench.evidence.replicates import Resampling, can_be_weighted, replicate
 from bench.interfaces.metric import Metric
 from bench.interfaces.predictions import Predictions
 from bench.testing.component import check_component, works
@@ -49,7 +48,7 @@ def check_metric(metric: Metric) -> None:
         for case, value in scores.items():
             inside = math.isnan(value) or low <= value <= high
             assert inside, f"{name}: {value} for {case} is not within its bounds {low} and {high}"
-    if can_be_weighted(metric):
+    if metric.of_counts is not None or metric.of_weights is not None:
         _check_weights(metric, predictions(0.2))  # some right, some wrong
     turned = metric.score(reordered(given["right predictions"], range(60)[::-1]))
     assert math.isclose(turned, right, rel_tol=1e-9, abs_tol=1e-12), (
@@ -60,6 +59,8 @@ def check_metric(metric: Metric) -> None:
 def _check_weights(metric: Metric, given: Predictions) -> None:
     """`of_counts` and `of_weights` against predictions in which images are repeated."""
     import numpy as np
+
+    from bench.evidence.replicates import Resampling, replicate
 
     count = len(given.ids)
     times = np.random.default_rng(0).integers(0, 4, size=(3, count))

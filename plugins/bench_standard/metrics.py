@@ -61,13 +61,20 @@ def _every_image(predictions: Predictions) -> Weights:
 # --- of counts: (..., K, K) weighted images of each class, by row, predicted as which, by column ------
 
 
+def _ratio(part: Values, whole: Values) -> Values:
+    """nan where there is no whole: where resampling leaves a round without images."""
+    import numpy as np
+
+    ratio: Values = np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
+    return ratio
+
+
 def _macro(right: Counts, of: Counts, counted: NDArray[np.bool_]) -> Values:
     """Plain mean of right / of over the classes that are counted, the last axis; 0/0 is 0."""
     import numpy as np
 
     shares = np.divide(right, of, out=np.zeros_like(of), where=of > 0)
-    mean: Values = np.where(counted, shares, 0).sum(-1) / counted.sum(-1)
-    return mean
+    return _ratio(np.where(counted, shares, 0).sum(-1), counted.sum(-1))
 
 
 def _sums(counts: Counts) -> tuple[Counts, Counts, Counts]:
@@ -77,8 +84,7 @@ def _sums(counts: Counts) -> tuple[Counts, Counts, Counts]:
 
 def _accuracy(counts: Counts) -> Values:
     right, images, _ = _sums(counts)
-    accuracy: Values = right.sum(-1) / images.sum(-1)
-    return accuracy
+    return _ratio(right.sum(-1), images.sum(-1))
 
 
 def _balanced_accuracy(counts: Counts) -> Values:
@@ -125,8 +131,7 @@ def _mcc(counts: Counts) -> Values:
 
 
 def _mean_of(values: NDArray[np.float64], weights: Weights) -> Values:
-    mean: Values = weights @ values / weights.sum(-1)
-    return mean
+    return _ratio(weights @ values, weights.sum(-1))
 
 
 def _macro_area(area: Area, predictions: Predictions, weights: Weights) -> Values:
@@ -169,8 +174,7 @@ def _ece(predictions: Predictions, weights: Weights) -> Values:
     right = _predicted(predictions) == predictions.labels
     bins = np.clip(np.ceil(top * BINS).astype(int) - 1, 0, BINS - 1)
     gaps = weights @ ((right - top)[:, None] * np.eye(BINS)[bins])
-    error: Values = np.abs(gaps).sum(-1) / weights.sum(-1)
-    return error
+    return _ratio(np.abs(gaps).sum(-1), weights.sum(-1))
 
 
 def _log_loss(predictions: Predictions, weights: Weights) -> Values:

@@ -41,8 +41,10 @@ def test_no_reporter_writes_what_a_name_would_make_a_terminal_do(name: str) -> N
 def test_no_cell_of_a_csv_file_is_a_formula(sign: str) -> None:
     registry = installed()
     text = render(registry.reporters.get("csv"), [table(f"{sign}1+cmd")], registry)
-    (row,) = csv.DictReader(io.StringIO(text))
-    assert row["model"] == row["method"] == row["note"] == row["footer"] == f"'{sign}1+cmd"
+    lines, _, footer = text.partition("\n#")
+    (row,) = csv.DictReader(io.StringIO(lines))
+    assert row["model"] == row["method"] == row["note"] == f"'{sign}1+cmd"
+    assert footer == f" {sign}1+cmd: {sign}1+cmd\n"  # a comment, which begins with "#"
     assert row["accuracy_mean"] == "-0.5"  # a number stays one
 
 

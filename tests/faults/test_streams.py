@@ -67,7 +67,7 @@ def test_closed_streams_change_nothing(closed: tuple[int, ...]) -> None:
 
 def test_a_table_is_readable_where_the_encoding_has_few_characters(tmp_path: Path) -> None:
     shutil.copytree(OLD / "results_v1", tmp_path / "results")
-    table = ("table", "--results", str(tmp_path / "results"))
+    table = ("table", "--results", str(tmp_path / "results"), "--uncertainty", "sd")
     code, plain, said = run(*table, "--format", "markdown")
     assert (code, said) == (0, "")
     assert "±" in plain
