@@ -91,7 +91,9 @@ def scored(
 
 
 def bench(results: Path, *arguments: str) -> Any:
-    return CliRunner().invoke(app, ["subgroups", *arguments, "--results", str(results)])
+    return CliRunner().invoke(
+        app, ["subgroups", *arguments, "--results", str(results)], env={"COLUMNS": "200"}
+    )
 
 
 def by_name(found: SubgroupScores) -> dict[str, Subgroup]:
