@@ -185,6 +185,50 @@ def _corrected_t(results: Path) -> float:
     return float(2 * stats.t.sf(plain.statistic / math.sqrt(1 + 5 * overlap), 4))
 
 
+def test_a_table_says_which_metrics_are_not_resampled(tmp_path: Path) -> None:
+    store_study(tmp_path, good=2.5, bad=0.5)
+    known = installed()
+    plain = replace(ACCURACY, of_counts=None)
+    entries = {**known.metrics.entries, "accuracy": replace(known.metrics.entry("accuracy"), component=plain)}
+    registry = replace(known, metrics=replace(known.metrics, entries=entries))
+    records = store.scan(tmp_path)[0]
+    said = {}
+    for name, one in (("plain", registry), ("ours", known)):
+        [table] = tables_of(records, tmp_path, ["accuracy"], registry=one).tables
+        said[name] = "Accuracy: intervals and tests are the corrected resampled t" in " ".join(table.footer)
+        assert all(row.values["accuracy"].low is not None for row in table.rows)
+    assert said == {"plain": True, "ours": False}
+
+
+def test_a_metric_that_no_round_defines_is_said(tmp_path: Path) -> None:
+    for strategy in ("a", "b"):
+        for round_ in range(3):
+            one = skilled(round_, 1.0, len(strategy))
+            one = replace(one, labels=np.zeros_like(one.labels))
+            store.write(
+                tmp_path, record_of(run_spec(strategy, round_)), predictions={"val": one, "test": one}
+            )
+    for arguments in (("a", "b"), ("--all",)):
+        text = bench(tmp_path, "compare", *arguments, "--metric", "auc").stdout
+        assert "busi: AUC is not defined in any round that two rows share" in text
+    store_study(tmp_path / "apart", 1, a=1.0)
+    other = skilled(1, 1.0)
+    store.write(tmp_path / "apart", record_of(run_spec("b", 1)), predictions={"val": other, "test": other})
+    text = bench(tmp_path / "apart", "compare", "a", "b").stdout
+    assert "no two rows share a round; run them with the same --rounds" in text
+
+
+def test_what_a_pair_rests_on_is_its_own_rounds(tmp_path: Path) -> None:
+    """Not those of other rows that were declared with it, or of rounds that it does not share."""
+    asked = Asked(protocol="quick", rounds=5, metric="accuracy", baseline="base", margin=0.01)
+    store_study(tmp_path, 5, asked=asked, base=0.5, other=1.5)
+    store_study(tmp_path, 3, asked=asked, good=2.5)
+    text = bench(tmp_path, "compare", "good", "base").stdout
+    assert "after Holm over 2 comparisons" in text
+    groups = {group for round_ in range(3) for group in skilled(round_, 1.0).groups}
+    assert f"It rests on 3 rounds of 150 test images in {len(groups)} groups" in text
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

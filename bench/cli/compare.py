@@ -117,9 +117,9 @@ def compare(
 
 def _text(compared: Compared, question: Question, test: str, results: Path) -> str:
     from bench.comparison.crosschecked import crosscheck
-    from bench.comparison.sentences import paragraph
+    from bench.comparison.sentences import nothing_to_compare, paragraph
 
     if not compared.differences:
-        return f"{compared.where}: the two share no round; run both with the same --rounds"
+        return f"{compared.where}: {nothing_to_compare(compared, question)}"
     [one] = compared.differences
     return paragraph(compared, one, question, crosscheck(test, compared, one, question, results))

@@ -75,7 +75,7 @@ def _table(
     shown: Shown,
 ) -> Table:
     methods = methods_of(group)
-    judged, problems = judge(methods) if judge else Judgements({}, [])
+    judged, remarks = judge(methods) if judge else Judgements({}, [])
     own = [
         _row(method, columns, records, {name: rows[i] for name, rows in judged.items()})
         for i, method in enumerate(methods)
@@ -92,7 +92,7 @@ def _table(
         protocol=protocol_text(group),
         columns=tuple(columns),
         rows=rows,
-        footer=(*said, *(f"Not judged: {problem}" for problem in problems), *footer(group, rows, sources)),
+        footer=(*said, *remarks, *footer(group, rows, sources)),
         costs=COLUMNS if shown.costs else (),
         uncertainty=shown.uncertainty,
         ranks=shown.ranks,

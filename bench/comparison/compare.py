@@ -49,6 +49,9 @@ class Question:
         return self.declared.metric == self.metric.name
 
 
+Pair = tuple[Method, Method]
+
+
 class Compared(NamedTuple):
     """Differences between rows of one table.
 
@@ -108,13 +111,9 @@ def compare_pair(
     found = []
     for table in tables:
         pair = _pair(table.methods, first, second)
-        if pair is None:
-            continue
-        family = _declared_family(table.methods, pair, question)
-        declared = family is not None
-        compared = _compare(table, results, [pair, *(family or [])], question, registry, declared)
-        mine = [d for d in compared.differences if (d.first, d.second) == (pair[0].name, pair[1].name)]
-        found.append(compared._replace(methods=pair, differences=mine))
+        if pair is not None:
+            family = _declared_family(table.methods, pair, question)
+            found.append(_compare(table, results, [pair], family, question, registry))
     if not found:
         raise _missing(first, second, tables)
     return found
@@ -127,60 +126,75 @@ def compare_all(
     other. Raises UnknownName for a baseline that no table has."""
     found = []
     for table in tables:
-        pairs = list(combinations(table.methods, 2))
-        if question.declared.baseline:
-            try:
-                baseline = find_method(table.methods, question.declared.baseline)
-            except UnknownName:
-                continue
-            pairs = [(method, baseline) for method in table.methods if method is not baseline]
+        try:
+            pairs = _pairs(table.methods, question.declared.baseline)
+        except UnknownName:
+            continue
         if pairs:
-            found.append(_compare(table, results, pairs, question, registry, declared=question.is_primary))
+            others: list[Pair] | None = [] if question.is_primary else None
+            found.append(_compare(table, results, pairs, others, question, registry))
     if not found and question.declared.baseline and tables:
         find_method([m for table in tables for m in table.methods], question.declared.baseline)
     return found
 
 
-def _declared_family(
-    methods: Sequence[Method], pair: tuple[Method, Method], question: Question
-) -> list[tuple[Method, Method]] | None:
+def _pairs(methods: Sequence[Method], baseline: str) -> list[Pair]:
+    """All pairs, or every method with the baseline. Raises UnknownName where that is not among them."""
+    if not baseline:
+        return list(combinations(methods, 2))
+    other = find_method(methods, baseline)
+    return [(method, other) for method in methods if method is not other]
+
+
+def _declared_family(methods: Sequence[Method], pair: Pair, question: Question) -> list[Pair] | None:
     """The other comparisons that the study declared together with this one; None if it did not declare it."""
     if not question.is_primary:
         return None
-    if not question.declared.baseline:
-        pairs = list(combinations(methods, 2))
-    else:
-        try:
-            baseline = find_method(methods, question.declared.baseline)
-        except UnknownName:
-            return None
-        pairs = [(method, baseline) for method in methods if method is not baseline]
-    others = [p for p in pairs if {p[0].name, p[1].name} != {pair[0].name, pair[1].name}]
+    try:
+        pairs = _pairs(methods, question.declared.baseline)
+    except UnknownName:
+        return None
+    others = [each for each in pairs if set(_names(each)) != set(_names(pair))]
     return others if len(others) < len(pairs) else None
+
+
+def _names(pair: Pair) -> tuple[str, str]:
+    return pair[0].name, pair[1].name
 
 
 def _compare(
     table: Table,
     results: Path,
-    pairs: Sequence[tuple[Method, Method]],
+    pairs: Sequence[Pair],
+    others: Sequence[Pair] | None,
     question: Question,
     registry: Registry,
-    declared: bool,
 ) -> Compared:
-    names = {method.name for pair in pairs for method in pair}
-    methods = [method for method in table.methods if method.name in names]
+    """The differences of `pairs`, adjusted for the `others` too that were declared with them; None: not
+    declared."""
+    every = [*pairs, *(others or ())]
+    methods = _methods_of(table, every)
     sample = read_sample(methods, results)
     evidence, problems = read_evidence(sample, methods, [question.metric], registry)
     if problems:
         raise PluginError(problems[question.metric.name])
     folds = 0 if sample.is_fixed else _folds(methods)
-    differences = list(_differences(evidence[question.metric.name], pairs, question.declared.margin, folds))
+    tested = _differences(evidence[question.metric.name], every, question.declared.margin, folds)
+    found = adjusted(list(tested))
+    asked = {_names(pair) for pair in pairs}
+    differences = [each for each in found if (each.first, each.second) in asked]
+    own = _methods_of(table, pairs)
     rounds = sorted({number for each in differences for number in each.rounds})
-    return Compared(table.where, methods, adjusted(differences), _basis(methods, sample, rounds), declared)
+    return Compared(table.where, own, differences, _basis(own, sample, rounds), others is not None)
+
+
+def _methods_of(table: Table, pairs: Sequence[Pair]) -> list[Method]:
+    names = {name for pair in pairs for name in _names(pair)}
+    return [method for method in table.methods if method.name in names]
 
 
 def _differences(
-    evidence: Evidence, pairs: Sequence[tuple[Method, Method]], margin: float, folds: int
+    evidence: Evidence, pairs: Sequence[Pair], margin: float, folds: int
 ) -> Iterator[Difference]:
     place = {name: i for i, name in enumerate(evidence.methods)}
     for first, second in pairs:
@@ -195,7 +209,7 @@ def _folds(methods: Sequence[Method]) -> int:
     return int(settings.get("folds", SplitSettings().folds)) if settings.get("method") == "kfold" else 0
 
 
-def _pair(methods: Sequence[Method], first: str, second: str) -> tuple[Method, Method] | None:
+def _pair(methods: Sequence[Method], first: str, second: str) -> Pair | None:
     """Both methods; None where this table lacks one of them."""
     try:
         pair = find_method(methods, first), find_method(methods, second)
@@ -224,12 +238,13 @@ def _missing(first: str, second: str, tables: Sequence[Table]) -> UnknownName | 
 
 def _basis(methods: Sequence[Method], sample: Sample, rounds: Sequence[int]) -> str:
     sizes = [len(sample.images[number].ids) for number in rounds]
+    groups = {group for number in rounds for group in sample.images[number].groups}
     splits = {number: unit.spec.split for method in methods for number, unit in method.done.items()}
     listed = ", ".join(dict.fromkeys(splits[number][:8] for number in rounds))
     count, several = len(rounds), "s" * (listed.count(",") > 0)
     text = (
         f"{count} round{'s' * (count != 1)} of {statistics.fmean(sizes or [0]):.4g} test images in "
-        f"{len(sample.groups.names)} groups, paired image by image (split{several} {listed})"
+        f"{len(groups)} groups, paired image by image (split{several} {listed})"
     )
     if sample.is_fixed:
         text += "; all rounds have the same test images, so it holds for this training set"

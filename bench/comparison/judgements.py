@@ -20,10 +20,11 @@ VERSION = 1  # raised where the same predictions would now be judged otherwise
 
 
 class Judgements(NamedTuple):
-    """Of the rows of one table, in the order of its methods, by metric; and why there is none of others."""
+    """Of the rows of one table, in the order of its methods, by metric; and what must be said: why there is
+    none of others, and what rests on rounds alone."""
 
     by_metric: Mapping[str, Sequence[Judged]]
-    problems: Sequence[str]
+    remarks: Sequence[str]
 
 
 Judge = Callable[[Sequence[Method]], Judgements]
@@ -33,6 +34,12 @@ Judge = Callable[[Sequence[Method]], Judgements]
 def judge_of(metrics: Sequence[Metric], registry: Registry, results: Path, cache: ScoreCache) -> Judge:
     """One for tables of the folder `results` by these metrics. What it computes goes to `cache`."""
     known = identities(metrics, registry)
+    remarks = [
+        f"{metric.title}: intervals and tests are the corrected resampled t (Nadeau and Bengio 2003), from "
+        "what rounds differ by alone, because its plugin does not say how to weight images."
+        for metric in metrics
+        if metric.of_counts is None and metric.of_weights is None
+    ]
 
     def judge(methods: Sequence[Method]) -> Judgements:
         found: dict[str, Sequence[Judged]] = {}
@@ -45,19 +52,19 @@ def judge_of(metrics: Sequence[Metric], registry: Registry, results: Path, cache
                 found[name] = kept
         lacking = [metric for metric in metrics if metric.name not in found]
         if not lacking:
-            return Judgements(found, [])
+            return Judgements(found, remarks)
         from bench.comparison.evidence import read_evidence, read_sample
         from bench.comparison.judge import judge_rows
 
         try:
             evidence, problems = read_evidence(read_sample(methods, results), methods, lacking, registry)
         except BenchError as error:
-            return Judgements(found, [str(error)])
+            return Judgements(found, [*remarks, f"Not judged: {error}"])
         for name, one in evidence.items():
             found[name] = judge_rows(one)
             if keys[name]:
                 cache.keep_judgement(keys[name], to_json(found[name]))
-        return Judgements(found, list(dict.fromkeys(problems.values())))
+        return Judgements(found, [*remarks, *(f"Not judged: {p}" for p in dict.fromkeys(problems.values()))])
 
     return judge
 

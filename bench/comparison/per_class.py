@@ -184,7 +184,7 @@ def _can_decide(unit: ScoredUnit, chosen: Callable[[ScoredUnit], float]) -> bool
 def _judge(
     judged: Mapping[str, Sequence[Judged]], problems: Sequence[str], _: Sequence[Method]
 ) -> Judgements:
-    return Judgements(judged, problems)
+    return Judgements(judged, [f"Not judged: {problem}" for problem in problems])
 
 
 def _scored(method: Method, place: int, evidence: Mapping[str, Evidence]) -> Iterator[ScoredUnit]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 
 from bench.comparison.compare import Compared, Question
 from bench.comparison.difference import Difference, Verdict
@@ -138,6 +139,14 @@ def share(value: float) -> str:
     return "over 99 %" if 99 < percent < 100 else f"{percent:.0f} %"
 
 
+def nothing_to_compare(compared: Compared, question: Question) -> str:
+    """Why rows of one table have no difference."""
+    rounds = [set(method.done) for method in compared.methods]
+    if any(one & other for one, other in combinations(rounds, 2)):
+        return f"{question.metric.title} is not defined in any round that two rows share"
+    return "no two rows share a round; run them with the same --rounds"
+
+
 # --- many --------------------------------------------------------------------------------------------
 
 
@@ -145,7 +154,7 @@ def matrix(compared: Compared, question: Question) -> str:
     """All differences of one table: a matrix of all pairs, or a line a row where one is the baseline."""
     metric, differences = question.metric, compared.differences
     if not differences:
-        return f"{compared.where}: no two rows share a round; run them with the same --rounds"
+        return f"{compared.where}: {nothing_to_compare(compared, question)}"
     count = max(len(each.rounds) for each in differences)
     tested = max(each.comparisons for each in differences)
     head = f"{compared.where}, {metric.title}, {rounds_text(count)}"
