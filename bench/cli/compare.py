@@ -9,23 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench.cli import complete
-from bench.cli.options import (
-    BaselineOption,
-    DatasetsOption,
-    DeclaredOption,
-    MarginOption,
-    MetricOption,
-    ResultsOption,
-    check_results,
-    given_names,
-)
-from bench.cli.screen import contain, echo, installed_components, warn
+from bench.cli.options import with_options
+from bench.cli.question import QuestionOptions
+from bench.cli.screen import contain, echo, installed_components
 
 if TYPE_CHECKING:
     from bench.comparison.compare import Compared, Question
 
 
+@with_options
 def compare(
+    asked: QuestionOptions,
     first: Annotated[
         str,
         typer.Argument(help="A row of `bench table`, say egmae or convnext_tiny.egmae.", show_default=False),
@@ -34,12 +28,6 @@ def compare(
     all_: Annotated[
         bool, typer.Option("--all", help="All pairs of rows, or all rows with the baseline.")
     ] = False,
-    results: ResultsOption = Path("results"),
-    dataset: DatasetsOption = None,
-    metric: MetricOption = "",
-    baseline: BaselineOption = "",
-    margin: MarginOption = None,
-    study_file: DeclaredOption = None,
     round_: Annotated[
         int | None,
         typer.Option("--round", min=0, help="Look at this round alone.", show_default=False),
@@ -67,13 +55,11 @@ def compare(
 
     Example: bench compare egmae imagenet --metric auc
     """
-    from bench.cli.declared import declared_question
-    from bench.comparison.compare import comparable_tables, compare_all, compare_pair
+    from bench.comparison.compare import compare_all, compare_pair
     from bench.comparison.crosschecked import CROSSCHECKS
     from bench.comparison.numbers import as_json
     from bench.comparison.sentences import across, matrix, p_text
     from bench.errors import ConfigError, UnknownName
-    from bench.results.store import scan
 
     if all_ == bool(first and second) or (all_ and first):
         raise ConfigError("give two rows to compare (`bench compare egmae imagenet`), or --all")
@@ -85,14 +71,8 @@ def compare(
     if all_ and test:
         raise ConfigError("--test goes with two rows, not with --all")
     registry = contain(installed_components())
-    check_results(results, needed=True)
-    records, warnings = scan(results)
-    names = given_names("--dataset", dataset)
-    question, problems = declared_question(
-        records, registry, names, metric, baseline, margin, study_file, round_
-    )
-    tables, damage = comparable_tables(records, results, question, registry)
-    warn([*warnings, *problems, *damage])
+    question, tables = asked.tables(registry, round_)
+    results = asked.results
     if diagram:
         from bench.comparison.diagram import draw
 

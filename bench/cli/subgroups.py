@@ -17,8 +17,8 @@ from bench.cli.options import (
     MetricOption,
     ResultsOption,
     check_results,
-    given_names,
 )
+from bench.cli.question import QuestionOptions
 from bench.cli.screen import contain, echo, installed_components, make_console, warn
 
 if TYPE_CHECKING:
@@ -63,21 +63,14 @@ def subgroups(
 
     Example: bench subgroups egmae --by size
     """
-    from bench.cli.declared import declared_question
     from bench.cli.progress import display
     from bench.cli.subgroups_text import as_json, show
-    from bench.comparison.compare import comparable_tables
-    from bench.results.store import scan
 
     registry = contain(installed_components())
     check_results(results, needed=True)
     divide = _division(by, data, results, registry)
-    records, warnings = scan(results)
-    question, problems = declared_question(
-        records, registry, given_names("--dataset", dataset), metric, margin=margin
-    )
-    tables, damage = comparable_tables(records, results, question, registry)
-    warn([*warnings, *problems, *damage])
+    asked = QuestionOptions(results=results, dataset=dataset, metric=metric, margin=margin)
+    question, tables = asked.tables(registry)
     with ExitStack() as stack:
         report = stack.enter_context(display(make_console(stderr=True))).report
         found = _scored(tables, method, divide, question, results, registry, report)

@@ -1,0 +1,81 @@
+"""What is asked of stored results: by options, by a study file, or by what records say was declared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.cli.options import (
+    BaselineOption,
+    DatasetsOption,
+    DeclaredOption,
+    MarginOption,
+    MetricOption,
+    ResultsOption,
+    check_results,
+    given_names,
+)
+from bench.cli.screen import warn
+
+if TYPE_CHECKING:
+    from bench.comparison.compare import Question, Table
+    from bench.registry import Registry
+    from bench.results.record import Record
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuestionOptions:
+    """Which results are compared by which metric, for every command that compares."""
+
+    results: ResultsOption = Path("results")
+    dataset: DatasetsOption = None
+    metric: MetricOption = ""
+    baseline: BaselineOption = ""
+    margin: MarginOption = None
+    study_file: DeclaredOption = None
+
+    def tables(self, registry: Registry, round_: int | None = None) -> tuple[Question, list[Table]]:
+        """What is asked, and the tables to answer it from, of one round alone if it is given. What is wrong
+        with stored results is said on stderr.
+
+        Raises UnknownName for a metric that is not installed or a data set without results, ConfigError for
+        a folder that is missing, or a bad study file.
+        """
+        from bench.comparison.compare import comparable_tables
+        from bench.results.store import scan
+
+        check_results(self.results, needed=True)
+        records, warnings = scan(self.results)
+        question, problems = self._question(records, registry, given_names("--dataset", self.dataset), round_)
+        tables, damage = comparable_tables(records, self.results, question, registry)
+        warn([*warnings, *problems, *damage])
+        return question, tables
+
+    def _question(
+        self, records: Iterable[Record], registry: Registry, datasets: Sequence[str], round_: int | None
+    ) -> tuple[Question, list[str]]:
+        """With warnings. What an option says goes before what was declared, and is then not declared any
+        more."""
+        from bench.comparison.compare import Question
+        from bench.comparison.declared import declaration_of
+        from bench.comparison.tables import choose_metrics
+        from bench.parsing import parse
+        from bench.study.config import read_study
+        from bench.study.declaration import Declaration
+
+        problems: list[str] = []
+        declared: Declaration
+        if self.study_file is not None:
+            declared = parse(Declaration, read_study(self.study_file).evidence, "evidence")
+        else:
+            chosen = [record for record in records if not datasets or record.spec.dataset.name in datasets]
+            declared, problems = declaration_of(chosen)
+        name = self.metric or declared.metric
+        asked = choose_metrics(registry, [name] if name else [])[0]
+        if self.baseline and self.baseline != declared.baseline:
+            declared = Declaration(baseline=self.baseline, margin=declared.margin)  # another comparison
+        if self.margin is not None and self.margin != declared.margin:
+            declared = Declaration(baseline=declared.baseline, margin=self.margin)
+        return Question(metric=asked, declared=declared, datasets=datasets, round=round_), problems
