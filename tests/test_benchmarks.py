@@ -432,6 +432,7 @@ def test_an_attack_finds_everything_sound(attack: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.long
 def test_units_side_by_side_have_the_threads_that_the_table_says(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

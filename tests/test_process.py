@@ -60,6 +60,7 @@ def trained(**environment: str) -> dict[str, Any]:
 
 
 @pytest.mark.skipif(process._glibc() is None, reason="the settings are those of glibc")
+@pytest.mark.long
 def test_settings_change_no_bit_and_memory_stays_until_it_is_released() -> None:
     ours = trained()
     assert ours["threads_wait"] == "OMP_WAIT_POLICY=PASSIVE GOMP_SPINCOUNT=3000"
