@@ -20,7 +20,7 @@ def roc_area(
     The area is the weight of the pairs of a positive and a negative image in which the positive one has the
     higher score, ties counting half (Mann and Whitney 1947); nan where no pair weighs anything.
     """
-    pairs = weights[:, positive].sum(-1) * weights[:, ~positive].sum(-1)
+    pairs = (weights @ positive.astype(np.float64)) * (weights @ (~positive).astype(np.float64))
     fewer = min(positive.sum(), (~positive).sum())
     won = (won_by_pairs if fewer <= FEW else won_by_order)(positive, scores, weights)
     area: NDArray[np.float64] = np.divide(won, pairs, out=np.full_like(won, np.nan), where=pairs > 0)
