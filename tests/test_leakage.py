@@ -88,15 +88,26 @@ def test_both_splits_of_a_data_set_with_duplicates_are_run_once(
 
     assert "fine-tune epoch 1/1" in command()
     (table,) = (tmp_path / "results").glob("*/folder-leakage.md")
-    rows = [line.split("|")[1:-1] for line in table.read_text().splitlines()[-3:]]
-    grouped, naive, difference = ([cell.strip() for cell in row] for row in rows)
+    written = table.read_text()
+    grouped, naive, difference, *shown = rows_of(written)
     assert grouped[:2] == ["duplicates on one side", "2"]
     assert naive[:2] == ["image by image", "2"]
     assert float(grouped[3]) == 0
     assert float(naive[3]) > 0  # leaked
     assert difference[0].startswith("difference")
+    assert [row[0] for row in shown] == [grouped[0], naive[0]]  # with the intervals of `bench table`
+    for row in shown:
+        low, high = map(float, row[2].split(" to "))
+        assert low < float(row[1]) < high
     assert "fine-tune" not in command()  # what is done is kept
-    assert [line.split("|")[1:-1] for line in table.read_text().splitlines()[-3:]] == rows
+    assert rows_of(table.read_text()) == rows_of(written)
+
+
+def rows_of(markdown: str) -> list[list[str]]:
+    """The cells of all rows of all tables, without their headings."""
+    rows = [line for line in markdown.splitlines() if line.startswith("|") and not line.startswith("| ---")]
+    cells = [[cell.strip() for cell in row.split("|")[1:-1]] for row in rows]
+    return [row for row in cells if row[0] != "split"]
 
 
 def write_images(folder: Path) -> None:
