@@ -38,6 +38,7 @@ from .interfaces.executor import (
     Unit,
     silent,
 )
+from .interfaces.image_weights import ImageWeights
 from .interfaces.metric import Metric
 from .interfaces.model import Context, Encoder, Model, ModelFamily, Normalization, Weights
 from .interfaces.predictions import Predictions
@@ -72,6 +73,7 @@ __all__ = [
     "Estimate",
     "Execute",
     "Executor",
+    "ImageWeights",
     "Index",
     "LocalWeights",
     "Metric",

@@ -30,7 +30,7 @@ import numpy as np
 from bench import Predictions
 from bench.evidence.crosschecks import corrected_t, mcnemar
 from bench.evidence.inference import Interval, interval, p_value
-from bench.evidence.replicates import replicate, resampling
+from bench.evidence.replicates import image_weights, replicate
 from bench.evidence.variance import covariances
 from bench.evidence.weights import draw_weights, groups_of, weights_without_one
 from bench_standard import register_metrics
@@ -193,7 +193,7 @@ def study(world: World, names: Sequence[str], replicates: int, seed: int) -> lis
     pooled = mcnemar(*(_together([pair[m] for pair in rounds]) for m in (0, 1)))
     results = []
     metrics = [metric for metric in register_metrics() if metric.name in names]
-    drawn = [resampling(pair[0], groups, weights) for pair in rounds]
+    drawn = [image_weights(pair[0], groups, weights) for pair in rounds]
     resampled = [
         [replicate(metrics, pair[m], of_round).values for pair, of_round in zip(rounds, drawn, strict=True)]
         for m in (0, 1)

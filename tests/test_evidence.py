@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from samples import predictions
 from scipy import stats
 
-from bench import Metric, Predictions
+from bench import ImageWeights, Metric, Predictions
 from bench.evidence.crosschecks import corrected_t, delong, mcnemar
 from bench.evidence.inference import against_margin, detectable, interval, is_equal, p_value
 from bench.evidence.ranking import rank_methods
-from bench.evidence.replicates import Resampling, replicate, resampling
+from bench.evidence.replicates import image_weights, replicate
 from bench.evidence.variance import Covariances, Variance, covariances, degrees_of_freedom
 from bench.evidence.weights import Groups, draw_weights, groups_of, weights_without_one
 from bench_standard import register_metrics
@@ -31,7 +31,7 @@ def rounds_of(skill: float, count: int = 5, n: int = 60) -> list[Predictions]:
 
 
 def drawn_of(metric: Metric, case: Predictions, groups: Groups, weights: NDArray[np.float64]) -> Any:
-    values, problems = replicate([metric], case, resampling(case, groups, weights))
+    values, problems = replicate([metric], case, image_weights(case, groups, weights))
     assert not problems
     return values[metric.name]
 
@@ -103,7 +103,7 @@ def test_the_variance_over_replicates_is_the_unbiased_one() -> None:
 
 def test_a_plugin_metric_that_fails_under_weights_is_named() -> None:
     case = predictions(n=6)
-    drawn = Resampling(np.ones((4, 6)), np.arange(6))
+    drawn = ImageWeights(np.ones((4, 6)), np.arange(6))
     broken = Metric(name="mine", title="Mine", about="", score=lambda p: 0.5, of_counts=lambda counts: 1 / 0)
     wrong = replace(broken, name="other", of_counts=lambda counts: counts)
     values, problems = replicate([broken, wrong, METRICS["accuracy"]], case, drawn)

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from samples import predictions
 from sklearn import metrics as sk
 
-from bench import Metric, PluginError, Predictions, average_precision, roc_area
+from bench import ImageWeights, Metric, PluginError, Predictions, average_precision, roc_area
 from bench.evidence.areas import won_by_order, won_by_pairs
-from bench.evidence.replicates import Resampling, replicate
+from bench.evidence.replicates import replicate
 from bench.results.score import score
 from bench_standard import metrics as m
 from bench_standard import register_metrics
@@ -126,7 +126,7 @@ def test_bounds_and_relations(case: Predictions) -> None:
 
 def weighted(metric: Metric, case: Predictions, weights: np.ndarray) -> np.ndarray:
     """A metric under weights of images: each is a group of its own."""
-    values, problems = replicate([metric], case, Resampling(weights, np.arange(len(case.ids))))
+    values, problems = replicate([metric], case, ImageWeights(weights, np.arange(len(case.ids))))
     assert not problems
     return values[metric.name]
 
@@ -155,21 +155,38 @@ def test_a_weight_is_a_number_of_images(case: Predictions, random) -> None:
 def test_areas_by_pairs_and_by_order_are_the_same() -> None:
     case = predictions(n=90)
     rounded = replace(case, probabilities=case.probabilities.round(1))  # with ties
-    weights = np.random.default_rng(0).integers(4, size=(50, 90)).astype(float)
+    random = np.random.default_rng(0)
     for each in (case, rounded):
-        scores, positive = each.probabilities[:, 1], each.labels == 1
-        by_pairs = won_by_pairs(positive, scores, weights)
-        assert by_pairs == pytest.approx(won_by_order(positive, scores, weights))
+        for group in (np.arange(90), random.integers(12, size=90)):  # in which both kinds of images occur
+            weights = ImageWeights(random.integers(4, size=(50, group.max() + 1)).astype(float), group)
+            scores, positive = each.probabilities[:, 1], each.labels == 1
+            by_pairs = won_by_pairs(positive, scores, weights)
+            assert by_pairs == pytest.approx(won_by_order(positive, scores, weights))
+
+
+@given(any_predictions(), st.randoms(use_true_random=False))
+@settings(max_examples=25, deadline=None)
+def test_images_of_a_group_weigh_alike(case: Predictions, random) -> None:
+    """Metrics that add up within groups first give what they give for groups of one image."""
+    group = np.array([random.randrange(3) for _ in case.ids])
+    of_groups = np.array([[random.choice([0, 0.5, 1, 3]) for _ in range(3)] for _ in range(4)])
+    of_groups[:, group[0]] += 1
+    for metric in METRICS:
+        values, problems = replicate([metric], case, ImageWeights(of_groups, group))
+        assert not problems
+        expected = weighted(metric, case, of_groups[:, group])
+        assert values[metric.name] == pytest.approx(expected, nan_ok=True, abs=1e-9), metric.name
 
 
 @given(any_predictions(), st.randoms(use_true_random=False))
 @settings(max_examples=25, deadline=None)
 def test_weighted_areas_are_those_of_scikit_learn(case: Predictions, random) -> None:
-    weights = np.array([[random.choice([0, 0.5, 1, 1.25, 3]) for _ in case.ids] for _ in range(4)])
+    rows = np.array([[random.choice([0, 0.5, 1, 1.25, 3]) for _ in case.ids] for _ in range(4)])
+    weights = ImageWeights(rows, np.arange(len(case.ids)))
     for c in np.unique(case.labels):
         positive, scores = case.labels == c, case.probabilities[:, c]
         precisions, areas = (f(positive, scores, weights) for f in (average_precision, roc_area))
-        for row, ap, area in zip(weights, precisions, areas, strict=True):
+        for row, ap, area in zip(rows, precisions, areas, strict=True):
             some, rest = row[positive].sum(), row[~positive].sum()
             if some:
                 assert ap == pytest.approx(sk.average_precision_score(positive, scores, sample_weight=row))

@@ -271,7 +271,7 @@ def raises_without(condition: Callable[[Any], bool]) -> Callable[[Any], float]:
         ({"score": raises_without(lambda p: len(p.ids) > 1)}, "a single image"),
         ({"bounds": (0, 0.5)}, "is not within its bounds"),
         ({"of_counts": lambda counts: counts[..., 0, 0] / counts.sum((-1, -2))}, "`of_counts` gives"),
-        ({"of_weights": lambda p, weights: weights[:, 0] * 0 + METRIC.score(p)}, "`of_weights` gives"),
+        ({"of_weights": lambda p, weights: weights.totals * 0 + METRIC.score(p)}, "`of_weights` gives"),
         ({"of_counts": lambda counts: counts}, "gave .* not 3 numbers"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

@@ -15,7 +15,7 @@ from bench.comparison.scored import ScoredUnit
 from bench.data.audit.audit import read_audit
 from bench.data.audit.clusters import join_groups
 from bench.errors import StoreError
-from bench.evidence.replicates import can_be_weighted, replicate, resampling
+from bench.evidence.replicates import can_be_weighted, image_weights, replicate
 from bench.evidence.variance import Covariances, covariances
 from bench.evidence.weights import REPLICATES, Groups, draw_weights, groups_of, weights_without_one
 from bench.registry import Registry
@@ -160,7 +160,7 @@ def read_evidence(
     problems: dict[str, str] = {}
     for j, number in enumerate(rounds):
         reference = sample.images[number]
-        resampled = resampling(reference, sample.groups, weights)
+        resampled = image_weights(reference, sample.groups, weights)
         for i, method in enumerate(methods):
             unit = method.done.get(number)
             if unit is None:

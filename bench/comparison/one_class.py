@@ -11,6 +11,7 @@ import numpy as np
 
 from bench.errors import UnknownName
 from bench.evidence.areas import average_precision, roc_area
+from bench.interfaces.image_weights import ImageWeights
 from bench.interfaces.metric import Metric
 from bench.interfaces.predictions import Predictions
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
-    Area = Callable[[NDArray[np.bool_], Floats, Floats], Floats]
+    Area = Callable[[NDArray[np.bool_], Floats, ImageWeights], Floats]
 
 REST = "rest"
 
@@ -99,11 +100,11 @@ def _at_threshold(name: str, title: str, about: str, of_counts: Callable[[Floats
 
 
 def _under_curve(name: str, title: str, about: str, area: Area) -> Metric:
-    def of_weights(predictions: Predictions, weights: Floats) -> Floats:
+    def of_weights(predictions: Predictions, weights: ImageWeights) -> Floats:
         return area(predictions.labels == 1, predictions.probabilities[:, 1], weights)
 
     def score(predictions: Predictions) -> float:
-        return float(of_weights(predictions, np.ones((1, len(predictions.ids))))[0])
+        return float(of_weights(predictions, ImageWeights.equal(len(predictions.ids)))[0])
 
     return Metric(name=name, title=title, about=about, score=score, of_weights=of_weights, bounds=(0, 1))
 

@@ -15,7 +15,7 @@ from bench.comparison.evidence import Evidence, Sample, read_sample
 from bench.comparison.methods import Method
 from bench.comparison.partition import Partition
 from bench.evidence.inference import Interval, interval
-from bench.evidence.replicates import can_be_weighted, resampling
+from bench.evidence.replicates import can_be_weighted, image_weights
 from bench.evidence.subsets import draw_subsets, of_difference, scores_under, variance_by_chance
 from bench.evidence.weights import REPLICATES, draw_weights, weights_without_one
 from bench.results.score import score
@@ -199,7 +199,7 @@ def _evidence(study: _Study, name: str, parts: Sequence[tuple[Predictions, Predi
                 continue
             scores[i, j] = score(part, [metric], study.registry)[metric.name]
             if total:
-                weighted = resampling(part, groups, study.weights)
+                weighted = image_weights(part, groups, study.weights)
                 drawn[i, j] = scores_under(metric, part, weighted, study.registry)
     return Evidence(
         metric=metric,

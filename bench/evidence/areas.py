@@ -2,36 +2,38 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+
+from bench.interfaces.image_weights import ImageWeights
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-FEW = 400  # images, up to which pairs are faster than sorting
+FEW = 400  # groups, up to which pairs are faster than sorting
 
 
 def roc_area(
-    positive: NDArray[np.bool_], scores: NDArray[np.float64], weights: NDArray[np.float64]
+    positive: NDArray[np.bool_], scores: NDArray[np.float64], weights: ImageWeights
 ) -> NDArray[np.float64]:
-    """(B,) areas under the ROC curve: of N images, `positive` or not, with scores (N,) and weights (B, N).
+    """(B,) areas under the ROC curve: of N images, `positive` or not, with scores (N,), under B weightings.
 
     The area is the weight of the pairs of a positive and a negative image in which the positive one has the
     higher score, ties counting half (Mann and Whitney 1947); nan where no pair weighs anything.
     """
-    pairs = (weights @ positive.astype(np.float64)) * (weights @ (~positive).astype(np.float64))
-    fewer = min(positive.sum(), (~positive).sum())
+    pairs = weights.sums(positive.astype(np.float64)) * weights.sums((~positive).astype(np.float64))
+    fewer = min(len(np.unique(weights.group[side])) for side in (positive, ~positive))
     won = (won_by_pairs if fewer <= FEW else won_by_order)(positive, scores, weights)
     area: NDArray[np.float64] = np.divide(won, pairs, out=np.full_like(won, np.nan), where=pairs > 0)
     return area
 
 
 def average_precision(
-    positive: NDArray[np.bool_], scores: NDArray[np.float64], weights: NDArray[np.float64]
+    positive: NDArray[np.bool_], scores: NDArray[np.float64], weights: ImageWeights
 ) -> NDArray[np.float64]:
-    """(B,) areas under the precision-recall curve, as steps: of N images, `positive` or not, with scores (N,)
-    and weights (B, N).
+    """(B,) areas under the precision-recall curve, as steps: of N images, `positive` or not, with scores
+    (N,), under B weightings.
 
     The sum over thresholds, from the highest score down, of precision times what recall gains there, as in
     scikit-learn's `average_precision_score`; nan where no positive image weighs anything.
@@ -45,29 +47,46 @@ def average_precision(
 
 
 def _by_score(
-    positive: NDArray[np.bool_], scores: NDArray[np.float64], weights: NDArray[np.float64]
+    positive: NDArray[np.bool_], scores: NDArray[np.float64], weights: ImageWeights
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """(B, U) weights of the positive images and of all, by distinct score from the highest down."""
     order = (-scores).argsort(kind="stable")
     _, starts = np.unique(-scores[order], return_index=True)
-    ordered = weights[:, order]
+    ordered = weights.of_images[:, order]
     some = np.where(positive[order], ordered, 0.0)
     return np.add.reduceat(some, starts, axis=1), np.add.reduceat(ordered, starts, axis=1)
 
 
 def won_by_pairs(
-    positive: NDArray[np.bool_], scores: NDArray[np.float64], weights: NDArray[np.float64]
+    positive: NDArray[np.bool_], scores: NDArray[np.float64], weights: ImageWeights
 ) -> NDArray[np.float64]:
     """(B,) weight of the pairs of a positive and a negative image in which the positive one has the higher
-    score, half of those with equal ones: one matrix product, fast where one side is small."""
-    above = np.sign(scores[positive][:, None] - scores[~positive][None]) / 2 + 0.5
-    by_image = weights.T  # rows are copied faster than columns
-    won: NDArray[np.float64] = np.einsum("nb,nb->b", above.T @ by_image[positive], by_image[~positive])
+    score, half of those with equal ones. Pairs of the same two groups weigh the same, so they are added up
+    first; then one matrix product, fast where one side has few groups."""
+    (some, own), (rest, others) = (_by_group(weights.group, side) for side in (positive, ~positive))
+    above = np.sign(scores[some][:, None] - scores[rest]) / 2 + 0.5
+    above = np.add.reduceat(np.add.reduceat(above, own.starts, axis=0), others.starts, axis=1)
+    by_group = weights.of_groups.T  # rows are copied faster than columns
+    won: NDArray[np.float64] = np.einsum("gb,gb->b", above.T @ by_group[own.groups], by_group[others.groups])
     return won
 
 
+class _Runs(NamedTuple):
+    """Where the images of each group start among those that lie in the order of their groups."""
+
+    groups: NDArray[np.int64]
+    starts: NDArray[np.int64]
+
+
+def _by_group(group: NDArray[np.int64], chosen: NDArray[np.bool_]) -> tuple[NDArray[np.int64], _Runs]:
+    """The chosen images in the order of their groups."""
+    images = np.flatnonzero(chosen)
+    images = images[group[images].argsort(kind="stable")]
+    return images, _Runs(*np.unique(group[images], return_index=True))
+
+
 def won_by_order(
-    positive: NDArray[np.bool_], scores: NDArray[np.float64], weights: NDArray[np.float64]
+    positive: NDArray[np.bool_], scores: NDArray[np.float64], weights: ImageWeights
 ) -> NDArray[np.float64]:
     """The same from sums along the sorted scores: linear in the number of images."""
     some, chosen = _by_score(positive, scores, weights)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from bench.errors import BenchError, PluginError, failure_of
 from bench.evidence.weights import Groups
+from bench.interfaces.image_weights import ImageWeights
 from bench.registry import Registry, installed
 from bench.results.score import module_of
 
@@ -21,28 +20,10 @@ if TYPE_CHECKING:
     from bench.interfaces.predictions import Predictions
 
 
-@dataclass(frozen=True)
-class Resampling:
-    """Of the N test images of one round, in B replicates.
-
-    Attributes:
-        weights: (B, g) of the g groups that the round tests on.
-        place: (N,) the group of each image, as a column of `weights`.
-    """
-
-    weights: NDArray[np.float64]
-    place: NDArray[np.int64]
-
-    @cached_property
-    def of_images(self) -> NDArray[np.float64]:
-        """(B, N) weights of the images; in memory one image after the other, which metrics read fastest."""
-        return np.ascontiguousarray(self.weights.T)[self.place].T
-
-
-def resampling(predictions: Predictions, groups: Groups, weights: NDArray[np.float64]) -> Resampling:
+def image_weights(predictions: Predictions, groups: Groups, weights: NDArray[np.float64]) -> ImageWeights:
     """Of the images in `predictions`, from weights (B, G) of all groups of the study."""
     present, place = np.unique(groups.positions(predictions), return_inverse=True)
-    return Resampling(np.ascontiguousarray(weights[:, present]), place)
+    return ImageWeights(np.ascontiguousarray(weights[:, present]), place)
 
 
 class Replicates(NamedTuple):
@@ -60,7 +41,7 @@ def can_be_weighted(metric: Metric) -> bool:
 def replicate(
     metrics: Sequence[Metric],
     predictions: Predictions,
-    drawn: Resampling,
+    weights: ImageWeights,
     registry: Registry | None = None,
 ) -> Replicates:
     """The metrics that can be weighted, under all weightings of the images of `predictions`."""
@@ -68,9 +49,9 @@ def replicate(
     values, problems = {}, {}
     for metric in filter(can_be_weighted, metrics):
         if metric.of_counts is not None and counts is None:
-            counts = _counts(predictions, drawn)
+            counts = _counts(predictions, weights)
         try:
-            values[metric.name] = _one(metric, predictions, counts, drawn, registry)
+            values[metric.name] = _one(metric, predictions, counts, weights, registry)
         except BenchError as error:
             problems[metric.name] = str(error)
     return Replicates(values, problems)
@@ -80,7 +61,7 @@ def _one(
     metric: Metric,
     predictions: Predictions,
     counts: NDArray[np.float64] | None,
-    drawn: Resampling,
+    weights: ImageWeights,
     registry: Registry | None,
 ) -> NDArray[np.float64]:
     """Raises PluginError naming the metric and its plugin, if it cannot be computed."""
@@ -91,23 +72,23 @@ def _one(
         if metric.of_counts is not None:
             value = metric.of_counts(counts)  # type: ignore[arg-type]  # counted above
         else:
-            value = metric.of_weights(predictions, drawn.of_images)  # type: ignore[misc]  # it can be weighted
+            value = metric.of_weights(predictions, weights)  # type: ignore[misc]  # it can be weighted
     except BenchError:
         raise
     except (Exception, SystemExit) as error:  # whatever a third-party function raises
         raise failure_of(what, error, (registry or installed()).plugins, remedy) from error
-    total = len(drawn.weights)
+    total = len(weights)
     if not isinstance(value, np.ndarray) or value.shape != (total,) or value.dtype.kind not in "fiu":
         shape = getattr(value, "shape", type(value).__name__)
         raise PluginError(f"{what}: gave {shape}, not {total} numbers; {remedy}")
     return value.astype(np.float64, copy=False)
 
 
-def _counts(predictions: Predictions, drawn: Resampling) -> NDArray[np.float64]:
+def _counts(predictions: Predictions, weights: ImageWeights) -> NDArray[np.float64]:
     """(B, K, K) weighted images of each class, by row, that are predicted as which, by column. In memory the
     replicates of one cell lie side by side, so that sums over classes run along them."""
-    classes, groups = len(predictions.classes), drawn.weights.shape[1]
+    classes, groups = len(predictions.classes), weights.of_groups.shape[1]
     cells = predictions.labels * classes + predictions.probabilities.argmax(axis=1)
-    of_groups = np.bincount(drawn.place * classes**2 + cells, minlength=groups * classes**2)
-    counts = of_groups.reshape(groups, classes**2).T.astype(np.float64) @ drawn.weights.T
+    of_groups = np.bincount(weights.group * classes**2 + cells, minlength=groups * classes**2)
+    counts = of_groups.reshape(groups, classes**2).T.astype(np.float64) @ weights.of_groups.T
     return np.moveaxis(counts.reshape(classes, classes, -1), -1, 0)

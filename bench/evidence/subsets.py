@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.errors import PluginError
-from bench.evidence.replicates import Resampling, can_be_weighted, replicate
+from bench.evidence.replicates import can_be_weighted, replicate
 from bench.evidence.variance import Covariances, Variance
 from bench.evidence.weights import Groups
+from bench.interfaces.image_weights import ImageWeights
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -60,23 +61,22 @@ def variance_by_chance(
     for one in rounds:
         present, place = np.unique(groups.positions(one), return_inverse=True)
         inside = np.ascontiguousarray(subsets[:, present])
-        total += scores_under(metric, one, Resampling(inside, place), registry)
-        total -= scores_under(metric, one, Resampling(1 - inside, place), registry)
+        total += scores_under(metric, one, ImageWeights(inside, place), registry)
+        total -= scores_under(metric, one, ImageWeights(1 - inside, place), registry)
     defined = total[np.isfinite(total)] / len(rounds)
     return float(np.var(defined, ddof=1)) if 2 * len(defined) >= max(4, len(total)) else math.nan
 
 
 def scores_under(
-    metric: Metric, predictions: Predictions, drawn: Resampling, registry: Registry | None = None
+    metric: Metric, predictions: Predictions, weights: ImageWeights, registry: Registry | None = None
 ) -> NDArray[np.float64]:
     """(B,) of a metric that can be weighted, under each weighting; nan where all images weigh nothing, which
     a metric need not know of. Raises PluginError for a metric that fails."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        found = replicate([metric], predictions, drawn, registry)
+        found = replicate([metric], predictions, weights, registry)
     for problem in found.problems.values():
         raise PluginError(problem)
-    weight = drawn.weights @ np.bincount(drawn.place, minlength=drawn.weights.shape[1])
-    scores: NDArray[np.float64] = np.where(weight > 0, found.values[metric.name], math.nan)
+    scores: NDArray[np.float64] = np.where(weights.totals > 0, found.values[metric.name], math.nan)
     return scores
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bench.interfaces.component import Component, P
+from bench.interfaces.image_weights import ImageWeights
 from bench.interfaces.predictions import Predictions
 
 if TYPE_CHECKING:
@@ -26,8 +27,8 @@ class Metric(Component[P]):
         reference: another implementation, with which `bench verify --recompute` compares.
         of_counts: the same metric of float counts (..., K, K), how many images of each class, by row, are
             predicted as which, by column: gives (...). For metrics that depend on nothing else.
-        of_weights: the same metric as `of_weights(predictions, weights)`, where weights (B, N) say how much
-            each image counts: gives (B,). For all others that can be weighted.
+        of_weights: the same metric as `of_weights(predictions, weights)`, where `ImageWeights` say how much
+            each of N images counts in each of B rows: gives (B,). For all others that can be weighted.
         bounds: the smallest and the largest value there can be; an interval stays between them.
 
     With `of_counts` or `of_weights`, tables and comparisons show how uncertain the metric is from resampled
@@ -44,5 +45,5 @@ class Metric(Component[P]):
     default: bool = True
     reference: Callable[[Predictions], float] | None = None
     of_counts: Callable[[NDArray[np.float64]], NDArray[np.float64]] | None = None
-    of_weights: Callable[[Predictions, NDArray[np.float64]], NDArray[np.float64]] | None = None
+    of_weights: Callable[[Predictions, ImageWeights], NDArray[np.float64]] | None = None
     bounds: tuple[float, float] | None = None

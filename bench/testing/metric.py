@@ -60,17 +60,18 @@ def _check_weights(metric: Metric, given: Predictions) -> None:
     """`of_counts` and `of_weights` against predictions in which images are repeated."""
     import numpy as np
 
-    from bench.evidence.replicates import Resampling, replicate
+    from bench.evidence.replicates import replicate
+    from bench.interfaces.image_weights import ImageWeights
 
     count = len(given.ids)
     times = np.random.default_rng(0).integers(0, 4, size=(3, count))
-    drawn = Resampling(times.astype(np.float64), np.arange(count))
+    weights = ImageWeights(times.astype(np.float64), np.arange(count))
     for function in ("of_counts", "of_weights"):
         if getattr(metric, function) is None:
             continue
         alone = dataclasses.replace(metric, of_counts=None, of_weights=None)
         alone = dataclasses.replace(alone, **{function: getattr(metric, function)})
-        values, problems = replicate([alone], given, drawn)
+        values, problems = replicate([alone], given, weights)
         assert not problems, f"{metric.name}: {problems[metric.name]}"
         for row, value in zip(times, values[metric.name], strict=True):
             expected = metric.score(reordered(given, np.repeat(np.arange(count), row)))

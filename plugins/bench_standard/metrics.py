@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bench import Metric, Predictions
+from bench import ImageWeights, Metric, Predictions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,9 +29,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Counts = NDArray[np.float64]
-    Weights = NDArray[np.float64]
     Values = NDArray[np.float64]
-    Area = Callable[[NDArray[np.bool_], NDArray[np.float64], Weights], Values]
+    Area = Callable[[NDArray[np.bool_], NDArray[np.float64], ImageWeights], Values]
 
 BINS = 15
 
@@ -49,13 +48,6 @@ def _confusion(predictions: Predictions) -> Counts:
     classes = len(predictions.classes)
     cells = predictions.labels * classes + _predicted(predictions)
     return np.bincount(cells, minlength=classes**2).reshape(classes, classes).astype(np.float64)
-
-
-def _every_image(predictions: Predictions) -> Weights:
-    """(1, N) weights of 1."""
-    import numpy as np
-
-    return np.ones((1, len(predictions.labels)))
 
 
 # --- of counts: (..., K, K) weighted images of each class, by row, predicted as which, by column ------
@@ -127,14 +119,14 @@ def _mcc(counts: Counts) -> Values:
     return values
 
 
-# --- of weights: (B, N), a weight of each image in each of B rows -------------------------------------
+# --- of weights of the images -------------------------------------------------------------------------
 
 
-def _mean_of(values: NDArray[np.float64], weights: Weights) -> Values:
-    return _ratio(weights @ values, weights.sum(-1))
+def _mean_of(values: NDArray[np.float64], weights: ImageWeights) -> Values:
+    return _ratio(weights.sums(values), weights.totals)
 
 
-def _macro_area(area: Area, predictions: Predictions, weights: Weights) -> Values:
+def _macro_area(area: Area, predictions: Predictions, weights: ImageWeights) -> Values:
     """Mean over the classes whose area is defined in a row: it weighs something there, and so does what it
     is told from; nan in rows without such a class."""
     import numpy as np
@@ -147,19 +139,19 @@ def _macro_area(area: Area, predictions: Predictions, weights: Weights) -> Value
     return np.divide(total, classes, out=np.full_like(total, np.nan), where=classes > 0)
 
 
-def _auc(predictions: Predictions, weights: Weights) -> Values:
+def _auc(predictions: Predictions, weights: ImageWeights) -> Values:
     from bench import roc_area
 
     return _macro_area(roc_area, predictions, weights)
 
 
-def _auprc(predictions: Predictions, weights: Weights) -> Values:
+def _auprc(predictions: Predictions, weights: ImageWeights) -> Values:
     from bench import average_precision
 
     return _macro_area(average_precision, predictions, weights)
 
 
-def _brier(predictions: Predictions, weights: Weights) -> Values:
+def _brier(predictions: Predictions, weights: ImageWeights) -> Values:
     import numpy as np
 
     p = predictions.probabilities
@@ -167,17 +159,17 @@ def _brier(predictions: Predictions, weights: Weights) -> Values:
     return _mean_of(((p - truth) ** 2).sum(axis=1), weights)
 
 
-def _ece(predictions: Predictions, weights: Weights) -> Values:
+def _ece(predictions: Predictions, weights: ImageWeights) -> Values:
     import numpy as np
 
     top = predictions.probabilities.max(axis=1)
     right = _predicted(predictions) == predictions.labels
     bins = np.clip(np.ceil(top * BINS).astype(int) - 1, 0, BINS - 1)
-    gaps = weights @ ((right - top)[:, None] * np.eye(BINS)[bins])
-    return _ratio(np.abs(gaps).sum(-1), weights.sum(-1))
+    gaps = weights.sums((right - top)[:, None] * np.eye(BINS)[bins])
+    return _ratio(np.abs(gaps).sum(-1), weights.totals)
 
 
-def _log_loss(predictions: Predictions, weights: Weights) -> Values:
+def _log_loss(predictions: Predictions, weights: ImageWeights) -> Values:
     import numpy as np
 
     p = predictions.probabilities / predictions.probabilities.sum(axis=1, keepdims=True)
@@ -226,7 +218,7 @@ def auc(predictions: Predictions) -> float:
     a positive and a negative image in which the positive one has the higher probability, ties counting half
     (Mann and Whitney 1947).
     """
-    return float(_auc(predictions, _every_image(predictions))[0])
+    return float(_auc(predictions, ImageWeights.equal(len(predictions.ids)))[0])
 
 
 def auprc(predictions: Predictions) -> float:
@@ -236,7 +228,7 @@ def auprc(predictions: Predictions) -> float:
     scikit-learn. Guessing reaches a class's share of the images, so that the mean depends on how common the
     classes are.
     """
-    return float(_auprc(predictions, _every_image(predictions))[0])
+    return float(_auprc(predictions, ImageWeights.equal(len(predictions.ids)))[0])
 
 
 def mcc(predictions: Predictions) -> float:
@@ -249,14 +241,14 @@ def brier(predictions: Predictions) -> float:
 
     With two classes it is twice the score that looks at the positive class alone.
     """
-    return float(_brier(predictions, _every_image(predictions))[0])
+    return float(_brier(predictions, ImageWeights.equal(len(predictions.ids)))[0])
 
 
 def ece(predictions: Predictions) -> float:
     """Expected calibration error (Guo et al. 2017): images are put into 15 equal bins of their top
     probability, (0, 1/15], (1/15, 2/15] ...; the result is the mean over images of the distance between
     accuracy and mean top probability in the image's bin."""
-    return float(_ece(predictions, _every_image(predictions))[0])
+    return float(_ece(predictions, ImageWeights.equal(len(predictions.ids)))[0])
 
 
 def log_loss(predictions: Predictions) -> float:
@@ -264,7 +256,7 @@ def log_loss(predictions: Predictions) -> float:
 
     Rows are scaled to sum to 1 exactly; a probability of 0 counts as the smallest double step, 2.2e-16.
     """
-    return float(_log_loss(predictions, _every_image(predictions))[0])
+    return float(_log_loss(predictions, ImageWeights.equal(len(predictions.ids)))[0])
 
 
 # --- scikit-learn's, with which `bench verify --recompute` compares ----------------------------------
