@@ -64,12 +64,22 @@ class Evidence:
     def covariances(self, methods: Sequence[int]) -> Covariances:
         """Of these methods on the rounds that they share, at least one. A metric that cannot be weighted
         has what rounds differ by alone: the corrected resampled t."""
-        rounds = self.shared(methods)
-        at = np.ix_(np.array(methods), rounds)
-        scores, drawn, without_one = self.scores[at], self.replicates[at], self.without_one[at]
-        if not drawn.shape[2]:
-            drawn = np.repeat(scores[:, :, None], 2, axis=2)
-        return covariances(scores, drawn, without_one, self.strata, self.overlap)
+        key = tuple(methods)
+        if key not in self._covariances:
+            rounds = self.shared(methods)
+            scores, drawn, without_one = self.scores, self.replicates, self.without_one
+            if key != tuple(range(len(self.methods))) or len(rounds) < len(self.rounds):
+                at = np.ix_(np.array(methods), rounds)
+                scores, drawn, without_one = scores[at], drawn[at], without_one[at]  # copies
+            if not drawn.shape[2]:
+                drawn = np.repeat(scores[:, :, None], 2, axis=2)
+            self._covariances[key] = covariances(scores, drawn, without_one, self.strata, self.overlap)
+        return self._covariances[key]
+
+    @cached_property
+    def _covariances(self) -> dict[tuple[int, ...], Covariances]:
+        """Those that were asked for."""
+        return {}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from bench.interfaces.image_weights import ImageWeights
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-FEW = 400  # groups, up to which pairs are faster than sorting
+FEW = 400  # images of one kind, up to which pairs are faster than sorting under many weightings
 
 
 def roc_area(
@@ -22,9 +22,13 @@ def roc_area(
     The area is the weight of the pairs of a positive and a negative image in which the positive one has the
     higher score, ties counting half (Mann and Whitney 1947); nan where no pair weighs anything.
     """
-    pairs = weights.sums(positive.astype(np.float64)) * weights.sums((~positive).astype(np.float64))
-    fewer = min(len(np.unique(weights.group[side])) for side in (positive, ~positive))
-    won = (won_by_pairs if fewer <= FEW else won_by_order)(positive, scores, weights)
+    if positive.all() or not positive.any():
+        return np.full(len(weights), np.nan)
+    some, rest = weights.sums(np.stack([positive, ~positive], axis=1).astype(np.float64)).T
+    pairs = some * rest
+    fewer = min(np.count_nonzero(positive), np.count_nonzero(~positive))
+    by_pairs = fewer <= FEW and len(weights) > 1
+    won = (won_by_pairs if by_pairs else won_by_order)(positive, scores, weights)
     area: NDArray[np.float64] = np.divide(won, pairs, out=np.full_like(won, np.nan), where=pairs > 0)
     return area
 
@@ -62,27 +66,18 @@ def won_by_pairs(
 ) -> NDArray[np.float64]:
     """(B,) weight of the pairs of a positive and a negative image in which the positive one has the higher
     score, half of those with equal ones. Pairs of the same two groups weigh the same, so they are added up
-    first; then one matrix product, fast where one side has few groups."""
-    (some, own), (rest, others) = (_by_group(weights.group, side) for side in (positive, ~positive))
-    above = np.sign(scores[some][:, None] - scores[rest]) / 2 + 0.5
-    above = np.add.reduceat(np.add.reduceat(above, own.starts, axis=0), others.starts, axis=1)
-    by_group = weights.of_groups.T  # rows are copied faster than columns
-    won: NDArray[np.float64] = np.einsum("gb,gb->b", above.T @ by_group[own.groups], by_group[others.groups])
+    first; then one matrix product, fast where one kind of images is in few groups."""
+    won_by = np.sign(scores[positive][:, None] - scores[~positive]) / 2 + 0.5
+    kinds = [positive, ~positive]
+    if 2 * np.count_nonzero(positive) > len(positive):
+        won_by, kinds = won_by.T, kinds[::-1]
+    (groups, own), others = np.unique(weights.group[kinds[0]], return_inverse=True), weights.group[kinds[1]]
+    by_group = weights.of_groups.T
+    shape = len(groups), len(by_group)
+    cells = own[:, None] * shape[1] + others
+    between = np.bincount(cells.ravel(), weights=won_by.ravel(), minlength=shape[0] * shape[1])
+    won: NDArray[np.float64] = np.einsum("gb,gb->b", between.reshape(shape) @ by_group, by_group[groups])
     return won
-
-
-class _Runs(NamedTuple):
-    """Where the images of each group start among those that lie in the order of their groups."""
-
-    groups: NDArray[np.int64]
-    starts: NDArray[np.int64]
-
-
-def _by_group(group: NDArray[np.int64], chosen: NDArray[np.bool_]) -> tuple[NDArray[np.int64], _Runs]:
-    """The chosen images in the order of their groups."""
-    images = np.flatnonzero(chosen)
-    images = images[group[images].argsort(kind="stable")]
-    return images, _Runs(*np.unique(group[images], return_index=True))
 
 
 def won_by_order(

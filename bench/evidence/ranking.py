@@ -30,12 +30,15 @@ def rank_methods(replicates: NDArray[np.float64], higher_is_better: bool = True)
     replacement too; equal means share the best of their ranks. Replicates in which a score is not defined
     are left out; nothing is left for no methods."""
     methods, rounds, _ = replicates.shape
-    kept = replicates[:, :, np.isfinite(replicates).all(axis=(0, 1))]
+    defined = np.isfinite(replicates).all(axis=(0, 1))
+    kept = replicates if defined.all() else replicates[:, :, defined]
     total = kept.shape[2]
     if not methods or not total:
         return []
     drawn = np.random.default_rng(SEED).integers(rounds, size=(rounds, total))
-    means = kept[:, drawn, np.arange(total)].mean(axis=1)
+    cells = (drawn * total + np.arange(total)).ravel()
+    times = np.bincount(cells, minlength=rounds * total).reshape(rounds, total).astype(np.float64)
+    means = np.stack([np.einsum("rb,rb->b", own, times) for own in kept]) / rounds
     means = means if higher_is_better else -means
     ranks = (means > means[:, None]).sum(axis=1) + 1
     ends = np.quantile(ranks, (0.025, 0.975), axis=1, method="nearest").astype(int)

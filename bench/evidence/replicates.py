@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def image_weights(predictions: Predictions, groups: Groups, weights: NDArray[np.float64]) -> ImageWeights:
     """Of the images in `predictions`, from weights (B, G) of all groups of the study."""
     present, place = np.unique(groups.positions(predictions), return_inverse=True)
-    return ImageWeights(np.ascontiguousarray(weights[:, present]), place)
+    return ImageWeights(np.ascontiguousarray(weights.T[present]).T, place)
 
 
 class Replicates(NamedTuple):

@@ -152,7 +152,7 @@ def covariances(
     """
     methods, count, total = replicates.shape
     defined = np.isfinite(replicates).all(axis=(0, 1))
-    kept = replicates[:, :, defined]
+    kept = replicates if defined.all() else replicates[:, :, defined]
     if 2 * kept.shape[2] < total or kept.shape[2] < 2:
         nothing = np.full((methods, methods), math.nan)
         images = within = nothing

@@ -17,7 +17,7 @@ class ImageWeights:
     that what is summed over images is best summed within groups first: `sums` does.
 
     Attributes:
-        of_groups: (B, G) weights of G groups.
+        of_groups: (B, G) weights of G groups; read fastest if those of a group lie side by side in memory.
         group: int64 (N,), the group of each image, as a column of `of_groups`.
     """
 
@@ -37,7 +37,7 @@ class ImageWeights:
 
     @cached_property
     def of_images(self) -> NDArray[np.float64]:
-        """(B, N); in memory one image after the other, which is read fastest where images are picked."""
+        """(B, N); in memory with the weights of an image side by side."""
         import numpy as np
 
         return np.ascontiguousarray(self.of_groups.T)[self.group].T

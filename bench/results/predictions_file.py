@@ -84,7 +84,7 @@ def read_table(path: Path, sha256: str = "") -> pa.Table:
         if sha256 and hashlib.sha256(content).hexdigest() != sha256:
             raise DamagedPredictions(path, altered(PREDICTIONS))
         with pq.ParquetFile(pa.BufferReader(content)) as parquet:
-            return parquet.read()
+            return parquet.read(use_threads=False)  # they cost more than such a small file
     except (OSError, pa.ArrowException) as error:
         raise unreadable(file, error) from error
 
