@@ -166,7 +166,7 @@ def read_evidence(
     if len(sample.groups.names) <= replicates:
         weights = np.concatenate([weights, weights_without_one(sample.groups)])
     total = len(weights)
-    drawn = {m.name: np.full((*shape, total if can_be_weighted(m) else 0), np.nan) for m in metrics}
+    drawn = {m.name: np.empty((*shape, total if can_be_weighted(m) else 0)) for m in metrics}
     problems: dict[str, str] = {}
     for j, number in enumerate(rounds):
         reference = sample.images[number]
@@ -174,6 +174,8 @@ def read_evidence(
         for i, method in enumerate(methods):
             unit = method.done.get(number)
             if unit is None:
+                for values in drawn.values():
+                    values[i, j] = np.nan
                 continue
             one = _ordered(_read(unit), reference, unit)
             one = see(unit, one) if see else one

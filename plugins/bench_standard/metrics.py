@@ -134,8 +134,9 @@ def _macro_area(area: Area, predictions: Predictions, weights: ImageWeights) -> 
     total, classes = np.zeros(len(weights)), np.zeros(len(weights))
     for c in np.unique(predictions.labels):
         value = area(predictions.labels == c, predictions.probabilities[:, c], weights)
-        total += np.nan_to_num(value)
-        classes += np.isfinite(value)
+        defined = np.isfinite(value)
+        total += np.where(defined, value, 0)
+        classes += defined
     return np.divide(total, classes, out=np.full_like(total, np.nan), where=classes > 0)
 
 
