@@ -102,6 +102,7 @@ def test_a_data_set_that_differs_from_the_manifest_is_refused(study: Path, tmp_p
 UNGROUPED = ("--set", "protocol.split.groups=none")
 
 
+@pytest.mark.long
 def test_a_leaking_split_is_named_everywhere_and_refused_if_strict(study: Path, tmp_path: Path) -> None:
     (tmp_path / "images").symlink_to(study / "images")
     (tmp_path / "tiny.toml").write_text(PROTOCOL)

@@ -66,6 +66,7 @@ def test_old_results_give_the_table_they_gave(tmp_path: Path) -> None:
     assert "Audit c34690d9" in " ".join(table.footer)
 
 
+@pytest.mark.long
 def test_the_same_command_has_nothing_to_do_and_more_rounds_go_on(old: Path) -> None:
     before = times(old)
     command = ["run", *PHANTOM, "-s", "egmae,scratch", "-p", "tiny.toml"]

@@ -125,6 +125,7 @@ def test_the_lock_of_a_unit_that_is_done_is_removed(tmp_path: Path) -> None:
     assert list((tmp_path / "claims").iterdir()) == []
 
 
+@pytest.mark.long
 def test_runs_beside_each_other_do_every_unit_once(tmp_path: Path) -> None:
     """Three at once, one of them killed in the middle: each unit is computed by one of them."""
     folder = workspace(tmp_path)
