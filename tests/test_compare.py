@@ -369,6 +369,17 @@ def test_the_declared_metric_is_the_primary_one_of_tables(tmp_path: Path) -> Non
     assert any("Primary metric, as declared: AUC" in line for line in table.footer)
 
 
+@pytest.mark.parametrize("fixed", [True, False])
+def test_a_table_of_fixed_parts_holds_for_their_training_set(tmp_path: Path, fixed: bool) -> None:
+    for strategy, skill in {"a": 2.0, "b": 0.5}.items():
+        for round_ in range(3):
+            record = record_of(run_spec(strategy, round_), data=data_of(fixed=fixed))
+            one = skilled(0, skill, round_)
+            store.write(tmp_path, record, predictions={"val": one, "test": one})
+    [table] = tables_of(store.scan(tmp_path)[0], tmp_path).tables
+    assert any("hold for this training set" in line for line in table.footer) == fixed
+
+
 # --- groups ------------------------------------------------------------------------------------------
 
 

@@ -22,7 +22,7 @@ from bench import ConfigError, Predictions, Row, Table, UnknownName
 from bench.cli import app
 from bench.comparison.one_class import MEASURES, against_rest, decided, thresholds_of, youden_threshold
 from bench.results import store
-from bench.results.record import Timings
+from bench.results.record import Asked, Timings
 from bench.study.spec import RunSpec
 
 COLUMNS = ["sensitivity", "specificity", "ppv", "npv", "auc", "auprc"]
@@ -185,6 +185,20 @@ def test_means_have_intervals_and_are_compared(results: Path) -> None:
     assert table.footer[0].startswith(
         "Sensitivity, Specificity, PPV and NPV: an image counts as malignant if its probability of malignant "
     )
+
+
+def test_one_class_is_not_what_a_study_declared(tmp_path: Path) -> None:
+    for declared in ("", "auc"):
+        asked = Asked(protocol="quick", rounds=1, metric=declared, margin=0.01)
+        record = replace(record_of(run_spec("egmae")), asked=asked)
+        folder = tmp_path / f"declared {declared}"
+        store.write(folder, record, predictions={"val": predictions(), "test": predictions()})
+        for table in tables_of(folder):
+            said = [
+                line for line in table.footer if line.startswith("Exploratory: declared was auc over all")
+            ]
+            assert len(said) == bool(declared)
+            assert not any("Primary metric" in line for line in table.footer)
 
 
 def rounds_in(row: Row) -> dict[str, Sequence[int]]:

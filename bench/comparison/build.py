@@ -85,7 +85,7 @@ def _table(
     published = [r for r in reported if r.dataset == group[0].spec.dataset.name]
     rows = (*own, *(_reported_row(r, columns) for r in published))
     sources = sorted({r.source for r in published})
-    said = evidence_lines(own, columns, shown.uncertainty, shown.primary)
+    said = evidence_lines(own, columns, shown.uncertainty, shown.primary, group)
     said += cost_lines(methods, records) if shown.costs else []
     return Table(
         title=title_of(group),

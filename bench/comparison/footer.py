@@ -53,7 +53,11 @@ def footer(group: Sequence[ScoredUnit], rows: Sequence[Row], sources: Sequence[s
 
 
 def evidence_lines(
-    rows: Sequence[Row], columns: Sequence[Column], uncertainty: Uncertainty, primary: str
+    rows: Sequence[Row],
+    columns: Sequence[Column],
+    uncertainty: Uncertainty,
+    primary: str,
+    group: Sequence[ScoredUnit],
 ) -> list[str]:
     """What stands beside the means of a table's own rows, what was tested, and what was not."""
     values = [value for row in rows for value in row.values.values()]
@@ -66,6 +70,11 @@ def evidence_lines(
         )
         if rounds == 1:
             lines.append("One round: the intervals are of these trained models, not of their methods.")
+        elif all(unit.record.data.fixed for unit in group if unit.record.data):
+            lines.append(
+                "The data set fixes its parts, so that all rounds have the same test images: intervals and "
+                "tests hold for this training set."
+            )
     if uncertainty == "sd" and any(value.spread is not None for value in values):
         lines.append("Mean ± sample standard deviation over rounds; every round has its own split.")
     if any(value.best is not None for value in values):

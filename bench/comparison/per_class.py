@@ -13,6 +13,7 @@ import numpy as np
 
 from bench.comparison.build import Shown, build
 from bench.comparison.comparable import comparable, once_each, title_of
+from bench.comparison.declared import declaration_of
 from bench.comparison.evidence import Evidence, Sample, See, read_evidence, read_sample
 from bench.comparison.judge import judge_rows
 from bench.comparison.judged import Judged
@@ -76,7 +77,9 @@ def per_class_tables(
     columns = choose_measures(measures)
     registry = registry or installed()
     cache = ScoreCache(results)
-    units, warnings = score_records(of_datasets(records, datasets, results), [], registry, results, cache)
+    wanted = of_datasets(records, datasets, results)
+    declared = declaration_of(wanted)[0].metric
+    units, warnings = score_records(wanted, [], registry, results, cache)
     cache.save()
     tables: list[Table] = []
     units = once_each(units)
@@ -91,7 +94,7 @@ def per_class_tables(
         try:
             whole = _Group(methods, read_sample(methods, results), thresholds, pretrained)
             for class_ in range(len(whole.classes)):
-                tables += _tables_of(whole, class_, columns, registry, shown)
+                tables += _tables_of(whole, class_, columns, registry, shown, declared)
         except BenchError as error:
             warnings.append(f"{title_of(group)}: no table of its classes: {error}")
     return Compared(Tables(tables), warnings)
@@ -131,8 +134,9 @@ def _tables_of(
     measures: Sequence[Metric],
     registry: Registry,
     shown: Shown | None,
+    declared: str,
 ) -> list[Table]:
-    """The table of one class; none if no round tests an image of it."""
+    """The table of one class; none if no round tests an image of it. `declared` is the study's metric."""
     methods, sample, name = group.methods, group.sample, group.classes[class_]
     tested = _rounds_of(sample, [n for n, one in sample.images.items() if (one.labels == class_).any()])
     if not tested.images:
@@ -166,6 +170,10 @@ def _tables_of(
         if unit.spec.round in tested.images and not _can_decide(unit, chosen)
     }
     footer = _footer(name, sorted(sample.images.keys() - tested.images.keys()), sorted(undecided), measures)
+    if declared:
+        footer.append(
+            f"Exploratory: declared was {declared} over all classes, not what is said of one class."
+        )
     return [
         replace(table, title=f"{table.title}: {name} against the rest", footer=(*footer, *table.footer))
         for table in build([*units, *group.pretrained], columns, judge=judge, shown=shown)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -89,22 +89,37 @@ def score_subgroups(
     registry: Registry,
     replicates: int = REPLICATES,
 ) -> SubgroupScores:
-    """What a method's predictions in the folder `results` say of each subgroup.
+    """What a method's predictions in the folder `results` say of each subgroup. Raises StoreError for
+    predictions that cannot be read, PluginError for a metric that fails."""
+    sample = read_sample([method], results)
+    rounds = {number: sample.predictions_of(unit) for number, unit in sorted(method.done.items())}
+    return judge_subgroups(method.name, sample, rounds, partition, metric, margin, registry, replicates)
+
+
+def judge_subgroups(
+    method: str,
+    sample: Sample,
+    rounds: Mapping[int, Predictions],
+    partition: Partition,
+    metric: Metric,
+    margin: float,
+    registry: Registry,
+    replicates: int = REPLICATES,
+) -> SubgroupScores:
+    """What a method's predictions of each round, of the images of `sample`, say of each subgroup.
 
     Scores are means over rounds, intervals those of `bench.evidence.variance`: subgroup and rest are two rows
     of the same rounds, under one draw of weights. The variance of their difference is at least that of a
     random subgroup of as many groups (`bench.evidence.subsets`). Two subgroups are each other's rest, so one
-    comparison. Raises StoreError for predictions that cannot be read, PluginError for a metric that fails.
+    comparison. Raises PluginError for a metric that fails.
     """
-    sample = read_sample([method], results)
-    rounds = {number: sample.predictions_of(unit) for number, unit in sorted(method.done.items())}
     weights = draw_weights(sample.groups, replicates)
     if len(sample.groups.names) <= replicates:
         weights = np.concatenate([weights, weights_without_one(sample.groups)])
-    study = _Study(method.name, sample, rounds, weights, replicates, metric, registry)
+    study = _Study(method, sample, rounds, weights, replicates, metric, registry)
     found = [_subgroup(study, partition, name, margin) for name in partition.names]
     return SubgroupScores(
-        method=method.name,
+        method=method,
         rounds=tuple(rounds),
         images=len({id_ for one in rounds.values() for id_ in one.ids}),
         groups=len(sample.groups.names),
@@ -119,7 +134,7 @@ class _Study(NamedTuple):
 
     method: str
     sample: Sample
-    rounds: dict[int, Predictions]
+    rounds: Mapping[int, Predictions]
     weights: NDArray[np.float64]
     replicates: int
     metric: Metric
