@@ -29,7 +29,6 @@ import numpy as np
 from bench.comparison.evidence import Sample
 from bench.comparison.partition import partition
 from bench.comparison.subgroups import judge_subgroups
-from bench.registry import installed
 from bench_standard import register_metrics
 
 SIMULATED = ("stable training", "unstable training", "groups of 1 to 10", "five folds", "195 images")
@@ -60,9 +59,7 @@ def study(world: World, share: float, names: Sequence[str], replicates: int, see
     sample = Sample(images=rounds, joined={}, overlap=overlap)
     results = []
     for metric in (metric for metric in register_metrics() if metric.name in names):
-        scores = judge_subgroups(
-            "first", sample, rounds, divided, metric, 0.01, installed(), replicates=replicates
-        )
+        scores = judge_subgroups("first", sample, rounds, divided, metric, 0.01, replicates=replicates)
         found = scores.subgroups[0].difference
         if found is None:
             results.append(Judged(math.nan, True))

@@ -103,7 +103,7 @@ def judge_subgroups(
     partition: Partition,
     metric: Metric,
     margin: float,
-    registry: Registry,
+    registry: Registry | None = None,
     replicates: int = REPLICATES,
 ) -> SubgroupScores:
     """What a method's predictions of each round, of the images of `sample`, say of each subgroup.
@@ -138,7 +138,7 @@ class _Study(NamedTuple):
     weights: NDArray[np.float64]
     replicates: int
     metric: Metric
-    registry: Registry
+    registry: Registry | None
 
 
 def _subgroup(study: _Study, partition: Partition, name: str, margin: float) -> Subgroup:
