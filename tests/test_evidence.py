@@ -260,6 +260,13 @@ def test_a_method_that_is_always_better_is_first_and_the_rest_share_ranks() -> N
     assert lower[1] == first
 
 
+def test_replicates_without_a_score_do_not_count_in_ranks() -> None:
+    replicates = np.random.default_rng(4).normal(size=(2, 5, 1000)) * 0.01
+    replicates[1] += 1
+    replicates[0, 2, ::3] = math.nan
+    assert rank_methods(replicates) == [(0.0, 2, 2), (1.0, 1, 1)]
+
+
 def test_equal_methods_share_the_best_rank() -> None:
     same = np.tile(np.random.default_rng(5).normal(size=(1, 3, 50)), (2, 1, 1))
     assert rank_methods(same) == [(1.0, 1, 1)] * 2

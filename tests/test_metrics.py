@@ -159,9 +159,10 @@ def test_areas_by_pairs_and_by_order_are_the_same() -> None:
     for each in (case, rounded):
         for group in (np.arange(90), random.integers(12, size=90)):  # in which both kinds of images occur
             weights = ImageWeights(random.integers(4, size=(50, group.max() + 1)).astype(float), group)
-            scores, positive = each.probabilities[:, 1], each.labels == 1
-            by_pairs = won_by_pairs(positive, scores, weights)
-            assert by_pairs == pytest.approx(won_by_order(positive, scores, weights))
+            scores = each.probabilities[:, 1]
+            for positive in (each.labels == 1, each.labels != 1):  # the fewer, and the more images
+                by_pairs = won_by_pairs(positive, scores, weights)
+                assert by_pairs == pytest.approx(won_by_order(positive, scores, weights))
 
 
 @given(any_predictions(), st.randoms(use_true_random=False))
