@@ -55,7 +55,8 @@ def _by_score(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """(B, U) weights of the positive images and of all, by distinct score from the highest down."""
     order = (-scores).argsort(kind="stable")
-    _, starts = np.unique(-scores[order], return_index=True)
+    sorted_ = scores[order]
+    starts = np.flatnonzero(np.append(True, sorted_[1:] != sorted_[:-1]))
     ordered = weights.of_images[:, order]
     some = np.where(positive[order], ordered, 0.0)
     return np.add.reduceat(some, starts, axis=1), np.add.reduceat(ordered, starts, axis=1)

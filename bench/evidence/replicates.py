@@ -65,7 +65,6 @@ def _one(
     registry: Registry | None,
 ) -> NDArray[np.float64]:
     """Raises PluginError naming the metric and its plugin, if it cannot be computed."""
-    what = f"metric {metric.name!r} of {module_of(metric) or 'an unknown module'} failed on weighted images"
     remedy = "repair its of_counts or of_weights, or leave it out with --metrics"
     value: Any
     try:
@@ -76,12 +75,16 @@ def _one(
     except BenchError:
         raise
     except (Exception, SystemExit) as error:  # whatever a third-party function raises
-        raise failure_of(what, error, (registry or installed()).plugins, remedy) from error
+        raise failure_of(_failed(metric), error, (registry or installed()).plugins, remedy) from error
     total = len(weights)
     if not isinstance(value, np.ndarray) or value.shape != (total,) or value.dtype.kind not in "fiu":
         shape = getattr(value, "shape", type(value).__name__)
-        raise PluginError(f"{what}: gave {shape}, not {total} numbers; {remedy}")
+        raise PluginError(f"{_failed(metric)}: gave {shape}, not {total} numbers; {remedy}")
     return value.astype(np.float64, copy=False)
+
+
+def _failed(metric: Metric) -> str:
+    return f"metric {metric.name!r} of {module_of(metric) or 'an unknown module'} failed on weighted images"
 
 
 def _counts(predictions: Predictions, weights: ImageWeights) -> NDArray[np.float64]:

@@ -59,22 +59,28 @@ def score(
 
 
 def _one(predictions: Predictions, metric: Metric, registry: Registry | None) -> float:
-    what = (
-        f"metric {metric.name!r} of {module_of(metric) or 'an unknown module'} failed on "
-        f"{len(predictions.ids)} images of {len(predictions.classes)} classes"
-    )
     try:
         value: Any = metric.score(predictions)
     except BenchError:
         raise
     except (Exception, SystemExit) as error:  # whatever a third-party function raises
         plugins = (registry or installed()).plugins
-        raise failure_of(what, error, plugins, "repair it, or leave it out with --metrics") from error
+        raise failure_of(
+            _failed(predictions, metric), error, plugins, "repair it, or leave it out with --metrics"
+        ) from error
     if not _is_number(value):
         raise PluginError(
-            f"{what}: gave a {type(value).__name__}, not a float; repair it, or leave it out with --metrics"
+            f"{_failed(predictions, metric)}: gave a {type(value).__name__}, not a float; repair it, or "
+            "leave it out with --metrics"
         )
     return float(value)
+
+
+def _failed(predictions: Predictions, metric: Metric) -> str:
+    return (
+        f"metric {metric.name!r} of {module_of(metric) or 'an unknown module'} failed on "
+        f"{len(predictions.ids)} images of {len(predictions.classes)} classes"
+    )
 
 
 def module_of(metric: Metric) -> str:
