@@ -294,7 +294,7 @@ def summary(world: World, metric: str, studies: Sequence[Study]) -> dict[str, fl
 
 
 def main(
-    studies: Annotated[int, typer.Option(min=20, help="Of each world.")] = 1000,
+    studies: Annotated[int, typer.Option(min=20, help="Of each world.")] = 2000,
     replicates: Annotated[int, typer.Option(min=100, help="Resampled sets of groups.")] = 1000,
     metrics: Annotated[str, typer.Option(help="Comma-separated.")] = "accuracy,f1,auc",
     seed: Annotated[int, typer.Option(help="Of the simulation.")] = 0,
@@ -332,7 +332,7 @@ def markdown(rows: Sequence[Mapping[str, float | str]], facts: Mapping[str, str]
         "Two methods, simulated and analysed as `bench compare` analyses stored predictions. Where the true",
         "difference is 0, a claim at 5 % is a false one; where it is not, claims are the power. `two-way` is",
         "the test of `bench`; the others are what is often used instead. An interval of 95 % should cover",
-        "the truth in 95 % of the studies. The standard error of a share of 5 % in 1000 studies is 0.7 %.",
+        f"the truth in 95 % of the studies. {sampling_error(rows)}",
         "Written by `python -m benchmarks.false_positives`.",
         "",
         f"| {' | '.join(heads)} |",
@@ -342,6 +342,13 @@ def markdown(rows: Sequence[Mapping[str, float | str]], facts: Mapping[str, str]
         "\n".join([*lines, *(f"| {' | '.join(_text(k, v) for k, v in row.items())} |" for row in rows)])
         + "\n"
     )
+
+
+def sampling_error(rows: Sequence[Mapping[str, float | str]]) -> str:
+    """By how much shares of so many studies differ by chance."""
+    count = int(rows[0]["studies"])
+    error = 100 * math.sqrt(ALPHA * (1 - ALPHA) / count)
+    return f"The standard error of a share of 5 % in {count} studies is {error:.1f} %."
 
 
 def _text(name: str, value: float | str) -> str:

@@ -19,7 +19,13 @@ from typing import Annotated, NamedTuple
 
 import typer
 
-from benchmarks.false_positives import ALPHA, WORLDS, World, rounds_of  # first: it sets how many threads
+from benchmarks.false_positives import (
+    ALPHA,
+    WORLDS,
+    World,
+    rounds_of,
+    sampling_error,
+)  # first: it sets how many threads
 from benchmarks.report import ROOT, one_line, save, tell
 
 # isort: split
@@ -124,8 +130,7 @@ def markdown(rows: Sequence[Mapping[str, float | str]], facts: Mapping[str, str]
         "simulated studies of [false-positives.md](false-positives.md). The true difference is 0, so that a",
         "claim at 5 % is a false one, and an interval of 95 % should cover 0 in 95 % of the studies that are",
         "tested; subgroups of fewer than ten groups of test images are not, and show a dash.",
-        f"The standard error of a share of 5 % in {rows[0]['studies']} studies is"
-        f" {100 * math.sqrt(0.05 * 0.95 / int(rows[0]['studies'])):.1f} %.",
+        sampling_error(rows),
         "Written by `python -m benchmarks.false_subgroups`.",
         "",
         f"| {' | '.join(heads)} |",
