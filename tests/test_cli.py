@@ -183,6 +183,7 @@ def test_adding_a_strategy_and_a_round_leaves_what_is_there(finished: Path, tmp_
     assert "egmae" not in again.stdout  # the table is this study's
 
 
+@pytest.mark.long
 def test_a_killed_run_resumes_to_the_same_bits(tmp_path: Path) -> None:
     """kill -9 once a checkpoint of each stage exists; the end must equal an uninterrupted run's."""
     arguments = ["run", *PHANTOM, "-s", "egmae", "-p", "tiny.toml"]
@@ -236,6 +237,7 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen) -> None:
         time.sleep(0.002)
 
 
+@pytest.mark.long
 def test_a_unit_that_fails_is_a_row_with_its_cause_and_is_retried(tmp_path: Path) -> None:
     arguments = ["run", *PHANTOM, "-s", "imagenet,scratch", "-p", "tiny.toml"]
     done = bench(workspace(tmp_path), *arguments, code=1)
