@@ -34,7 +34,7 @@ from bench.evidence.replicates import image_weights, replicate
 from bench.evidence.variance import covariances
 from bench.evidence.weights import draw_weights, groups_of, weights_without_one
 from bench_standard import register_metrics
-from benchmarks.report import ROOT, one_line, save, tell
+from benchmarks.report import ROOT, Facts, one_line, save, tell
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -293,25 +293,41 @@ def summary(world: World, metric: str, studies: Sequence[Study]) -> dict[str, fl
     }
 
 
+Studies = Annotated[int, typer.Option(min=20, help="Of each kind.")]
+Replicates = Annotated[int, typer.Option(min=100, help="Resampled sets of groups.")]
+Metrics = Annotated[str, typer.Option(help="Comma-separated.")]
+Seed = Annotated[int, typer.Option(help="Of the simulation.")]
+Processes = Annotated[int, typer.Option(min=1, help="At once.")]
+Output = Annotated[Path, typer.Option(help="Where the table is written.")]
+
+METRICS = "accuracy,f1,auc"
+CORES = len(os.sched_getaffinity(0))
+RESULTS = ROOT / "results"
+
+
 def main(
-    studies: Annotated[int, typer.Option(min=20, help="Of each world.")] = 2000,
-    replicates: Annotated[int, typer.Option(min=100, help="Resampled sets of groups.")] = 1000,
-    metrics: Annotated[str, typer.Option(help="Comma-separated.")] = "accuracy,f1,auc",
-    seed: Annotated[int, typer.Option(help="Of the simulation.")] = 0,
-    processes: Annotated[int, typer.Option(min=1, help="At once.")] = len(os.sched_getaffinity(0)),
-    only: Annotated[str, typer.Option(help="Simulate this world alone, and write what it says.")] = "",
-    output: Annotated[Path, typer.Option(help="Where the table is written.")] = ROOT / "results",
+    studies: Studies = 2000,
+    replicates: Replicates = 1000,
+    metrics: Metrics = METRICS,
+    seed: Seed = 0,
+    processes: Processes = CORES,
+    output: Output = RESULTS,
 ) -> None:
     """Simulate all worlds and write results/false-positives.md and .csv."""
     names = metrics.split(",")
     rows = []
     with ProcessPoolExecutor(processes) as pool:
-        for world in [world for world in WORLDS if only in ("", world.name)]:
+        for world in WORLDS:
             tell(world.name, f"{studies} studies")
             one = partial(study, world, names, replicates)
             done = list(pool.map(one, range(seed, seed + studies), chunksize=10))
             rows += [summary(world, name, [each[i] for each in done]) for i, name in enumerate(names)]
-    facts = {
+    facts = facts_of_simulation(seed, replicates)
+    save(output, "false-positives", rows, facts, markdown(rows, facts))
+
+
+def facts_of_simulation(seed: int, replicates: int) -> Facts:
+    return {
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
         "bench": version("medbench"),
         "numpy": np.__version__,
@@ -319,7 +335,6 @@ def main(
         "seed": str(seed),
         "replicates": str(replicates),
     }
-    save(output, "false-positives", rows, facts, markdown(rows, facts))
 
 
 def markdown(rows: Sequence[Mapping[str, float | str]], facts: Mapping[str, str]) -> str:

@@ -8,25 +8,31 @@ to results/false-subgroups.md and .csv.
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from datetime import UTC, datetime
 from functools import partial
-from importlib.metadata import version
-from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
 import typer
 
-from benchmarks.false_positives import (
+from benchmarks.false_positives import (  # first, because it sets how many threads numpy has
     ALPHA,
+    CORES,
+    METRICS,
+    RESULTS,
     WORLDS,
+    Metrics,
+    Output,
+    Processes,
+    Replicates,
+    Seed,
+    Studies,
     World,
+    facts_of_simulation,
     rounds_of,
     sampling_error,
-)  # first: it sets how many threads
-from benchmarks.report import ROOT, one_line, save, tell
+)
+from benchmarks.report import one_line, save, tell
 
 # isort: split
 
@@ -89,12 +95,12 @@ def summary(world: World, share: float, metric: str, studies: Sequence[Judged]) 
 
 
 def main(
-    studies: Annotated[int, typer.Option(min=20, help="Of each world and share.")] = 400,
-    replicates: Annotated[int, typer.Option(min=100, help="Resampled sets of groups.")] = 500,
-    metrics: Annotated[str, typer.Option(help="Comma-separated.")] = "accuracy,f1,auc",
-    seed: Annotated[int, typer.Option(help="Of the simulation.")] = 0,
-    processes: Annotated[int, typer.Option(min=1, help="At once.")] = len(os.sched_getaffinity(0)),
-    output: Annotated[Path, typer.Option(help="Where the table is written.")] = ROOT / "results",
+    studies: Studies = 400,
+    replicates: Replicates = 500,
+    metrics: Metrics = METRICS,
+    seed: Seed = 0,
+    processes: Processes = CORES,
+    output: Output = RESULTS,
 ) -> None:
     """Simulate all worlds and write results/false-subgroups.md and .csv."""
     names = metrics.split(",")
@@ -108,14 +114,7 @@ def main(
                 rows += [
                     summary(world, share, name, [each[i] for each in done]) for i, name in enumerate(names)
                 ]
-    facts = {
-        "date": f"{datetime.now(UTC):%Y-%m-%d}",
-        "bench": version("medbench"),
-        "numpy": np.__version__,
-        "scipy": version("scipy"),
-        "seed": str(seed),
-        "replicates": str(replicates),
-    }
+    facts = facts_of_simulation(seed, replicates)
     save(output, "false-subgroups", rows, facts, markdown(rows, facts))
 
 
