@@ -307,6 +307,17 @@ def test_an_attack_counts_the_processes_that_a_command_leaves(processes: ModuleT
     assert list(tmp_path.iterdir()) == []
 
 
+@linux
+def test_a_process_that_becomes_another_program_is_not_overlooked(processes: ModuleType, tmp_path: Path) -> None:
+    """In the middle of execve, Linux shows an empty environment."""
+    again = tmp_path / "again.sh"
+    again.write_text(f"exec sh {again}")
+    process = shell(processes, tmp_path, f"exec sh {again}")
+    overlooked = sum(not processes.marked(process.mark) for _ in range(200))
+    assert process.wait(0.1).code is None
+    assert overlooked == 0
+
+
 def test_an_attack_knows_results_from_what_is_left_lying(processes: ModuleType, tmp_path: Path) -> None:
     name = "0123456789abcdef" * 2
     files = {

@@ -152,13 +152,26 @@ def _heed_signals() -> None:
 def marked(mark: str) -> list[int]:
     """The processes that have this in their environment."""
     found = []
-    for path in Path("/proc").glob("[0-9]*/environ"):
+    for folder in Path("/proc").glob("[0-9]*"):
         try:
-            if mark.encode() in path.read_bytes():
-                found.append(int(path.parent.name))
-        except OSError:  # it has ended, or is somebody else's
+            if mark.encode() in _environment(folder):
+                found.append(int(folder.name))
+        except OSError:  # it has ended, is a zombie, or is somebody else's
             continue
     return found
+
+
+def _environment(process: Path) -> bytes:
+    """The environment of a process, from its folder in /proc; OSError if it has none any more.
+
+    While a process becomes another program (execve), Linux shows an empty one: it is read again, for a second,
+    since a process may have been given an empty one.
+    """
+    deadline = time.monotonic() + 1
+    while not (content := (process / "environ").read_bytes()) and time.monotonic() < deadline:
+        (process / "exe").readlink()  # of a zombie or a thread of the kernel an OSError
+        time.sleep(0.001)
+    return content
 
 
 def _kill(pid: int) -> None:
