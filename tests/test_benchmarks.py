@@ -308,7 +308,7 @@ def test_an_attack_counts_the_processes_that_a_command_leaves(processes: ModuleT
 
 
 @linux
-def test_a_process_that_becomes_another_program_is_not_overlooked(processes: ModuleType, tmp_path: Path) -> None:
+def test_a_process_that_becomes_another_is_not_overlooked(processes: ModuleType, tmp_path: Path) -> None:
     """In the middle of execve, Linux shows an empty environment."""
     again = tmp_path / "again.sh"
     again.write_text(f"exec sh {again}")

@@ -138,6 +138,9 @@ def main() -> None:
         try:
             app()
         finally:
+            # An interruption within code that was run from a text (dataclasses do that) makes CPython end by
+            # SIGINT whatever becomes of it, until other such code has run.
+            exec("")
             sys.stdout.flush()
     except OutputGone as error:
         error.drop()

@@ -164,8 +164,8 @@ def marked(mark: str) -> list[int]:
 def _environment(process: Path) -> bytes:
     """The environment of a process, from its folder in /proc; OSError if it has none any more.
 
-    While a process becomes another program (execve), Linux shows an empty one: it is read again, for a second,
-    since a process may have been given an empty one.
+    While a process becomes another program (execve), Linux shows an empty one: it is read again, for a
+    second, since a process may have been given an empty one.
     """
     deadline = time.monotonic() + 1
     while not (content := (process / "environ").read_bytes()) and time.monotonic() < deadline:

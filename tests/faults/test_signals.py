@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from commands import bench, command, environment, workspace
+from commands import bench, command, environment, install, workspace
 
 # Epochs that are long enough for the signal to come in the middle of one.
 LONG = (
@@ -87,6 +87,15 @@ def test_a_signal_while_it_starts_ends_it_with_the_same_words(tmp_path: Path) ->
     _, said = process.communicate(timeout=60)
     assert process.returncode in (130, -signal.SIGTERM), said  # the latter before our first line has run
     assert "Traceback" not in said
+
+
+def test_a_signal_in_code_that_python_runs_from_a_text_ends_it_alike(tmp_path: Path) -> None:
+    """As dataclasses run some at import: Python ends by SIGINT then, whoever has caught the interruption."""
+    plugin = tmp_path / "asking.py"
+    plugin.write_text("exec('import os, signal; os.kill(os.getpid(), signal.SIGTERM)')\n")
+    ended = bench(workspace(tmp_path / "w"), "list", plugins=install(tmp_path / "plugins", plugin))
+    assert ended.returncode == 130, ended.stderr
+    assert "interrupted; to go on: bench list" in ended.stderr
 
 
 @pytest.mark.long
