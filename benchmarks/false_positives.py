@@ -337,26 +337,29 @@ def facts_of_simulation(seed: int, replicates: int) -> Facts:
     }
 
 
-def markdown(rows: Sequence[Mapping[str, float | str]], facts: Mapping[str, str]) -> str:
-    heads = list(rows[0])
-    lines = [
-        "# How often a difference is claimed",
-        "",
-        one_line(facts),
-        "",
+def markdown(rows: Sequence[Mapping[str, float | str]], facts: Facts) -> str:
+    about = [
         "Two methods, simulated and analysed as `bench compare` analyses stored predictions. Where the true",
         "difference is 0, a claim at 5 % is a false one; where it is not, claims are the power. `two-way` is",
         "the test of `bench`; the others are what is often used instead. An interval of 95 % should cover",
         f"the truth in 95 % of the studies. {sampling_error(rows)}",
         "Written by `python -m benchmarks.false_positives`.",
-        "",
-        f"| {' | '.join(heads)} |",
-        f"| --- | --- |{' ---: |' * (len(heads) - 2)}",
     ]
-    return (
-        "\n".join([*lines, *(f"| {' | '.join(_text(k, v) for k, v in row.items())} |" for row in rows)])
-        + "\n"
-    )
+    cells = [[_text(name, value) for name, value in row.items()] for row in rows]
+    return page("How often a difference is claimed", about, rows, cells, facts)
+
+
+def page(
+    title: str,
+    about: Sequence[str],
+    rows: Sequence[Mapping[str, float | str]],
+    cells: Sequence[Sequence[str]],
+    facts: Facts,
+) -> str:
+    """A page with one table, whose `cells` are the values of `rows` as they are shown."""
+    sides = ["---" if isinstance(value, str) else "---:" for value in rows[0].values()]
+    table = [f"| {' | '.join(line)} |" for line in (list(rows[0]), sides, *cells)]
+    return "\n".join([f"# {title}", "", one_line(facts), "", *about, "", *table]) + "\n"
 
 
 def sampling_error(rows: Sequence[Mapping[str, float | str]]) -> str:

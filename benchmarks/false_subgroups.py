@@ -29,10 +29,11 @@ from benchmarks.false_positives import (  # first, because it sets how many thre
     Studies,
     World,
     facts_of_simulation,
+    page,
     rounds_of,
     sampling_error,
 )
-from benchmarks.report import one_line, save, tell
+from benchmarks.report import Facts, save, tell
 
 # isort: split
 
@@ -118,24 +119,17 @@ def main(
     save(output, "false-subgroups", rows, facts, markdown(rows, facts))
 
 
-def markdown(rows: Sequence[Mapping[str, float | str]], facts: Mapping[str, str]) -> str:
-    heads = list(rows[0])
-    lines = [
-        "# How often a subgroup is said to differ",
-        "",
-        one_line(facts),
-        "",
+def markdown(rows: Sequence[Mapping[str, float | str]], facts: Facts) -> str:
+    about = [
         "A random part of the groups of images, compared with the rest as `bench subgroups` does it, in the",
         "simulated studies of [false-positives.md](false-positives.md). The true difference is 0, so that a",
         "claim at 5 % is a false one, and an interval of 95 % should cover 0 in 95 % of the studies that are",
         "tested; subgroups of fewer than ten groups of test images are not, and show a dash.",
         sampling_error(rows),
         "Written by `python -m benchmarks.false_subgroups`.",
-        "",
-        f"| {' | '.join(heads)} |",
-        f"| --- | ---: | --- |{' ---: |' * (len(heads) - 3)}",
     ]
-    return "\n".join([*lines, *(f"| {' | '.join(map(_text, row.values()))} |" for row in rows)]) + "\n"
+    cells = [[_text(value) for value in row.values()] for row in rows]
+    return page("How often a subgroup is said to differ", about, rows, cells, facts)
 
 
 def _text(value: float | str) -> str:

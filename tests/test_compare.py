@@ -292,6 +292,9 @@ def test_a_declared_baseline_has_fewer_comparisons_and_is_said(tmp_path: Path) -
     assert "Exploratory" in text
     text = bench(tmp_path, "compare", "a", "d", "--metric", "auc").stdout
     assert "Exploratory" in text
+    text = bench(tmp_path, "compare", "--all", "--round", "1").stdout  # declared were all rounds
+    assert "(exploratory: not declared)" in text
+    assert "declared before" not in bench(tmp_path, "compare", "a", "d", "--round", "1").stdout
 
 
 def test_studies_that_declared_different_things(tmp_path: Path) -> None:

@@ -45,8 +45,8 @@ class Question:
 
     @property
     def is_primary(self) -> bool:
-        """Whether the metric is the one that the study declared."""
-        return self.declared.metric == self.metric.name
+        """Whether the metric is the one that the study declared, over all of its rounds."""
+        return self.round is None and self.declared.metric == self.metric.name
 
 
 Pair = tuple[Method, Method]

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.errors import PluginError
-from bench.evidence.replicates import can_be_weighted, replicate
+from bench.evidence.replicates import can_be_weighted, image_weights, replicate
 from bench.evidence.variance import Covariances, Variance
 from bench.evidence.weights import Groups
 from bench.interfaces.image_weights import ImageWeights
@@ -59,10 +59,10 @@ def variance_by_chance(
         return math.nan
     total = np.zeros(len(subsets))
     for one in rounds:
-        present, place = np.unique(groups.positions(one), return_inverse=True)
-        inside = np.ascontiguousarray(subsets[:, present])
-        total += scores_under(metric, one, ImageWeights(inside, place), registry)
-        total -= scores_under(metric, one, ImageWeights(1 - inside, place), registry)
+        inside = image_weights(one, groups, subsets)
+        outside = ImageWeights(1 - inside.of_groups, inside.group)
+        total += scores_under(metric, one, inside, registry)
+        total -= scores_under(metric, one, outside, registry)
     defined = total[np.isfinite(total)] / len(rounds)
     return float(np.var(defined, ddof=1)) if 2 * len(defined) >= max(4, len(total)) else math.nan
 
