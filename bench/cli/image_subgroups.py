@@ -20,10 +20,10 @@ def by_size(methods: Sequence[Method], ids: Sequence[str], session: Session, rep
     Images are decoded if the image store has been cleaned. Raises DataError if they are not those that the
     methods were tested on.
     """
-    from bench.data.audit.duplicates import SIDE
+    from bench.data.audit.audit import SHORT
 
     unit = methods[0].units[0]
-    images = session.images(unit.spec.dataset, (SIDE,), report)  # the side that every audit has stored
+    images = session.images(unit.spec.dataset, (SHORT,), report)  # the side that every audit has stored
     if images.content != unit.content:
         raise DataError(
             f"--by size: the images of {images.dataset} in {session.environment.data} are not those of these "

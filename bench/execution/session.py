@@ -118,9 +118,9 @@ class Session:
     ) -> tuple[Images, Audit]:
         """The images of a data set and their audit, made now unless it is stored. Raises as `images` does."""
         from bench.data.audit.audit import stored_audit
-        from bench.data.audit.duplicates import SIDE
+        from bench.data.audit.audit import SHORT
 
-        images = self.images(dataset, (*short_sides, SIDE), report)
+        images = self.images(dataset, (*short_sides, SHORT), report)
         propose = partial(self._embedded_neighbours, images, settings.embed) if settings.embed else None
         environment = self.environment
         audit = stored_audit(environment.results, images, settings, environment.threads, propose, report)
@@ -128,7 +128,7 @@ class Session:
 
     def _embedded_neighbours(self, images: Images, name: str) -> NDArray[np.int64]:
         """Pairs of images that the model `name`, with its own ImageNet weights, places close together."""
-        from bench.data.audit.duplicates import SIDE
+        from bench.data.audit.audit import SHORT
         from bench.engine.embedding import INPUT, nearest
 
         model = self.registry.models.get(name)
@@ -146,7 +146,7 @@ class Session:
         net.load_state_dict({k: v for k, v in state.items() if not within(k, classifier)}, strict=False)
         device = self.configure_device()
         net.to(device).eval()
-        return nearest(images.view(SIDE), partial(model.features, net), context, device)
+        return nearest(images.view(SHORT), partial(model.features, net), context, device)
 
     # --- device --------------------------------------------------------------------------------------
 

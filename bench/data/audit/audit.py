@@ -11,17 +11,19 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from bench.data.audit import duplicates
+from bench.data.audit.alignment import NONE, Alignment, align_pairs
 from bench.data.audit.clusters import clusters, join_groups, label_conflicts
+from bench.data.audit.keypoints import find_keypoints, propose_pairs
 from bench.data.audit.shortcuts import ShortcutProbe, border_features, probe_shortcut
 from bench.data.images.images import Images
 from bench.data.images.view import View
@@ -34,8 +36,12 @@ from bench.study.protocol import AuditSettings
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-FORMAT = 1  # of the audit file
-REVISION = 1  # raise when the same images and settings would now give other duplicates
+FORMAT = 2  # of the audit file; files of format 1 know no suspects
+SHORT = 128  # short side of the copies in which points are looked for, pixels
+CONFIRMING_POINTS = 8  # that agree on how two pictures lie on each other, for a duplicate
+SUSPECT_POINTS = 6
+SUSPECT_SIMILARITY = 0.3  # correlation of detail from which a pair is shown for a person to decide
+REVISION = 2  # raise when the same images and settings would now give other duplicates
 
 Propose = Callable[[], "NDArray[np.int64]"]
 """Gives further pairs (P, 2) to compare by pixels; called only if the audit is not stored yet."""
@@ -50,6 +56,17 @@ class Duplicate:
     bits: int  # of 64 in which the perceptual hashes differ
     similarity: float  # correlation of aligned detail
     exact: bool  # all pixels are equal
+    points: int = 0  # that agree on how the pictures lie on each other; 0 if only a shift was tried
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """Two images that may show the same patient or lesion: for a person to decide."""
+
+    first: str  # id
+    second: str
+    similarity: float  # correlation of aligned detail
+    points: int  # that agree on how the pictures lie on each other
 
 
 @dataclass(frozen=True)
@@ -63,6 +80,7 @@ class Audit:
     candidates: int  # pairs compared by pixels
     duplicates: tuple[Duplicate, ...]
     probes: tuple[ShortcutProbe, ...] = ()
+    suspects: tuple[Suspect, ...] = ()  # the most similar first
     notes: tuple[str, ...] = ()
 
     @cached_property
@@ -88,7 +106,7 @@ def stored_audit(
 ) -> Audit:
     """The audit stored for these images and settings. If there is none, one is made, reported and stored.
 
-    `images` must have a view at short side `duplicates.SIDE`. Raises DataError for a damaged or edited file.
+    `images` must have a view at the short side SHORT. Raises DataError for a damaged or edited file.
     """
     folder = results / "audits" / images.dataset
     request = digest([REVISION, images.content, to_json(settings)])[:8]
@@ -112,56 +130,116 @@ def make_audit(
     images: Images, settings: AuditSettings, threads: int = 1, propose: Propose | None = None
 ) -> Audit:
     """Look for duplicates, then for shortcuts with duplicates kept together."""
-    copies, borders = square_copies(images.view(duplicates.SIDE))
-    further = propose() if propose else None
-    pairs = duplicates.find_duplicates(copies, images.sha256, settings.distance, settings.similarity, further)
-    confirmed = tuple(
-        Duplicate(
-            first=images.ids[a],
-            second=images.ids[b],
-            bits=int(bits),
-            similarity=float(similarity),
-            exact=images.sha256[a] == images.sha256[b],
-        )
-        for a, b, bits, similarity in zip(
-            pairs.first, pairs.second, pairs.bits, pairs.similarity, strict=True
-        )
+    copies = reduced_copies(images.view(SHORT))
+    further = propose() if propose else np.empty((0, 2), dtype=np.int64)
+    hashed = duplicates.find_duplicates(
+        copies.squares, images.sha256, settings.distance, settings.similarity, further
     )
+    keypoints = find_keypoints(copies.grey, threads)
+    proposed = np.unique(np.concatenate([propose_pairs(keypoints), further]), axis=0)
+    alignments = align_pairs(copies.grey, keypoints, proposed, SUSPECT_POINTS, threads)
+    aligned = {
+        (a, b): alignment
+        for (a, b), alignment in zip(proposed.tolist(), alignments, strict=True)
+        if alignment is not NONE
+    }
+    shifted = dict(zip(zip(hashed.first.tolist(), hashed.second.tolist(), strict=True), hashed.similarity.tolist(), strict=True))
+    confirmed = _confirmed(images, settings, shifted, aligned, hashed.hashes)
     notes = []
-    if pairs.distance < settings.distance:
+    if hashed.distance < settings.distance:
         notes.append(
             f"more than {duplicates.MAX_CANDIDATES} pairs have hashes within {settings.distance} bits; "
-            f"only those within {pairs.distance} were compared by pixels"
+            f"only those within {hashed.distance} were compared by pixels"
         )
     audit = Audit(
         dataset=images.dataset,
         content=images.content,
         settings=settings,
         images=len(images),
-        candidates=pairs.candidates,
+        candidates=len(np.unique(np.concatenate([hashed.candidates, proposed]), axis=0)),
         duplicates=confirmed,
         notes=tuple(notes),
     )
     groups = join_groups(images.groups, audit.clusters(images.ids))
     probes = (
-        probe_shortcut("border pixels", borders, images.labels, groups, threads),
+        probe_shortcut("border pixels", copies.borders, images.labels, groups, threads),
         probe_shortcut("image size and colour", _file_features(images), images.labels, groups, threads),
     )
-    return dataclasses.replace(audit, probes=tuple(p for p in probes if p))
+    return dataclasses.replace(
+        audit,
+        suspects=tuple(_suspects(images, aligned, groups)),
+        probes=tuple(p for p in probes if p),
+    )
 
 
-def square_copies(view: View) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """Grey copies (N, SIDE, SIDE) of all images, and features (N, F) of their borders."""
+def _confirmed(
+    images: Images,
+    settings: AuditSettings,
+    shifted: Mapping[tuple[int, int], float],
+    aligned: Mapping[tuple[int, int], Alignment],
+    hashes: NDArray[np.uint64],
+) -> tuple[Duplicate, ...]:
+    """Pairs whose detail agrees after a shift, or after the map on which enough points agree."""
+    mapped = {
+        pair: alignment
+        for pair, alignment in aligned.items()
+        if alignment.points >= CONFIRMING_POINTS and alignment.similarity >= settings.similarity
+    }
+    pairs = sorted({*shifted, *mapped})
+    bits = duplicates.differing_bits(hashes, np.array(pairs, dtype=np.int64).reshape(-1, 2))
+    return tuple(
+        Duplicate(
+            first=images.ids[a],
+            second=images.ids[b],
+            bits=int(count),
+            similarity=round(max(shifted.get((a, b), 0.0), mapped.get((a, b), NONE).similarity), 3),
+            exact=images.sha256[a] == images.sha256[b],
+            points=mapped.get((a, b), NONE).points,
+        )
+        for (a, b), count in zip(pairs, bits, strict=True)
+    )
+
+
+def _suspects(
+    images: Images, aligned: Mapping[tuple[int, int], Alignment], groups: Sequence[str]
+) -> Iterator[Suspect]:
+    """Pairs that are alike and not known to belong together, the most similar first."""
+    alike = [
+        (alignment, pair)
+        for pair, alignment in aligned.items()
+        if alignment.similarity >= SUSPECT_SIMILARITY and groups[pair[0]] != groups[pair[1]]
+    ]
+    for alignment, (a, b) in sorted(alike, key=lambda item: (-item[0].similarity, item[1])):
+        yield Suspect(images.ids[a], images.ids[b], round(alignment.similarity, 3), alignment.points)
+
+
+class Copies(NamedTuple):
+    """All images, reduced.
+
+    Attributes:
+        grey: (h, w) of each, the short side SHORT.
+        squares: (N, SIDE, SIDE), grey.
+        borders: (N, F) features of their borders.
+    """
+
+    grey: list[NDArray[np.uint8]]
+    squares: NDArray[np.uint8]
+    borders: NDArray[np.float32]
+
+
+def reduced_copies(view: View) -> Copies:
+    """Copies of all images, of a view at the short side SHORT."""
     side = duplicates.SIDE
-    copies = np.empty((len(view), side, side), dtype=np.uint8)
-    borders = []
+    squares = np.empty((len(view), side, side), dtype=np.uint8)
+    grey, borders = [], []
     for i in range(len(view)):
         pixels = view[i]
         image = Image.fromarray(pixels[0] if pixels.shape[0] == 1 else pixels.transpose(1, 2, 0))
+        grey.append(np.asarray(image.convert("L")))
         square = image.resize((side, side), Image.Resampling.BILINEAR)
-        copies[i] = np.asarray(square.convert("L"))
+        squares[i] = np.asarray(square.convert("L"))
         borders.append(border_features(np.asarray(square.convert("RGB"))))
-    return copies, np.stack(borders)
+    return Copies(grey, squares, np.stack(borders))
 
 
 def _file_features(images: Images) -> NDArray[np.float32]:
@@ -193,6 +271,7 @@ def audit_counts(audit: Audit, images: Images) -> dict[str, int]:
         "images in them": sum(map(len, sets)),
         "images in the largest": max(map(len, sets), default=0),
         "images whose duplicates carry another label": len(label_conflicts(sets, images.labels.tolist())),
+        "suspected pairs, for a person to decide": len(audit.suspects),
         "groups of several images": sum(n > 1 for n in Counter(images.groups).values()),
         "groups of several labels": sum(
             n > 1
@@ -218,6 +297,7 @@ def _to_text(audit: Audit, images: Images) -> str:
         "probes": [dataclasses.asdict(p) for p in audit.probes],
         "notes": audit.notes,
         "clusters": [[images.ids[i] for i in c] for c in audit.clusters(images.ids)],
+        "suspects": [dataclasses.asdict(s) for s in audit.suspects],
         "columns": [f.name for f in dataclasses.fields(Duplicate)],
     }
     lines = [f"  {json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}" for key, value in head.items()]
@@ -237,6 +317,7 @@ def read_audit(path: Path) -> Audit:
             candidates=data["candidates"],
             duplicates=tuple(Duplicate(*row) for row in data["duplicates"]),
             probes=tuple(ShortcutProbe(**p) for p in data["probes"]),
+            suspects=tuple(Suspect(**s) for s in data.get("suspects", ())),
             notes=tuple(data["notes"]),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -42,8 +42,9 @@ class Pairs:
     second: NDArray[np.int64]
     bits: NDArray[np.int64]  # of 64 in which the perceptual hashes differ
     similarity: NDArray[np.float64]  # largest correlation of detail over all shifts; 1 for equal pixels
-    candidates: int  # pairs that were compared by pixels
+    candidates: NDArray[np.int64]  # (C, 2) pairs that were compared by pixels
     distance: int  # most bits in which candidates differ: as requested, or less if there were too many
+    hashes: NDArray[np.uint64]  # (N,) the perceptual hash of every image
 
     def __len__(self) -> int:
         return len(self.first)
@@ -70,8 +71,13 @@ def find_duplicates(
     correlation[[sha256[a] == sha256[b] for a, b in pairs]] = 1.0
     confirmed = correlation >= similarity
     first, second = pairs[confirmed].T
-    bits = np.bitwise_count(hashes[first] ^ hashes[second]).astype(np.int64)
-    return Pairs(first, second, bits, np.round(correlation[confirmed], 3), len(pairs), distance)
+    bits = differing_bits(hashes, pairs[confirmed])
+    return Pairs(first, second, bits, np.round(correlation[confirmed], 3), pairs, distance, hashes)
+
+
+def differing_bits(hashes: NDArray[np.uint64], pairs: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(P,) in how many bits the hashes of each pair (P, 2) differ."""
+    return np.bitwise_count(hashes[pairs[:, 0]] ^ hashes[pairs[:, 1]]).astype(np.int64)
 
 
 def perceptual_hashes(copies: NDArray[np.uint8]) -> NDArray[np.uint64]:

@@ -1,0 +1,156 @@
+"""Whether two pictures are one after an affine map: crop, scale, aspect, rotation. Works on arrays only.
+
+Points that look alike (`keypoints`) are paired, an affine map is fitted to as many of them as agree (RANSAC,
+by OpenCV), and the one picture is drawn into the frame of the other. What then overlaps is compared by its
+detail: minus its blurred version, at equal local contrast. Points alone are not enough: the ribs of two
+patients can be mapped on each other, and so can the arms of two ultrasound scanners' rulers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from bench.data.audit.keypoints import Keypoints
+from bench.data.images.parallel import each, in_order
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+RATIO = 0.8  # a point's nearest must be nearer than this share of the second nearest (Lowe 2004)
+LEAST_POINTS = 6  # that agree on a map
+LARGEST_SCALE = 4.0  # along the map's longer axis, either way
+TOLERANCE = 3.0  # by which a point may miss its counterpart, pixels
+ITERATIONS = 500  # of RANSAC
+FINE = 1.0  # standard deviation of the blur that separates detail from shape, pixels
+NEIGHBOURHOOD = 2.0  # standard deviation of the blur that measures local contrast, pixels
+FLOOR = 2.0  # grey levels added to local contrast, so that flat regions do not count
+MARGIN = 4  # of the overlap that is not compared, pixels: blurs reach over its edge
+LEAST_PIXELS = 400  # that are compared
+REACH = 2  # largest shift tried in each direction after the map, pixels
+
+
+class Alignment(NamedTuple):
+    """How two pictures lie on each other."""
+
+    points: int  # that agree on the map
+    similarity: float  # correlation of detail where they overlap
+    overlap: float  # share of the more coarsely shown picture that is compared
+
+
+NONE = Alignment(0, 0.0, 0.0)
+
+
+def align_pairs(
+    copies: Sequence[NDArray[np.uint8]],
+    keypoints: Keypoints,
+    pairs: NDArray[np.int64],
+    least_points: int,
+    threads: int,
+) -> list[Alignment]:
+    """How the pictures of each pair (P, 2) lie on each other; NONE where fewer than `least_points` agree.
+
+    `copies` are grey, each (h, w), and their `keypoints` are those of `find_keypoints`.
+    """
+
+    def aligned(pair: NDArray[np.int64]) -> Alignment:
+        first, second = map(int, pair)
+        fit = _affine_map(keypoints, first, second, least_points)
+        if fit is None:
+            return NONE
+        return Alignment(fit.points, *_compare(copies[first], copies[second], fit.matrix))
+
+    return list(in_order(each(aligned), list(pairs), 64, threads))
+
+
+class _Fit(NamedTuple):
+    matrix: NDArray[np.float64]  # (2, 3), from the first picture to the second
+    points: int
+
+
+def _affine_map(keypoints: Keypoints, first: int, second: int, least: int) -> _Fit | None:
+    """The map on which most points of two images agree, unless they are too few or it is no view of the same
+    picture: mirrored, or very much larger or smaller."""
+    import cv2
+
+    (points, own), (others, their) = keypoints.of(first), keypoints.of(second)
+    if min(len(own), len(their)) < max(least, 2):
+        return None
+    rows, columns = _matches(own @ their.T)
+    if len(rows) < least:
+        return None
+    matrix, agree = cv2.estimateAffine2D(
+        points[rows], others[columns], ransacReprojThreshold=TOLERANCE, maxIters=ITERATIONS
+    )
+    if matrix is None or int(agree.sum()) < least or np.linalg.det(matrix[:, :2]) <= 0:
+        return None
+    scales = np.linalg.svd(matrix[:, :2], compute_uv=False)
+    if scales[0] > LARGEST_SCALE or scales[1] < 1 / LARGEST_SCALE:
+        return None
+    return _Fit(matrix, int(agree.sum()))
+
+
+def _matches(cosines: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows and columns of points that are each other's nearest, by far, given (K, L) cosines."""
+    nearest = cosines.argmax(axis=1)
+    rows = np.arange(len(cosines))
+    best = cosines[rows, nearest]
+    mutual = cosines.argmax(axis=0)[nearest] == rows
+    others = cosines.copy()
+    others[rows, nearest] = -1
+    # Of unit vectors the squared distance is 2 - 2 cosine.
+    telling = (1 - best) < RATIO**2 * (1 - others.max(axis=1))
+    chosen = np.flatnonzero(mutual & telling)
+    return chosen, nearest[chosen]
+
+
+def _compare(
+    first: NDArray[np.uint8], second: NDArray[np.uint8], matrix: NDArray[np.float64]
+) -> tuple[float, float]:
+    """Correlation of detail where the pictures overlap, and the share of the picture that this is."""
+    import cv2
+
+    scale = float(np.sqrt(np.linalg.det(matrix[:, :2])))
+    if scale < 1:  # drawn into the frame of the coarser one, because detail can be lost and not be made
+        first, second, matrix, scale = second, first, cv2.invertAffineTransform(matrix), 1 / scale
+    if scale > 1.3:
+        second = cv2.GaussianBlur(second, (0, 0), scale / 2)  # what the frame cannot show would alias
+    size = first.shape[1], first.shape[0]
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    drawn = cv2.warpAffine(second, matrix, size, flags=flags)
+    inside = cv2.warpAffine(np.full(second.shape, 255, np.uint8), matrix, size, flags=flags) == 255
+    side = 2 * MARGIN + 1
+    compared = cv2.erode(
+        inside.astype(np.uint8), np.ones((side, side), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0
+    ).astype(bool)
+    if int(compared.sum()) < LEAST_PIXELS:
+        return 0.0, 0.0
+    similarity = _correlation(_detail(first), _detail(drawn), compared)
+    return similarity, float(compared.mean())
+
+
+def _detail(copy: NDArray[np.uint8]) -> NDArray[np.float32]:
+    import cv2
+
+    wide = copy.astype(np.float32)
+    high = wide - cv2.GaussianBlur(wide, (0, 0), FINE)
+    contrast = np.sqrt(cv2.GaussianBlur(high * high, (0, 0), NEIGHBOURHOOD)) + FLOOR
+    detail: NDArray[np.float32] = high / contrast
+    return detail
+
+
+def _correlation(first: NDArray[np.float32], second: NDArray[np.float32], where: NDArray[np.bool_]) -> float:
+    """The largest over small shifts, because points place a map to a pixel or two only."""
+    largest = 0.0
+    own = first[where] - first[where].mean()
+    length = float(own @ own)
+    for down in range(-REACH, REACH + 1):
+        for right in range(-REACH, REACH + 1):
+            other = np.roll(second, (down, right), (0, 1))[where]
+            other = other - other.mean()
+            product = length * float(other @ other)
+            if product > 0:
+                largest = max(largest, float(own @ other) / float(np.sqrt(product)))
+    return largest
