@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from bench.data.audit.keypoints import Keypoints
-from bench.data.images.parallel import each, in_order
+from bench.data.images.parallel import each, in_order, one_thread_each
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -62,7 +62,8 @@ def align_pairs(
             return NONE
         return Alignment(fit.points, *_compare(copies[first], copies[second], fit.matrix))
 
-    return list(in_order(each(aligned), list(pairs), 64, threads))
+    with one_thread_each():
+        return list(in_order(each(aligned), list(pairs), 64, threads))
 
 
 class _Fit(NamedTuple):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.data.images.parallel import each, in_order
+from bench.data.images.parallel import each, in_order, one_thread_each
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -65,12 +65,8 @@ def find_keypoints(copies: Sequence[NDArray[np.uint8]], threads: int) -> Keypoin
         points = np.array([keypoints[i].pt for i in order], dtype=np.float32)
         return points, descriptors[order].astype(np.uint8)
 
-    before = cv2.getNumThreads()
-    cv2.setNumThreads(1)  # the threads below are faster on small images
-    try:
+    with one_thread_each():
         parts = list(in_order(each(found), copies, 16, threads))
-    finally:
-        cv2.setNumThreads(before)
     counts = [len(points) for points, _ in parts]
     return Keypoints(
         points=np.concatenate([points for points, _ in parts]),

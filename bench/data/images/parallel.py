@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -37,3 +38,19 @@ def in_order(
         finally:
             for future in ahead:
                 future.cancel()
+
+
+@contextmanager
+def one_thread_each() -> Iterator[None]:
+    """Within the block, OpenCV and BLAS compute with one thread for each of ours: on small arrays, threads of
+    their own cost more than they gain, and on busy cores a hundred times as much."""
+    import cv2
+    from threadpoolctl import threadpool_limits
+
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        with threadpool_limits(1, user_api="blas"):
+            yield
+    finally:
+        cv2.setNumThreads(before)
