@@ -6,6 +6,7 @@ once however many units need them, and nothing is remembered anywhere else.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     from bench.interfaces.dataset import Index
     from bench.results.record import Cost, Provenance
     from bench.study.protocol import AuditSettings
+
+
+log = logging.getLogger("bench")
 
 
 class Session:
@@ -60,8 +64,11 @@ class Session:
         if dataset not in self._indexes:
             self._indexes[dataset] = self.exchange.find("index", dataset) or self._index(dataset)
         index = self._indexes[dataset]
-        self._images[dataset] = open_images(dataset.name, index, self.environment, sorted(wanted), report)
-        return self._images[dataset]
+        images = open_images(dataset.name, index, self.environment, sorted(wanted), report)
+        if images.unreadable and not known and self.environment.exchange is None:  # not from every worker
+            _warn_of_unreadable(images)
+        self._images[dataset] = images
+        return images
 
     @property
     def exchange(self) -> Exchange:
@@ -222,3 +229,15 @@ class Session:
     @cached_property
     def _software(self) -> Software:
         return provenance.software()
+
+
+def _warn_of_unreadable(images: Images) -> None:
+    from bench.data.images.index import first_few
+
+    log.warning(
+        "%s: %d of %d images cannot be decoded and are left out (--on-bad-image skip): %s",
+        images.dataset,
+        len(images.unreadable),
+        len(images) + len(images.unreadable),
+        first_few([f"{id_} ({why})" for id_, why in images.unreadable.items()], 3),
+    )

@@ -48,6 +48,9 @@ class Index:
         expected: images per class of that version; empty means the component's own `expected`.
         notes: what a user should know about this copy (files passed over, rows without an image);
             `bench data verify` shows them.
+        passed_over: kind -> number of files that lie among the images and are none of them, say
+            {"masks": 12, "DICOM files": 3}: plurals, each kind once. Verifying and auditing show it, records
+            keep it and tables say it.
     """
 
     classes: tuple[str, ...]
@@ -55,6 +58,7 @@ class Index:
     version: str = ""
     expected: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    passed_over: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

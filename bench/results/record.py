@@ -81,6 +81,7 @@ class DataSummary:
         audit: what the audit says of the split; None for a split older than audits.
         counts: images and groups of every class in every part.
         fixed: whether the data set itself says which part an image is in; None in records older than that.
+        passed_over: kind -> files among the images that are none of them; empty in records older than that.
     """
 
     title: str = ""
@@ -91,6 +92,7 @@ class DataSummary:
     audit: Verdict | None = None
     counts: Counts = field(default_factory=dict)
     fixed: bool | None = None
+    passed_over: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -319,7 +321,9 @@ def _data_to_json(data: DataSummary) -> dict[str, Any]:
     plain = _plain(
         {name: getattr(data, name) for name in ("title", "content", "version", "split", "settings")}
     )
-    more = {} if data.fixed is None else {"fixed": data.fixed}
+    more: dict[str, Any] = {} if data.fixed is None else {"fixed": data.fixed}
+    if data.passed_over:
+        more["passed_over"] = dict(data.passed_over)
     return {**plain, "audit": audit, "counts": counts, **more}
 
 

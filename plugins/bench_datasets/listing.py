@@ -1,14 +1,30 @@
-"""Finding a data set's folder, and the images in a folder, in the order a person would list them."""
+"""Finding a data set's folder, the images in a folder in the order a person would list them, and counting by
+kind the files that are passed over."""
 
+import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fnmatch import fnmatch
+from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
-from bench import DataNotFound
+from bench import DataError, DataNotFound
 
-SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+SUFFIXES = frozenset(
+    {
+        *(".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff"),
+        ".webp",
+    }
+)
+JPEG_2000 = frozenset({".j2k", ".jp2"})  # read where Pillow was built with OpenJPEG
 HIDDEN = (".", "__MACOSX")  # how names begin that are passed over
+SYSTEM = frozenset({"thumbs.db", "desktop.ini"})  # hidden by Windows
+MASK = re.compile(r"(.+)_(?:mask|segmentation)(?:_[0-9]+)?", re.IGNORECASE)  # names without their suffix
+MASK_FOLDERS = ("mask", "masks")
+DICOM = frozenset({".dcm", ".dicom"})
+NIFTI = (".nii", ".nii.gz")
 
 
 def natural(text: str) -> tuple[list[tuple[int, int, str]], str]:
@@ -19,7 +35,20 @@ def natural(text: str) -> tuple[list[tuple[int, int, str]], str]:
 
 def is_image(path: Path) -> bool:
     """Whether it is an image by its suffix. Hidden files are not: macOS leaves "._x.png" in archives."""
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+    return has_image_suffix(path.name) and not path.name.startswith(".") and path.is_file()
+
+
+def has_image_suffix(name: str) -> bool:
+    """Whether files with such names are decoded."""
+    suffix = os.path.splitext(name)[1].lower()
+    return suffix in SUFFIXES or (suffix in JPEG_2000 and _reads_jpeg_2000())
+
+
+@cache
+def _reads_jpeg_2000() -> bool:
+    from PIL import features
+
+    return bool(features.check("jpg_2000"))
 
 
 def folders_in(root: Path) -> list[Path]:
@@ -27,11 +56,103 @@ def folders_in(root: Path) -> list[Path]:
     return in_order((p for p in root.iterdir() if p.is_dir() and not p.name.startswith(HIDDEN)), root)
 
 
+def files_below(folder: Path) -> Iterator[Path]:
+    """All files in `folder` and its subfolders, in no order, without hidden ones. A link to a folder is given
+    as it is, not what lies in it: it may lead back. Raises DataError for a folder that cannot be read."""
+    for place, folders, names in os.walk(folder, onerror=_refuse):
+        folders[:] = [name for name in folders if not name.startswith(HIDDEN)]
+        links = [name for name in folders if os.path.islink(os.path.join(place, name))]
+        yield from (Path(place, name) for name in (*filter(_is_shown, names), *links))
+
+
+def files_in(folder: Path) -> Iterator[Path]:
+    """As `files_below`, without those of subfolders."""
+    for place, folders, names in os.walk(folder, onerror=_refuse):
+        folders.clear()
+        yield from (Path(place, name) for name in filter(_is_shown, names))
+
+
+def _is_shown(name: str) -> bool:
+    return not name.startswith(HIDDEN) and name.lower() not in SYSTEM
+
+
+def _refuse(error: OSError) -> None:
+    raise DataError(
+        f"{error.filename}: this folder cannot be read ({error.strerror}); change its mode, or move it away"
+    ) from None
+
+
 def images_below(folder: Path) -> list[Path]:
-    """All images in `folder` and its subfolders, without hidden ones."""
-    images = (p for p in folder.rglob("*") if is_image(p))
-    shown = (p for p in images if not any(n.startswith(HIDDEN) for n in p.relative_to(folder).parts))
-    return in_order(shown, folder)
+    """All images in `folder` and its subfolders, without hidden ones. Raises as `files_below` does."""
+    return in_order((p for p in files_below(folder) if is_image(p)), folder)
+
+
+class Sorted(NamedTuple):
+    """Images without masks, which are named after the image they are of."""
+
+    images: list[Path]  # in the order given
+    masks: list[Path]  # "x_mask.png" beside an image "x.*"
+    lone: list[Path]  # named like masks, but of no image beside them: among `images` too
+
+
+def without_masks(images: Sequence[Path]) -> Sorted:
+    """Tell masks from images: x_mask.*, x_mask_1.* and x_segmentation.* are masks where an image x.* lies
+    beside them."""
+    known = {(path.parent, path.stem.casefold()) for path in images}
+    found = Sorted([], [], [])
+    for path in images:
+        named = MASK.fullmatch(path.stem)
+        if named and (path.parent, named[1].casefold()) in known:
+            found.masks.append(path)
+            continue
+        found.images.append(path)
+        if named:
+            found.lone.append(path)
+    return found
+
+
+def passed_over(folders: Iterable[Path], taken: Iterable[Path]) -> dict[str, int]:
+    """How many files in and below `folders`, of which none lies in another, are not among `taken`: kind (see
+    `kind_of`) -> number. Hidden ones are not counted. Raises as `files_below` does."""
+    known = set(taken)
+    return counted(path for folder in folders for path in files_below(folder) if path not in known)
+
+
+def counted(paths: Iterable[Path]) -> dict[str, int]:
+    """Kind -> number of files, for `Index.passed_over`."""
+    return dict(sorted(Counter(map(kind_of, paths)).items()))
+
+
+def kind_of(path: Path) -> str:
+    """What a file that is passed over is counted as: a plural, say "masks"."""
+    name, suffix = path.name.lower(), path.suffix.lower()
+    if not path.exists():
+        return "dangling links"
+    if path.is_dir():
+        return "links to folders"
+    if has_image_suffix(name):
+        is_mask = MASK.fullmatch(path.stem) or path.parent.name.lower() in MASK_FOLDERS
+        return "masks" if is_mask else "other images"
+    if suffix in DICOM or (not suffix.strip(".0123456789") and _has_dicom_magic(path)):
+        return "DICOM files"
+    if name.endswith(NIFTI):
+        return "NIfTI files"
+    if path.is_file() and not path.stat().st_size:
+        return "empty files"
+    if not suffix:
+        return "files without suffix"
+    return f"{suffix} files" if re.fullmatch(r"\.(?=.*[a-z])[a-z0-9]{1,8}", suffix) else "other files"
+
+
+def _has_dicom_magic(path: Path) -> bool:
+    """Scanners name files by numbers with dots, or without any suffix."""
+    if not path.is_file():  # a pipe would keep us waiting
+        return False
+    try:
+        with path.open("rb") as file:
+            return file.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
 
 
 def in_order(paths: Iterable[Path], root: Path) -> list[Path]:

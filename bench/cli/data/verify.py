@@ -9,12 +9,14 @@ import typer
 from bench.cli.options import (
     DataOption,
     DatasetArgument,
+    OnBadImageOption,
     SetDatasetOption,
     ThreadsOption,
     data_root,
     dataset_of,
 )
 from bench.cli.screen import contain, installed_components, make_console, say
+from bench.text import by_kind
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,6 +29,7 @@ def verify(
     data: DataOption = None,
     threads: ThreadsOption = 0,
     set_: SetDatasetOption = None,
+    on_bad_image: OnBadImageOption = "fail",
 ) -> None:
     """Check a data set: counts, classes, every image decoded, checksums. Exit code 1 if anything is wrong.
 
@@ -43,14 +46,18 @@ def verify(
     root = data_root(data)
     console = make_console()
     with display(console) as shown:
-        verification = verify_dataset(dataset, params, root, threads or usable_cores(), shown.report)
+        verification = verify_dataset(
+            dataset, params, root, threads or usable_cores(), shown.report, skip=on_bad_image == "skip"
+        )
     version = verification.index.version
     place = image_folder(verification.index, root)
     say(console, f"{name}{f', {version},' if version else ''} in {place}")
     _print_counts(verification, bool(verification.index.expected or dataset.expected), console)
     _print_details(verification, console)
     if not verification.problems:
-        say(console, f"{name} is whole: {len(verification.index.samples)} images, all of them readable")
+        images = len(verification.index.samples) - len(verification.left_out)
+        state = f"{len(verification.left_out)} others are left out" if verification.left_out else ""
+        say(console, f"{name} is whole: {images} images, {state or 'all of them readable'}")
         return
     fetchable = bool(dataset.archives(params)) or dataset.download is not None
     remedy = (
@@ -82,7 +89,10 @@ def _print_counts(verification: Verification, has_expected: bool, console: Conso
 def _print_details(verification: Verification, console: Console) -> None:
     for note in verification.index.notes:
         say(console, f"note: {note}")
+    if verification.passed_over:
+        say(console, f"passed over: {by_kind(verification.passed_over)}")
     for title, faults in (
+        ("left out", verification.left_out),
         ("unreadable", verification.unreadable),
         ("gone or cut short", verification.missing),
         ("fault", verification.faults),

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from bench.data.fetch.download import file_digest
 from bench.data.fetch.fetch import class_counts
 from bench.data.fetch.local_state import byte_progress, is_unfinished, missing_files, read_record
-from bench.data.images.decode import check_array, read_image
 from bench.data.images.index import check_index
 from bench.data.images.parallel import each, in_order
+from bench.data.images.unreadable import FRAMES, KIND, Look, look_at, may_be_left_out
 from bench.errors import DataError
-from bench.interfaces.dataset import Dataset, Index, Sample
+from bench.interfaces.dataset import Dataset, Index
 from bench.interfaces.executor import Progress, Report
 
 
@@ -28,6 +28,12 @@ class Verification:
     archives: Mapping[str, str]  # archives that are still there -> what is wrong with them, or ""
     missing: tuple[str, ...]  # files that came out of an archive and are gone, or have another size
     faults: tuple[str, ...]  # contradictions of the index, an interrupted fetch
+    left_out: tuple[
+        str, ...
+    ] = ()  # like `unreadable`, of images that a study with --on-bad-image skip leaves out
+    passed_over: Mapping[str, int] = field(
+        default_factory=dict
+    )  # kind -> files, or frames, that are no images
 
     @property
     def problems(self) -> list[str]:
@@ -43,8 +49,11 @@ class Verification:
         return [f"{n} {one if n == 1 else many}" for n, many, one in problems if n]
 
 
-def verify_dataset(dataset: Dataset, params: Any, root: Path, threads: int, report: Report) -> Verification:
-    """Look at all of a data set. Raises DataNotFound if it is not there, DataError if it has no index."""
+def verify_dataset(
+    dataset: Dataset, params: Any, root: Path, threads: int, report: Report, *, skip: bool = False
+) -> Verification:
+    """Look at all of a data set. With `skip`, images that cannot be decoded are no fault where a study may
+    leave them out. Raises DataNotFound if it is not there, DataError if it has no index."""
     index = dataset.index(root, params)
     faults = []
     try:
@@ -54,7 +63,14 @@ def verify_dataset(dataset: Dataset, params: Any, root: Path, threads: int, repo
     folder = root / dataset.name
     if is_unfinished(folder):
         faults.append(f"{folder}: a fetch was interrupted here; `bench data fetch {dataset.name}` goes on")
-    unreadable = tuple(_unreadable(dataset.name, index, threads, report))
+    looks = list(_looks(dataset.name, index, threads, report))
+    faulty = {s.id: look.fault for s, look in zip(index.samples, looks, strict=True) if look.fault}
+    too_many = may_be_left_out(dataset.name, index.samples, faulty) if skip else ""
+    if too_many:
+        faults.append(too_many)
+    leave_out = skip and not too_many
+    left_out = tuple(faulty.values()) if leave_out else ()
+    unreadable = () if leave_out else tuple(faulty.values())
     damages: dict[str, str] = {}
     missing: list[str] = []
     for archive in dataset.archives(params):
@@ -66,27 +82,29 @@ def verify_dataset(dataset: Dataset, params: Any, root: Path, threads: int, repo
             actual = file_digest(folder / archive.name, recorded.partition(":")[0], on_progress)
             damages[archive.name] = "" if actual == recorded else f"has {actual}, recorded was {recorded}"
     counts = class_counts(index, dataset)
-    return Verification(index, counts, unreadable, damages, tuple(missing), tuple(faults))
+    frames = sum(look.frames - 1 for look in looks)
+    passed_over = {
+        **index.passed_over,
+        **({FRAMES: frames} if frames else {}),
+        **({KIND: len(left_out)} if left_out else {}),
+    }
+    return Verification(
+        index=index,
+        counts=counts,
+        unreadable=unreadable,
+        archives=damages,
+        missing=tuple(missing),
+        faults=tuple(faults),
+        left_out=left_out,
+        passed_over=passed_over,
+    )
 
 
-def _unreadable(name: str, index: Index, threads: int, report: Report) -> Iterator[str]:
-    """What is wrong with each image that cannot be decoded."""
+def _looks(name: str, index: Index, threads: int, report: Report) -> Iterator[Look]:
+    """What decoding each image shows."""
     total = len(index.samples)
     report(Progress(unit=name, stage="decode", done=0, total=total))
-    for done, fault in enumerate(in_order(each(_fault), index.samples, 4, threads), 1):
-        if fault:
-            yield fault
+    for done, look in enumerate(in_order(each(look_at), index.samples, 4, threads), 1):
+        yield look
         if done % 50 == 0 or done == total:
             report(Progress(unit=name, stage="decode", done=done, total=total))
-
-
-def _fault(sample: Sample) -> str:
-    """Why an image cannot be decoded; "" if it can."""
-    try:
-        if sample.path is not None:
-            read_image(sample.path)
-        elif sample.array is not None:
-            check_array(sample.array, sample.id)
-    except DataError as error:
-        return str(error)
-    return ""

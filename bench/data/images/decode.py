@@ -25,6 +25,7 @@ class Decoded(NamedTuple):
 
     pixels: NDArray[np.uint8]  # (H, W) or (H, W, 3)
     channels: int  # stored in the file: 1 grey or palette, 2 grey and alpha, 3, 4
+    frames: int = 1  # pages or frames in the file, of which the first was read
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
@@ -46,6 +47,7 @@ def decode(path: Path) -> Decoded:
     try:
         with Image.open(path) as opened:
             channels = len(opened.getbands())
+            frames = _frames(opened, path)
             white_is_zero = getattr(opened, "tag_v2", {}).get(_WHITE_IS_ZERO[0]) == _WHITE_IS_ZERO[1]
             ImageOps.exif_transpose(opened, in_place=True)
             pixels = _to_array(opened, white_is_zero)
@@ -56,9 +58,24 @@ def decode(path: Path) -> Decoded:
     except Exception as error:  # Pillow raises nearly anything on a damaged file
         raise DataError(
             f"{path}: cannot be read as an image ({type(error).__name__}: {error}); "
-            "replace the file with an intact copy, or remove it from the data set"
+            "replace the file with an intact copy, remove it from the data set, or leave out such files "
+            "by --on-bad-image skip"
         ) from None
-    return Decoded(_grey_if_equal(pixels), channels)
+    return Decoded(_grey_if_equal(pixels), channels, frames)
+
+
+def _frames(opened: Image.Image, path: Path) -> int:
+    """Pages or frames of a file; 1 where its later pages are damaged, which does not concern the first.
+
+    GIF and TIFF are counted by going through them, so in another opening, which leaves this one as it is.
+    """
+    if opened.format not in ("GIF", "TIFF"):
+        return int(getattr(opened, "n_frames", 1))
+    try:
+        with Image.open(path) as again:
+            return int(getattr(again, "n_frames", 1))
+    except Exception:  # Pillow raises nearly anything on a damaged file
+        return 1
 
 
 def _to_array(image: Image.Image, white_is_zero: bool) -> NDArray[np.uint8]:

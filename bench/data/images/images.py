@@ -7,14 +7,23 @@ each time, so a corrected label needs no decoding.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.data.images.store import open_views
+from bench.data.images.content import DecodeTask
+from bench.data.images.store import StoredPixels, open_views
+from bench.data.images.unreadable import (
+    FRAMES,
+    KIND,
+    find_unreadable,
+    may_be_left_out,
+    remembered_unreadable,
+)
 from bench.data.images.view import Original, View
+from bench.errors import DataError
 from bench.identity import digest
 from bench.interfaces.dataset import Index, Sample
 from bench.interfaces.executor import Environment, Report
@@ -37,6 +46,10 @@ class Images:
     version: str
     views: Mapping[int, View]
     originals: tuple[Original, ...] = ()  # size, channels and bytes of every file
+    passed_over: Mapping[str, int] = field(
+        default_factory=dict
+    )  # kind -> files, or frames, that are no images
+    unreadable: Mapping[str, str] = field(default_factory=dict)  # id -> why, of images that were left out
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -57,9 +70,14 @@ def open_images(
 ) -> Images:
     """The images that the index of data set `name` lists, with a view at every short side.
 
-    Decodes what is not stored yet. Raises DataError if a file cannot be used.
+    Decodes what is not stored yet. If `environment.on_bad_image` is "skip", images that cannot be decoded are
+    left out, and are in `Images.unreadable`. Raises DataError if a file cannot be used, or too many cannot.
     """
-    stored = open_views(name, index.samples, environment, short_sides, report)
+    if environment.on_bad_image == "skip":
+        stored, index, unreadable = _open_readable(name, index, environment, short_sides, report)
+    else:
+        stored, unreadable = open_views(name, index.samples, environment, short_sides, report), {}
+    frames = sum(original.frames - 1 for original in stored.originals)
     class_numbers = {name: i for i, name in enumerate(index.classes)}
     return Images(
         dataset=name,
@@ -72,6 +90,38 @@ def open_images(
         version=index.version,
         views=stored.views,
         originals=stored.originals,
+        passed_over={
+            **index.passed_over,
+            **({FRAMES: frames} if frames else {}),
+            **({KIND: len(unreadable)} if unreadable else {}),
+        },
+        unreadable=unreadable,
+    )
+
+
+def _open_readable(
+    name: str, index: Index, environment: Environment, short_sides: Sequence[int], report: Report
+) -> tuple[StoredPixels, Index, Mapping[str, str]]:
+    """The stored pixels of the images that can be decoded, their index, and why the others cannot.
+
+    Where all can, that costs no more than without looking for others.
+    """
+    task = DecodeTask(name, index.samples, environment.data, environment.threads, report)
+    unreadable = remembered_unreadable(task, environment.scratch)
+    if not unreadable:
+        try:
+            return open_views(name, index.samples, environment, short_sides, report), index, {}
+        except DataError:
+            unreadable = find_unreadable(task, environment.scratch)
+            if not unreadable:  # it was no image that could not be used
+                raise
+    if fault := may_be_left_out(name, index.samples, unreadable):
+        raise DataError(fault)
+    kept = tuple(sample for sample in index.samples if sample.id not in unreadable)
+    return (
+        open_views(name, kept, environment, short_sides, report),
+        replace(index, samples=kept),
+        unreadable,
     )
 
 
