@@ -235,9 +235,10 @@ def _warn_of_unreadable(images: Images) -> None:
     from bench.data.images.index import first_few
 
     log.warning(
-        "%s: %d of %d images cannot be decoded and are left out (--on-bad-image skip): %s",
+        "%s: %d of %d images cannot be decoded and are left out (--on-bad-image skip): %s; `bench data verify` "
+        "says why",
         images.dataset,
         len(images.unreadable),
         len(images) + len(images.unreadable),
-        first_few([f"{id_} ({why})" for id_, why in images.unreadable.items()], 3),
+        first_few(list(images.unreadable)),
     )

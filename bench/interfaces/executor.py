@@ -67,7 +67,7 @@ class Environment:
         timeout: seconds after which a unit is given up, where the executor can; 0 for no limit but on
             silence.
         on_bad_image: "fail": an image that cannot be decoded is an error that names it; "skip": it is left
-            out of the study, with a warning, if that is one image in twenty at most and leaves no class empty.
+            out of the study, with a warning, if those are one in twenty at most and no class is left empty.
             The images of a study are in its split manifests, so in every key.
     """
 

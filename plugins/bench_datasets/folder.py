@@ -215,13 +215,11 @@ def _listed(
     _refuse_spellings(root, spelt)
     said = list(notes)
     if masks:
-        said.append(
-            f"{len(masks)} masks, which lie beside their images, were passed over: {first_few(masks)}"
-        )
+        said.append(f"masks beside their images, passed over: {len(masks)} ({first_few(masks)})")
     if lone:
         said.append(
-            f"{len(lone)} files are named like masks but lie beside no image of that name, and are listed as "
-            f"images: {first_few(lone)}"
+            f"named like masks, but beside no image of that name, so listed as images: {len(lone)} "
+            f"({first_few(lone)})"
         )
     return Index(
         classes=tuple(sorted(spelt, key=natural)),

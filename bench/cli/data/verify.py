@@ -56,7 +56,7 @@ def verify(
     _print_details(verification, console)
     if not verification.problems:
         images = len(verification.index.samples) - len(verification.left_out)
-        state = f"{len(verification.left_out)} others are left out" if verification.left_out else ""
+        state = f"{len(verification.left_out)} left out" if verification.left_out else ""
         say(console, f"{name} is whole: {images} images, {state or 'all of them readable'}")
         return
     fetchable = bool(dataset.archives(params)) or dataset.download is not None

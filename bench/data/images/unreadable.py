@@ -76,7 +76,10 @@ def _memory(task: DecodeTask, scratch: Path) -> Path:
 
 def may_be_left_out(dataset: str, samples: Sequence[Sample], unreadable: Mapping[str, str]) -> str:
     """Why these images are too many to be left out, as a sentence with the remedy; "" if they are not."""
-    remedy = f"{first_few(list(unreadable.values()), 3)}; replace these files with intact copies"
+    remedy = (
+        f"{first_few(list(unreadable))}; `bench data verify {dataset}` says what is wrong with each: replace "
+        "these files with intact copies"
+    )
     if len(unreadable) > MOST * len(samples):
         share = f"{len(unreadable)} of {len(samples)} images ({len(unreadable) / len(samples):.1%})"
         return (
