@@ -242,6 +242,21 @@ def test_every_file_passed_over_is_counted_by_kind_and_shown(tmp_path: Path) -> 
             assert f"{kind} ({count})" in line
 
 
+def test_classes_and_parts_that_are_links_are_looked_into(tmp_path: Path) -> None:
+    put(tmp_path / "far", "a/1.png", "a/1_mask.png", "training/a/2.png", "training/b/3.png")
+    (tmp_path / "far/training/notes.txt").write_text("x")
+    put(tmp_path / "classes", "b/1.png")
+    os.symlink(tmp_path / "far/a", tmp_path / "classes/a")
+    assert [s.id for s in read(tmp_path / "classes").samples] == ["a/1.png", "b/1.png"]
+    assert read(tmp_path / "classes").passed_over == {"masks": 1}
+    put(tmp_path / "parts", "test/b/1.png")
+    os.symlink(tmp_path / "far/a", tmp_path / "parts/test/a")
+    os.symlink(tmp_path / "far/training", tmp_path / "parts/Train")
+    index = read(tmp_path / "parts")
+    assert [s.id for s in index.samples] == ["Train/a/2.png", "Train/b/3.png", "test/a/1.png", "test/b/1.png"]
+    assert index.passed_over == {".txt files": 1, "masks": 1}
+
+
 def test_a_class_of_files_that_are_no_images_says_what_they_are(tmp_path: Path) -> None:
     put(tmp_path, "a/1.png")
     (tmp_path / "b").mkdir()

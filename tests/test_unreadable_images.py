@@ -34,7 +34,7 @@ def images(tmp_path: Path) -> Path:
     for i in range(IMAGES):
         path = tmp_path / "images" / "ab"[i % 2] / f"{i:02d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(rng.integers(0, 256, (40, 50), dtype=np.uint8)).save(path)
+        Image.fromarray(rng.integers(0, 256, (40 + i, 50), dtype=np.uint8)).save(path)
     home = tmp_path / "images"
     (home / "a/00.png").write_bytes((home / "a/00.png").read_bytes()[:500])
     (home / "b/01.png").write_bytes(b"")
@@ -300,3 +300,5 @@ def test_a_run_leaves_them_out_in_its_workers_too_and_the_table_says_so(images: 
     counts = record["data"]["counts"]
     assert sum(n for by in counts.values() for n, _ in by.values()) == IMAGES - 3
     assert "1 done, 0 to do" in bench(folder, *arguments, *machine, "--on-bad-image", "skip").stderr
+    done = bench(folder, "subgroups", "scratch", "--by", "size", "--data", "images")
+    assert "small" in done.stdout

@@ -213,6 +213,12 @@ def _listed(
             spelling.images += len(inside)
             spelling.places.append(folder.relative_to(root).as_posix())
     _refuse_spellings(root, spelt)
+    tops = {
+        place for classes in folders.values() for f in classes for place in (f, f.parent) if place != root
+    }
+    links = [
+        place for place in tops if place.is_symlink()
+    ]  # of classes and parts: looked into, unlike others
     said = list(notes)
     if masks:
         said.append(f"masks beside their images, passed over: {len(masks)} ({first_few(masks)})")
@@ -225,7 +231,7 @@ def _listed(
         classes=tuple(sorted(spelt, key=natural)),
         samples=tuple(samples),
         notes=tuple(said),
-        passed_over=passed_over([root], (s.path for s in samples if s.path)),
+        passed_over=passed_over([root, *links], (*links, *(s.path for s in samples if s.path))),
     )
 
 
@@ -262,7 +268,7 @@ def _refuse_spellings(home: Path, spelt: Mapping[str, _Spelling]) -> None:
                 for label in labels
             )
             raise DataError(
-                f"folder: {home}: the labels {listed} differ in capitals or blanks alone; if they are one "
+                f"folder: {home}: the labels {listed} differ in capitals, blanks or Unicode form alone; if they are one "
                 "class, rename all to one name, else give them names that differ otherwise"
             )
 

@@ -112,8 +112,9 @@ def without_masks(images: Sequence[Path]) -> Sorted:
 
 
 def passed_over(folders: Iterable[Path], taken: Iterable[Path]) -> dict[str, int]:
-    """How many files in and below `folders`, of which none lies in another, are not among `taken`: kind (see
-    `kind_of`) -> number. Hidden ones are not counted. Raises as `files_below` does."""
+    """How many files in and below `folders`, of which none lies in another (but by a link among `taken`), are
+    not among `taken`: kind (see `kind_of`) -> number. Hidden ones are not counted. Raises as `files_below`
+    does."""
     known = set(taken)
     return counted(path for folder in folders for path in files_below(folder) if path not in known)
 
