@@ -268,8 +268,8 @@ def _refuse_spellings(home: Path, spelt: Mapping[str, _Spelling]) -> None:
                 for label in labels
             )
             raise DataError(
-                f"folder: {home}: the labels {listed} differ in capitals, blanks or Unicode form alone; if they are one "
-                "class, rename all to one name, else give them names that differ otherwise"
+                f"folder: {home}: the labels {listed} differ in capitals, blanks or Unicode form alone; if "
+                "they are one class, rename all to one name, else give them names that differ otherwise"
             )
 
 
