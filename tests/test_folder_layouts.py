@@ -10,9 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import Result
 from PIL import Image, features
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from bench import DataError, DataNotFound, Index
 from bench.cli import app

@@ -7,14 +7,14 @@ import logging
 import shutil
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import Result
 from PIL import Image
 from samples import data_of, predictions, record_of, run_spec
 from test_cli import PROTOCOL, bench, records
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 import bench as api
 from bench import ConfigError, DataError, Environment, Index, Sample

@@ -235,8 +235,8 @@ def _warn_of_unreadable(images: Images) -> None:
     from bench.data.images.index import first_few
 
     log.warning(
-        "%s: %d of %d images cannot be decoded and are left out (--on-bad-image skip): %s; `bench data verify` "
-        "says why",
+        "%s: %d of %d images cannot be decoded and are left out (--on-bad-image skip): %s; "
+        "`bench data verify` says why",
         images.dataset,
         len(images.unreadable),
         len(images) + len(images.unreadable),
