@@ -232,9 +232,8 @@ def test_pages_are_counted_and_the_first_is_what_it_was(tmp_path: Path, suffix: 
     if suffix == "webp":
         frames = [frame.convert("RGB") for frame in frames]
     path = tmp_path / f"film.{suffix}"
-    frames[0].save(
-        path, save_all=True, append_images=frames[1:], **({"lossless": True} if suffix == "webp" else {})
-    )
+    options: dict[str, Any] = {"lossless": True} if suffix == "webp" else {}
+    frames[0].save(path, save_all=True, append_images=frames[1:], **options)
     decoded = decode(path)
     assert decoded.frames == 3
     np.testing.assert_array_equal(decoded.pixels, np.asarray(frames[0].convert("RGB")))
