@@ -20,7 +20,7 @@ def by_size(methods: Sequence[Method], ids: Sequence[str], session: Session, rep
     Images are decoded if the image store has been cleaned. Raises DataError if they are not those that the
     methods were tested on.
     """
-    from bench.data.audit.audit import SHORT
+    from bench.data.audit.search import SHORT
 
     unit = methods[0].units[0]
     images = session.images(unit.spec.dataset, (SHORT,), report)  # the side that every audit has stored

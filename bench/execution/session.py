@@ -118,7 +118,7 @@ class Session:
     ) -> tuple[Images, Audit]:
         """The images of a data set and their audit, made now unless it is stored. Raises as `images` does."""
         from bench.data.audit.audit import stored_audit
-        from bench.data.audit.audit import SHORT
+        from bench.data.audit.search import SHORT
 
         images = self.images(dataset, (*short_sides, SHORT), report)
         propose = partial(self._embedded_neighbours, images, settings.embed) if settings.embed else None
@@ -128,7 +128,7 @@ class Session:
 
     def _embedded_neighbours(self, images: Images, name: str) -> NDArray[np.int64]:
         """Pairs of images that the model `name`, with its own ImageNet weights, places close together."""
-        from bench.data.audit.audit import SHORT
+        from bench.data.audit.search import SHORT
         from bench.engine.embedding import INPUT, nearest
 
         model = self.registry.models.get(name)
