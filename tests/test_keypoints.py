@@ -1,4 +1,4 @@
-"""The same picture at another crop, scale, aspect or rotation: keypoints propose it, its detail confirms it."""
+"""The same picture at another crop, scale, aspect or rotation: keypoints propose it, detail confirms it."""
 
 from __future__ import annotations
 

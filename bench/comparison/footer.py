@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from bench.comparison.rows import chosen, labels, row_id
 from bench.comparison.scored import ScoredUnit
+from bench.data.audit.verdict import nothing_apart
 from bench.identity import to_json
 from bench.interfaces.rows import Column, Row, Uncertainty
 from bench.study.spec import EnsembleSpec, RunSpec
@@ -120,12 +121,8 @@ def _audit(group: Sequence[ScoredUnit]) -> Iterator[str]:
     verdicts = {round_: verdict for round_, verdict in sorted(by_round.items()) if verdict}
     for audit in dict.fromkeys(verdict.audit for verdict in verdicts.values()):
         of_it = {round_: verdict for round_, verdict in verdicts.items() if verdict.audit == audit}
-        settings = next(iter(of_it.values())).settings
-        method = f"perceptual hash within {settings.distance} bits, detail {settings.similarity:g} alike"
-        if settings.embed:
-            method += f", and nearest neighbours of {settings.embed}"
         leaking = {round_: verdict for round_, verdict in of_it.items() if verdict.leaks}
-        text = f"Audit {audit[:8]} ({method}): "
+        text = f"Audit {audit[:8]} ({next(iter(of_it.values())).search}): "
         if leaking:
             leaked = ", ".join(
                 f"{verdict.leaked} of {_evaluated(group, round_)} in round {round_}"
@@ -136,7 +133,7 @@ def _audit(group: Sequence[ScoredUnit]) -> Iterator[str]:
                 f"side: {leaked}."
             )
         else:
-            text += "no duplicates and no group on two sides of a split."
+            text += f"{nothing_apart(list(of_it.values()))}."
         conflicts = max(verdict.label_conflicts for verdict in of_it.values())
         kept_out = max(verdict.kept_out for verdict in of_it.values())
         if conflicts:

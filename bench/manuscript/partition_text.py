@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from bench.data.audit.verdict import Verdict
+from bench.data.audit.verdict import Verdict, nothing_apart
 from bench.errors import BenchError
 from bench.manuscript.document import Code, Gap, Section, Sentence, listed
 from bench.manuscript.facts import Comparison, distinct
@@ -137,10 +137,16 @@ def audit(comparison: Comparison) -> Iterator[Sentence]:
 def _method(verdict: Verdict) -> str:
     settings = verdict.settings
     neighbours = f", and nearest neighbours among features of {settings.embed}" if settings.embed else ""
+    hashes = f"64-bit perceptual hashes that differ in at most {settings.distance} bits"
+    if verdict.revision == 1:
+        return (
+            f"Duplicates were looked for in an audit: pairs of images were proposed by {hashes}{neighbours}, "
+            f"and confirmed where detail correlates by at least {settings.similarity:g} after a shift (audit "
+        )
     return (
-        "Duplicates were looked for in an audit: pairs of images were proposed by 64-bit perceptual hashes "
-        f"that differ in at most {settings.distance} bits{neighbours}, and confirmed where aligned detail "
-        f"correlates by at least {settings.similarity:g} (audit "
+        f"Duplicates were looked for in an audit: pairs of images were proposed by {hashes}, and by the SIFT "
+        f"keypoints that they share{neighbours}, and confirmed where detail correlates by at least "
+        f"{settings.similarity:g} after a shift, or after the affine map on which keypoints agree (audit "
     )
 
 
@@ -148,7 +154,8 @@ def found(verdicts: dict[int, Verdict]) -> str:
     """What one audit says of the splits of these rounds."""
     leaking = {number: verdict for number, verdict in verdicts.items() if verdict.leaks}
     if not leaking:
-        return "No duplicates and no group were found in more than one part."
+        text = nothing_apart(list(verdicts.values()))
+        return f"{text[0].upper()}{text[1:]}."
     texts = [
         f"round {number}: {verdict.leaking_clusters} sets of duplicates and {verdict.leaking_groups} groups, "
         f"with {verdict.leaked} validation and test images"

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.data.audit.clusters import clusters, join_groups, label_conflicts
+from bench.data.audit.give_aways import metadata_features
 from bench.data.audit.search import SHORT, Duplicate, Suspect, find_pairs, reduced_copies, suspects
 from bench.data.audit.shortcuts import ShortcutProbe, probe_shortcut
 from bench.data.images.images import Images
@@ -116,9 +117,16 @@ def make_audit(
         revision=REVISION,
     )
     groups = join_groups(images.groups, audit.clusters(images.ids))
+    seen = {
+        "border pixels": copies.borders,
+        "image size and colour": _file_features(images),
+        "bright and coloured marks": copies.marks if copies.marks.any() else None,
+        "metadata of the files": metadata_features(images.paths, threads),
+    }
     probes = (
-        probe_shortcut("border pixels", copies.borders, images.labels, groups, threads),
-        probe_shortcut("image size and colour", _file_features(images), images.labels, groups, threads),
+        probe_shortcut(what, features, images.labels, groups, threads)
+        for what, features in seen.items()
+        if features is not None
     )
     return dataclasses.replace(
         audit,

@@ -16,6 +16,7 @@ from PIL import Image
 
 from bench.data.audit.alignment import NONE, Alignment, align_pairs
 from bench.data.audit.duplicates import MAX_CANDIDATES, SIDE, differing_bits, find_duplicates
+from bench.data.audit.give_aways import mark_features
 from bench.data.audit.keypoints import find_keypoints, propose_pairs
 from bench.data.audit.shortcuts import border_features
 from bench.data.images.view import View
@@ -62,11 +63,13 @@ class Copies(NamedTuple):
         grey: (h, w) of each, the short side SHORT.
         squares: (N, SIDE, SIDE), grey.
         borders: (N, F) features of their borders.
+        marks: (N, F) features of what looks like marks burnt into them.
     """
 
     grey: list[NDArray[np.uint8]]
     squares: NDArray[np.uint8]
     borders: NDArray[np.float32]
+    marks: NDArray[np.float32]
 
 
 class Found(NamedTuple):
@@ -88,7 +91,7 @@ class Found(NamedTuple):
 def reduced_copies(view: View) -> Copies:
     """Copies of all images, of a view at the short side SHORT."""
     squares = np.empty((len(view), SIDE, SIDE), dtype=np.uint8)
-    grey, borders = [], []
+    grey, borders, marks = [], [], []
     for i in range(len(view)):
         pixels = view[i]
         image = Image.fromarray(pixels[0] if pixels.shape[0] == 1 else pixels.transpose(1, 2, 0))
@@ -96,7 +99,8 @@ def reduced_copies(view: View) -> Copies:
         square = image.resize((SIDE, SIDE), Image.Resampling.BILINEAR)
         squares[i] = np.asarray(square.convert("L"))
         borders.append(border_features(np.asarray(square.convert("RGB"))))
-    return Copies(grey, squares, np.stack(borders))
+        marks.append(mark_features(pixels, grey[-1]))
+    return Copies(grey, squares, np.stack(borders), np.stack(marks))
 
 
 def find_pairs(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -37,6 +38,8 @@ class Images:
     version: str
     views: Mapping[int, View]
     originals: tuple[Original, ...] = ()  # size, channels and bytes of every file
+    paths: tuple[Path | None, ...] = ()  # of the files; None for an array
+    grouped: bool = False  # whether the data set names the group of any image
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -72,6 +75,8 @@ def open_images(
         version=index.version,
         views=stored.views,
         originals=stored.originals,
+        paths=tuple(s.path for s in index.samples),
+        grouped=any(s.group for s in index.samples),
     )
 
 
