@@ -15,7 +15,13 @@ import numpy as np
 from PIL import Image
 
 from bench.data.audit.alignment import NONE, Alignment, align_pairs
-from bench.data.audit.duplicates import MAX_CANDIDATES, SIDE, differing_bits, find_duplicates
+from bench.data.audit.duplicates import (
+    MAX_CANDIDATES,
+    SIDE,
+    differing_bits,
+    find_duplicates,
+    perceptual_hashes,
+)
 from bench.data.audit.give_aways import mark_features
 from bench.data.audit.keypoints import find_keypoints, propose_pairs
 from bench.data.audit.shortcuts import border_features
@@ -94,13 +100,29 @@ def reduced_copies(view: View) -> Copies:
     grey, borders, marks = [], [], []
     for i in range(len(view)):
         pixels = view[i]
-        image = Image.fromarray(pixels[0] if pixels.shape[0] == 1 else pixels.transpose(1, 2, 0))
+        image = _image(pixels)
         grey.append(np.asarray(image.convert("L")))
-        square = image.resize((SIDE, SIDE), Image.Resampling.BILINEAR)
+        square = _square(image)
         squares[i] = np.asarray(square.convert("L"))
         borders.append(border_features(np.asarray(square.convert("RGB"))))
         marks.append(mark_features(pixels, grey[-1]))
     return Copies(grey, squares, np.stack(borders), np.stack(marks))
+
+
+def hashes_of(view: View, images: Sequence[int]) -> dict[int, str]:
+    """The 64-bit pHash of these images, as 16 hex digits, by their position in a view at SHORT."""
+    if not images:
+        return {}
+    squares = np.stack([np.asarray(_square(_image(view[i])).convert("L")) for i in images])
+    return {i: f"{value:016x}" for i, value in zip(images, perceptual_hashes(squares).tolist(), strict=True)}
+
+
+def _image(pixels: NDArray[np.uint8]) -> Image.Image:
+    return Image.fromarray(pixels[0] if pixels.shape[0] == 1 else pixels.transpose(1, 2, 0))
+
+
+def _square(image: Image.Image) -> Image.Image:
+    return image.resize((SIDE, SIDE), Image.Resampling.BILINEAR)
 
 
 def find_pairs(
