@@ -198,7 +198,8 @@ def _write_page(audited: Audit, pairs: Sequence[_Pair], images: Images, target: 
     from bench.data.audit.page import PageImage, PagePair, PageSection, pairs_page
     from bench.data.audit.search import SHORT as HASHED
     from bench.data.audit.search import hashes_of
-    from bench.files import write_result
+    from bench.errors import StoreError
+    from bench.files import write_text
 
     positions = {id_: i for i, id_ in enumerate(images.ids)}
     suspects = [(positions[s.first], positions[s.second], s) for s in audited.suspects[:MAX_ON_PAGE]]
@@ -238,4 +239,9 @@ def _write_page(audited: Audit, pairs: Sequence[_Pair], images: Images, target: 
         "It enters the identity of the split; images of one group are kept together, images left out are in "
         "no part.",
     )
-    write_result(target, pairs_page(audited.dataset, audited.hash, about, [s for s in sections if s.pairs]))
+    text = pairs_page(audited.dataset, audited.hash, about, [s for s in sections if s.pairs])
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_text(target, text)
+    except OSError as error:
+        raise StoreError(f"{target}: cannot be written ({error}); give a .html file with --page") from None

@@ -110,11 +110,11 @@ def reduced_copies(view: View) -> Copies:
 
 
 def hashes_of(view: View, images: Sequence[int]) -> dict[int, str]:
-    """The 64-bit pHash of these images, as 16 hex digits, by their position in a view at SHORT."""
+    """The 64-bit pHash of these images, in ImageHash's hex digits, by their position in a view at SHORT."""
     if not images:
         return {}
     squares = np.stack([np.asarray(_square(_image(view[i])).convert("L")) for i in images])
-    return {i: f"{value:016x}" for i, value in zip(images, perceptual_hashes(squares).tolist(), strict=True)}
+    return {i: value.tobytes().hex() for i, value in zip(images, perceptual_hashes(squares), strict=True)}
 
 
 def _image(pixels: NDArray[np.uint8]) -> Image.Image:
