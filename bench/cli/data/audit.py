@@ -243,5 +243,5 @@ def _write_page(audited: Audit, pairs: Sequence[_Pair], images: Images, target: 
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         write_text(target, text)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise StoreError(f"{target}: cannot be written ({error}); give a .html file with --page") from None
