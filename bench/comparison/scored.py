@@ -176,4 +176,5 @@ def _split_text(settings: str) -> str:
         "anywhere": ", label conflicts anywhere",
     }
     more = groups[drawn.groups] + (conflicts[drawn.conflicts] if drawn.groups == "audited" else "")
+    more += f", mended ({drawn.mend})" if drawn.mend != "none" else ""
     return f"{drawn.method} {how}, {drawn.val:g} val{more}"

@@ -360,9 +360,11 @@ def summarize_data(images: Images, split: Split, dataset: Ref) -> DataSummary:
 
 
 def _fixed(images: Images, split: Split) -> bool:
-    """Whether the parts are those that the data set fixes; validation may be drawn from its training part."""
+    """Whether the parts are those that the data set fixes. Validation may be drawn from its training part,
+    and images may be left out where that split was mended."""
     pairs = zip(images.parts, split.parts, strict=True)
-    return any(images.parts) and all(own == part or (own, part) == ("train", "val") for own, part in pairs)
+    drawn = ("train", "val")
+    return any(images.parts) and all(p in (own, "out") or (own, p) == drawn for own, p in pairs)
 
 
 def _asked(session: Session) -> Asked:

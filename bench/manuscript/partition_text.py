@@ -66,6 +66,12 @@ def division(comparison: Comparison) -> Iterator[Sentence]:
             "Images were in the training, validation and test parts that the data set itself fixes; where it "
             "fixes no validation part, one was drawn from the training part, stratified by class.",
         )
+        if settings.mend != "none":
+            first = "first" if settings.mend == "drop_test" else "last"
+            yield (
+                "Of a group, or a set of duplicates, with images in several of these parts, only those in "
+                f"the {first} of training, validation and test part were kept; the others were left out.",
+            )
         return
     yield (_drawn(settings),)
     if fixed(comparison) is None:

@@ -47,6 +47,10 @@ class SplitSettings:
             what that leaks.
         conflicts: where images go whose duplicates carry another label, with audited groups: "train" keeps
             them out of validation and test, "out" out of all parts, "anywhere" treats them like the rest.
+        mend: what is left out of a split that the data set itself fixes and that leaks. Of a group or a set
+            of duplicates that is in several parts, "drop_test" keeps the images in the first of training,
+            validation and test that has some, so that what was trained stays the same; "drop_train" keeps
+            those in the last, so that what is tested stays the same; "none" leaves the split as it is.
     """
 
     method: Literal["holdout", "kfold"] = "holdout"
@@ -55,6 +59,7 @@ class SplitSettings:
     folds: Annotated[int, Interval(ge=2, le=20)] = 5
     groups: Literal["audited", "given", "none"] = "audited"
     conflicts: Literal["train", "out", "anywhere"] = "train"
+    mend: Literal["none", "drop_test", "drop_train"] = "none"
 
     def __post_init__(self) -> None:
         if self.method == "holdout" and self.val + self.test >= 1:
