@@ -144,7 +144,7 @@ def _method(verdict: Verdict) -> str:
     settings = verdict.settings
     neighbours = f", and nearest neighbours among features of {settings.embed}" if settings.embed else ""
     hashes = f"64-bit perceptual hashes that differ in at most {settings.distance} bits"
-    if verdict.revision == 1:
+    if verdict.revision == 1 or not settings.keypoints:
         return (
             f"Duplicates were looked for in an audit: pairs of images were proposed by {hashes}{neighbours}, "
             f"and confirmed where detail correlates by at least {settings.similarity:g} after a shift (audit "

@@ -25,11 +25,13 @@ class AuditSettings:
         distance: candidates are pairs whose 64-bit perceptual hashes differ in at most so many bits.
         similarity: correlation of aligned detail from which candidates count as duplicates.
         embed: a model whose ImageNet features propose further candidates, each image's nearest neighbours.
+        keypoints: whether the same picture is also looked for at another crop, scale, aspect or rotation.
     """
 
     distance: Annotated[int, Interval(ge=0, le=16)] = 10
     similarity: Annotated[float, Interval(gt=0, le=1)] = 0.55
     embed: str = ""
+    keypoints: bool = True
 
 
 @dataclass(frozen=True)

@@ -139,14 +139,7 @@ def find_pairs(
     `further` are pairs (P, 2), first < second, that are compared although neither search proposes them.
     """
     hashed = find_duplicates(copies.squares, sha256, settings.distance, settings.similarity, further)
-    keypoints = find_keypoints(copies.grey, threads)
-    proposed = np.unique(np.concatenate([propose_pairs(keypoints), further]), axis=0)
-    alignments = align_pairs(copies.grey, keypoints, proposed, SUSPECT_POINTS, threads)
-    aligned = {
-        (a, b): alignment
-        for (a, b), alignment in zip(proposed.tolist(), alignments, strict=True)
-        if alignment is not NONE
-    }
+    proposed, aligned = _align(copies.grey, further, threads) if settings.keypoints else (further, {})
     shifted = {
         (a, b): similarity
         for a, b, similarity in zip(
@@ -180,6 +173,20 @@ def find_pairs(
         )
     candidates = len(np.unique(np.concatenate([hashed.candidates, proposed]), axis=0))
     return Found(duplicates, aligned, candidates, tuple(notes))
+
+
+def _align(
+    grey: Sequence[NDArray[np.uint8]], further: NDArray[np.int64], threads: int
+) -> tuple[NDArray[np.int64], dict[tuple[int, int], Alignment]]:
+    """Pairs (P, 2) that keypoints propose, with `further` ones, and how those lie on each other that do."""
+    keypoints = find_keypoints(grey, threads)
+    proposed = np.unique(np.concatenate([propose_pairs(keypoints), further]), axis=0)
+    alignments = align_pairs(grey, keypoints, proposed, SUSPECT_POINTS, threads)
+    return proposed, {
+        (a, b): alignment
+        for (a, b), alignment in zip(proposed.tolist(), alignments, strict=True)
+        if alignment is not NONE
+    }
 
 
 def suspects(

@@ -85,7 +85,7 @@ class Verdict:
         """How the audit looked for duplicates, in words."""
         settings = self.settings
         embedded = f" and nearest neighbours of {settings.embed}" if settings.embed else ""
-        if self.revision == 1:
+        if self.revision == 1 or not settings.keypoints:
             return (
                 f"perceptual hash within {settings.distance} bits{embedded}, detail {settings.similarity:g} "
                 "alike after a shift"
@@ -164,9 +164,12 @@ def _example(members: Sequence[int], ids: Sequence[str], parts: Sequence[str]) -
 def verdict_to_json(verdict: Verdict) -> dict[str, Any]:
     """A verdict in the form of manifests and records."""
     later = {f.name: f.default for f in fields(Verdict) if f.name in _LATER}
+    values = asdict(verdict)
+    if verdict.settings.keypoints:  # a later field, too
+        del values["settings"]["keypoints"]
     return {
         _STORED_AS.get(name, name): value
-        for name, value in asdict(verdict).items()
+        for name, value in values.items()
         if name not in later or value != later[name]
     }
 

@@ -236,10 +236,10 @@ def _notes(split: Split, own: Sequence[str]) -> Iterator[str]:
     if rule != "none" and not official:
         yield f"the data set fixes no split; split.mend {rule} had nothing to mend"
     if rule != "none" and official:
-        of_part = Counter(part for part, now in zip(own, split.parts, strict=True) if now == OUT)
-        counts = ", ".join(f"{of_part[part]} of {own.count(part)} {part}" for part in PARTS if part in own)
+        of_part = Counter(before for before, now in zip(own, split.parts, strict=True) if now == OUT)
+        numbers = ", ".join(f"{of_part[part]} of {own.count(part)} {part}" for part in PARTS if part in own)
         yield (
-            f"the data set's own split was mended (split.mend {rule}): left out are {counts} images, which "
+            f"the data set's own split was mended (split.mend {rule}): left out are {numbers} images, which "
             "have a duplicate or group mate in another part"
         )
     elif left:
