@@ -1,4 +1,4 @@
-"""What the audit finds, and what it takes: `python -m benchmarks.audits --data DIR`, from the root of the source.
+"""What the audit finds, and what it takes: `python -m benchmarks.audits --data DIR`, from the source's root.
 
 Copies of randomly chosen images are planted among the images of a data set, each changed as files of one
 picture differ: another crop, scale, aspect, compression. Recall is the share of them that `bench data audit`

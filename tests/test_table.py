@@ -245,15 +245,13 @@ def test_the_footer_says_what_was_found_and_how_it_was_searched() -> None:
         "published; 6 suspected pairs, up to 4 of them on two sides, for a person to decide." in said
     )
     known = replace(PASSED, revision=2, pairs=1, groups=12)
-    assert (
-        "1 pair of duplicates found, 12 groups of several images known, none on two sides."
-        in footer_of(known)
+    assert "1 pair of duplicates found, 12 groups of several images known, none on two sides." in footer_of(
+        known
     )
     none = replace(PASSED, revision=2, pairs=0)
     assert "no duplicates found; patients and lesions are not published." in footer_of(none)
     hashes_alone = replace(PASSED.settings, keypoints=False)
     assert "keypoints" not in footer_of(replace(none, settings=hashes_alone))
-
 
 
 def test_the_footer_says_in_which_rounds_a_split_leaks() -> None:
