@@ -37,6 +37,7 @@ class Images:
     version: str
     views: Mapping[int, View]
     originals: tuple[Original, ...] = ()  # size, channels and bytes of every file
+    bits: int | None = None  # of the values in 16-bit files; None if there are no such files
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -59,7 +60,7 @@ def open_images(
 
     Decodes what is not stored yet. Raises DataError if a file cannot be used.
     """
-    stored = open_views(name, index.samples, environment, short_sides, report)
+    stored = open_views(name, index.samples, environment, short_sides, report, index.bits)
     class_numbers = {name: i for i, name in enumerate(index.classes)}
     return Images(
         dataset=name,
@@ -72,6 +73,7 @@ def open_images(
         version=index.version,
         views=stored.views,
         originals=stored.originals,
+        bits=stored.bits,
     )
 
 
