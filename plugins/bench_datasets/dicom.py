@@ -63,7 +63,7 @@ def _header(path: Path) -> _Header | None:
         from pydicom import dcmread
     except ImportError:
         raise ConfigError(
-            f"{path}: DICOM files are read by pydicom, which is not installed: pip install 'medbench[dicom]'"
+            f'{path}: DICOM files are read by pydicom, which is not installed: pip install "medbench[dicom]"'
         ) from None
     try:
         header = dcmread(path, stop_before_pixels=True, specific_tags=HEADERS)
