@@ -129,8 +129,9 @@ def _blaming(path: Path) -> Iterator[None]:
     except FileNotFoundError:
         raise DataError(f"{path}: no such image file; fetch the data set again, or mend its index") from None
     except Exception as error:  # Pillow raises nearly anything on a damaged file
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise DataError(
-            f"{path}: cannot be read as an image ({type(error).__name__}: {error}); "
+            f"{path}: cannot be read as an image ({reason}); "
             "replace the file with an intact copy, or remove it from the data set"
         ) from None
 

@@ -186,10 +186,13 @@ def _windowed(voi: Dataset, values: NDArray[Any]) -> NDArray[np.uint8]:
 
     # pydicom gives the range of the stored values; of values that are said to have 8 bits, that is 0 to 255.
     eight_bits = Dataset()
-    eight_bits.update({name: voi[name] for name in _VOI[1][1:] if name in voi})
+    for name in _VOI[1][1:]:
+        if name in voi:
+            eight_bits[name] = voi[name]
     eight_bits.PhotometricInterpretation = "MONOCHROME2"
     eight_bits.PixelRepresentation, eight_bits.BitsStored = 0, 8
-    return _scaled(apply_windowing(values, eight_bits), 0, 255)
+    with np.errstate(over="ignore"):  # of values far below a sigmoid window, which become 0
+        return _scaled(apply_windowing(values, eight_bits), 0, 255)
 
 
 def _through_lut(voi: Dataset, values: NDArray[Any]) -> NDArray[np.uint8]:
