@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from samples import data_of, opened, record_of, run_spec
+from samples import data_of, opened, predictions, record_of, run_spec
 from typer.testing import CliRunner
 
 from bench import BenchError, ConfigError, DataError, Dataset, Environment, Index, Sample
@@ -21,6 +21,7 @@ from bench.data.images.content import DecodeTask, listing_key
 from bench.data.images.decode import decode, extent, read_image
 from bench.data.images.images import Images
 from bench.data.images.ranges import WIDE, Extent, Ranges, merged, ranges_of
+from bench.results import store
 from bench.results.record import record_from_json, record_to_json
 
 
@@ -218,6 +219,14 @@ def test_a_record_keeps_the_bits_and_an_older_one_has_none(tmp_path: Path) -> No
         read = record_from_json({**content, "artefacts": {}}, tmp_path)
         assert read.data is not None
         assert read.data.bits == bits
+
+
+def test_a_methods_text_says_what_was_lost(tmp_path: Path) -> None:
+    of_12_bits = record_of(run_spec(), data=data_of(bits=12))
+    each = predictions()
+    store.write(tmp_path, of_12_bits, predictions={"val": each, "test": each})
+    text = bench("methods-text", "--dataset", "busi", "--results", str(tmp_path))
+    assert "Images stored with 16 bits were reduced from 12 bits to 8." in text
 
 
 # --- the command line --------------------------------------------------------------------------------

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from bench import DataNotFound
 
-SUFFIXES = frozenset(
-    ".bmp .dcm .dicom .gif .jpeg .jpg .nii .pgm .png .ppm .tif .tiff .webp".split()  # and .nii.gz, see `is_image`
+SUFFIXES = frozenset(  # and .nii.gz: see `is_image`
+    ".bmp .dcm .dicom .gif .jpeg .jpg .nii .pgm .png .ppm .tif .tiff .webp".split()
 )
 HIDDEN = (".", "__MACOSX")  # how names begin that are passed over
 

@@ -175,7 +175,8 @@ def _from_16_bit(values: NDArray[np.generic], bits: int) -> NDArray[np.uint8]:
             f"holds the value {high}, more than the {bits} bits that were set (0 to {white}); set bits to "
             f"{high.bit_length()} or more, or to 0 to have the range found"
         )
-    return ((wide * 255 + white // 2) // white).astype(np.uint8)
+    grey: NDArray[np.uint8] = ((wide * 255 + white // 2) // white).astype(np.uint8)
+    return grey
 
 
 def _fit_16_bits(low: int, high: int) -> bool:

@@ -109,7 +109,8 @@ def _middle_frame(dataset: Dataset) -> NDArray[Any]:
         raise _not_installed(f"what reads pixels in {syntax.name} is not installed")
     # Decoders differ by a grey level in lossy files: the same one wherever it is, whatever else is installed.
     plugin = "pylibjpeg" if "pylibjpeg" in decoder.available_plugins else ""
-    return pixel_array(dataset, index=_middle(dataset), decoding_plugin=plugin)
+    stored: NDArray[Any] = pixel_array(dataset, index=_middle(dataset), decoding_plugin=plugin)
+    return stored
 
 
 def _grey(
@@ -139,13 +140,15 @@ def _padding(dataset: Dataset, stored: NDArray[Any]) -> NDArray[np.bool_]:
         return np.zeros(stored.shape, np.bool_)
     last = dataset.get("PixelPaddingRangeLimit")
     low, high = sorted((first, first if last is None else last))
-    return (stored >= low) & (stored <= high)
+    padding: NDArray[np.bool_] = (stored >= low) & (stored <= high)
+    return padding
 
 
 def _rescaled(dataset: Dataset, stored: NDArray[Any]) -> NDArray[Any]:
     from pydicom.pixels import apply_modality_lut
 
-    return apply_modality_lut(stored, _attributes(dataset, *_MODALITY))
+    values: NDArray[Any] = apply_modality_lut(stored, _attributes(dataset, *_MODALITY))
+    return values
 
 
 def _voi(dataset: Dataset) -> Dataset:

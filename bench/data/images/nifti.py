@@ -73,4 +73,6 @@ def _to_8_bits(shown: NDArray[np.float32], volume: NDArray[np.float32]) -> NDArr
     if low == high:
         return np.zeros(shown.shape, np.uint8)
     known = np.where(np.isfinite(shown), shown.astype(np.float64), low)
-    return np.floor(np.clip((known - low) / (high - low), 0, 1) * 255 + 0.5).astype(np.uint8)
+    share = np.clip((known - low) / (high - low), 0, 1)
+    grey: NDArray[np.uint8] = np.floor(share * 255 + 0.5).astype(np.uint8)
+    return grey
