@@ -233,6 +233,8 @@ def test_a_frame_has_its_own_window_and_rescaling(tmp_path: Path) -> None:
     path = made(
         tmp_path / "e.dcm",
         np.stack([RAMP, RAMP, RAMP]),
+        WindowCenter=-500,
+        WindowWidth=10,
         PerFrameFunctionalGroupsSequence=windows,
         SharedFunctionalGroupsSequence=[shared],
     )

@@ -7,9 +7,8 @@ from pathlib import Path
 
 from bench import DataNotFound
 
-SUFFIXES = frozenset(  # and .nii.gz: see `is_image`
-    ".bmp .dcm .dicom .gif .jpeg .jpg .nii .pgm .png .ppm .tif .tiff .webp".split()
-)
+_PILLOW = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+SUFFIXES = frozenset(_PILLOW | {".dcm", ".dicom", ".nii"})  # and .nii.gz: see `is_image`
 HIDDEN = (".", "__MACOSX")  # how names begin that are passed over
 
 
