@@ -203,11 +203,8 @@ def _through_lut(voi: Dataset, values: NDArray[Any]) -> NDArray[np.uint8]:
 
     item = voi.VOILUTSequence[0]
     entries, first, bits = item.LUTDescriptor
-    item.LUTDescriptor = [
-        entries,
-        first,
-        16,
-    ]  # pydicom keeps indices in as many bits as entries have, and 8 overflow
+    # pydicom keeps indices in as many bits as entries have, and 8 overflow.
+    item.LUTDescriptor = [entries, first, 16]
     return _scaled(apply_voi(np.rint(values).astype(np.int64), voi), 0, 2**bits - 1)
 
 
