@@ -356,6 +356,7 @@ def summarize_data(images: Images, split: Split, dataset: Ref) -> DataSummary:
         audit=split.verdict,
         counts=split.counts(),
         fixed=_fixed(images, split),
+        bits=images.bits,
     )
 
 

@@ -48,6 +48,8 @@ class Index:
         expected: images per class of that version; empty means the component's own `expected`.
         notes: what a user should know about this copy (files passed over, rows without an image);
             `bench data verify` shows them.
+        bits: of the values in 16-bit files, 1 to 16: 2**bits - 1 is white. 0: the smallest of 8, 10, 12, 14
+            and 16 bits that holds the highest value of all of them.
     """
 
     classes: tuple[str, ...]
@@ -55,6 +57,7 @@ class Index:
     version: str = ""
     expected: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    bits: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

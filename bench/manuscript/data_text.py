@@ -46,6 +46,8 @@ def source(comparison: Comparison, material: Material) -> Iterator[Sentence]:
     if comparison.dataset.params:
         values = listed(f"{key} = {value}" for key, value in comparison.dataset.params.items())
         yield (f"Its parameters that differ from their defaults were {values}.",)
+    if bits := distinct(data.bits for data in comparison.data.values() if data.bits):
+        yield (f"Images stored with 16 bits were reduced from {listed(map(str, bits))} bits to 8.",)
     if isinstance(component, Dataset) and component.licence:
         yield (f"Terms of use: {component.licence}.",)
     else:

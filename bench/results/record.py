@@ -81,6 +81,7 @@ class DataSummary:
         audit: what the audit says of the split; None for a split older than audits.
         counts: images and groups of every class in every part.
         fixed: whether the data set itself says which part an image is in; None in records older than that.
+        bits: of the values in 16-bit files; None without such files, and in records older than that.
     """
 
     title: str = ""
@@ -91,6 +92,7 @@ class DataSummary:
     audit: Verdict | None = None
     counts: Counts = field(default_factory=dict)
     fixed: bool | None = None
+    bits: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -319,7 +321,7 @@ def _data_to_json(data: DataSummary) -> dict[str, Any]:
     plain = _plain(
         {name: getattr(data, name) for name in ("title", "content", "version", "split", "settings")}
     )
-    more = {} if data.fixed is None else {"fixed": data.fixed}
+    more = {name: getattr(data, name) for name in ("fixed", "bits") if getattr(data, name) is not None}
     return {**plain, "audit": audit, "counts": counts, **more}
 
 

@@ -37,7 +37,7 @@ def check_dataset(dataset: Dataset[P], root: Path, params: P | None = None) -> N
     if expected := index.expected or dataset.expected:
         assert set(expected) == set(index.classes), f"{name}: `expected` must count the classes of the index"
     for label in index.classes:
-        _check_pixels(name, *(_first(each, label) for each in (index, again)))
+        _check_pixels(name, index.bits, *(_first(each, label) for each in (index, again)))
     _check_nothing_there(dataset, params)
 
 
@@ -50,14 +50,15 @@ def _first(index: Index, label: str) -> Sample:
     return next(sample for sample in index.samples if sample.label == label)
 
 
-def _check_pixels(name: str, sample: Sample, again: Sample) -> None:
+def _check_pixels(name: str, bits: int, sample: Sample, again: Sample) -> None:
     import numpy as np
 
     from bench.data.images.decode import check_array, decode
+    from bench.data.images.ranges import WHOLE, Ranges
 
     with works(name):
         if sample.path is not None:
-            decode(sample.path)
+            decode(sample.path, Ranges(bits or WHOLE.bits))
         elif sample.array is not None and again.array is not None:
             pixels = check_array(sample.array, sample.id)
             same = np.array_equal(pixels, check_array(again.array, again.id))

@@ -10,10 +10,11 @@ other columns are ignored.
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bench import DataError, DataNotFound, Dataset, Index, Sample
+from bench_datasets.dicom import with_patients
 from bench_datasets.listing import folders_in, images_below, is_image, natural
 from bench_datasets.tables import read_rows, refuse
 
@@ -38,13 +39,19 @@ class Params:
             patient has a folder, as in benign/p7/1.png, set "dataset.folder.group=([^/]+)/[^/]+$". Paths
             start below the data root, and every path must match. Empty: every image stands alone, so that
             images of one patient may be in training and in test. In a csv file, a value in the column
-            "group" comes first, and the expression serves the rows without one.
+            "group" comes first, and the expression serves the rows without one. DICOM files need none:
+            where neither gives a group, the file's PatientID does.
+        bits: of the values in 16-bit files: 12 if 4095 is white. 0: the smallest of 8, 10, 12, 14 and 16 bits
+            that holds the highest value of all of them; `bench data verify folder` says which.
     """
 
     title: str = field(default="", metadata={"identity": False})
     group: str = ""
+    bits: int = 0
 
     def __post_init__(self) -> None:
+        if self.bits not in range(17):
+            raise ValueError(f"bits = {self.bits} is none of 1 to 16, or 0 to have them found from the data")
         if not self.group:
             return
         try:
@@ -56,7 +63,14 @@ class Params:
 
 
 def index(root: Path, params: Params) -> Index:
-    """List the images at `root`. Raises DataNotFound, or DataError for files that fit no layout."""
+    """List the images at `root`. Raises DataNotFound, DataError for files that fit no layout or cannot be
+    read, and ConfigError if there are DICOM files and pydicom is not installed."""
+    listed = _listed(root, params)
+    samples, notes = with_patients(listed.samples)
+    return replace(listed, samples=samples, notes=(*listed.notes, *notes), bits=params.bits)
+
+
+def _listed(root: Path, params: Params) -> Index:
     group_of = _grouping(params.group)
     if table := _table(root):
         return _from_csv(table, group_of)

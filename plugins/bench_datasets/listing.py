@@ -7,7 +7,8 @@ from pathlib import Path
 
 from bench import DataNotFound
 
-SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+_PILLOW = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+SUFFIXES = frozenset(_PILLOW | {".dcm", ".dicom", ".nii"})  # and .nii.gz: see `is_image`
 HIDDEN = (".", "__MACOSX")  # how names begin that are passed over
 
 
@@ -18,8 +19,29 @@ def natural(text: str) -> tuple[list[tuple[int, int, str]], str]:
 
 
 def is_image(path: Path) -> bool:
-    """Whether it is an image by its suffix. Hidden files are not: macOS leaves "._x.png" in archives."""
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+    """Whether it is an image by its suffix, or DICOM without one. Hidden files are not: macOS leaves
+    "._x.png" in archives."""
+    name = path.name.lower()
+    if name.startswith(".") or not path.is_file():
+        return False
+    return path.suffix.lower() in SUFFIXES or name.endswith(".nii.gz") or _is_bare_dicom(path)
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether a file that `is_image` is DICOM."""
+    return path.suffix.lower() in (".dcm", ".dicom") or _is_bare_dicom(path)
+
+
+def _is_bare_dicom(path: Path) -> bool:
+    """Whether it is DICOM as scanners and archives name it: "IM0001", or by a number such as 1.2.840.10008.5.
+    A DICOMDIR lists such files and holds no image."""
+    if not re.fullmatch(r"(\.[0-9]+)?", path.suffix) or path.name.upper() == "DICOMDIR":
+        return False
+    try:
+        with path.open("rb") as file:
+            return file.read(132)[128:] == b"DICM"
+    except OSError:  # not ours to read, and not known to be an image
+        return False
 
 
 def folders_in(root: Path) -> list[Path]:

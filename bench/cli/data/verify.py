@@ -80,7 +80,7 @@ def _print_counts(verification: Verification, has_expected: bool, console: Conso
 
 
 def _print_details(verification: Verification, console: Console) -> None:
-    for note in verification.index.notes:
+    for note in (*verification.index.notes, *verification.ranges):
         say(console, f"note: {note}")
     for title, faults in (
         ("unreadable", verification.unreadable),

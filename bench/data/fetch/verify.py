@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from bench.data.fetch.download import file_digest
 from bench.data.fetch.fetch import class_counts
 from bench.data.fetch.local_state import byte_progress, is_unfinished, missing_files, read_record
-from bench.data.images.decode import check_array, read_image
+from bench.data.images.decode import check_array, extent, read_image
 from bench.data.images.index import check_index
 from bench.data.images.parallel import each, in_order
+from bench.data.images.ranges import Extent, Ranges, merged, notes_of, ranges_of
 from bench.errors import DataError
 from bench.interfaces.dataset import Dataset, Index, Sample
 from bench.interfaces.executor import Progress, Report
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,9 @@ class Verification:
     archives: Mapping[str, str]  # archives that are still there -> what is wrong with them, or ""
     missing: tuple[str, ...]  # files that came out of an archive and are gone, or have another size
     faults: tuple[str, ...]  # contradictions of the index, an interrupted fetch
+    ranges: tuple[
+        str, ...
+    ] = ()  # which values of 16-bit files, and of DICOM files without a window, are black and white
 
     @property
     def problems(self) -> list[str]:
@@ -54,7 +61,10 @@ def verify_dataset(dataset: Dataset, params: Any, root: Path, threads: int, repo
     folder = root / dataset.name
     if is_unfinished(folder):
         faults.append(f"{folder}: a fetch was interrupted here; `bench data fetch {dataset.name}` goes on")
-    unreadable = tuple(_unreadable(dataset.name, index, threads, report))
+    looking = partial(_each_sample, index=index, name=dataset.name, threads=threads, report=report)
+    extents = merged(looking(_extent, "read"))
+    ranges = ranges_of(extents, index.bits)
+    unreadable = tuple(filter(None, looking(partial(_fault, ranges=ranges), "decode")))
     damages: dict[str, str] = {}
     missing: list[str] = []
     for archive in dataset.archives(params):
@@ -66,25 +76,32 @@ def verify_dataset(dataset: Dataset, params: Any, root: Path, threads: int, repo
             actual = file_digest(folder / archive.name, recorded.partition(":")[0], on_progress)
             damages[archive.name] = "" if actual == recorded else f"has {actual}, recorded was {recorded}"
     counts = class_counts(index, dataset)
-    return Verification(index, counts, unreadable, damages, tuple(missing), tuple(faults))
+    notes = notes_of(extents, index.bits)
+    return Verification(index, counts, unreadable, damages, tuple(missing), tuple(faults), notes)
 
 
-def _unreadable(name: str, index: Index, threads: int, report: Report) -> Iterator[str]:
-    """What is wrong with each image that cannot be decoded."""
+def _each_sample(
+    function: Callable[[Sample], Result], stage: str, index: Index, name: str, threads: int, report: Report
+) -> Iterator[Result]:
+    """What `function` gives for each image, in order."""
     total = len(index.samples)
-    report(Progress(unit=name, stage="decode", done=0, total=total))
-    for done, fault in enumerate(in_order(each(_fault), index.samples, 4, threads), 1):
-        if fault:
-            yield fault
+    report(Progress(unit=name, stage=stage, done=0, total=total))
+    for done, result in enumerate(in_order(each(function), index.samples, 4, threads), 1):
+        yield result
         if done % 50 == 0 or done == total:
-            report(Progress(unit=name, stage="decode", done=done, total=total))
+            report(Progress(unit=name, stage=stage, done=done, total=total))
 
 
-def _fault(sample: Sample) -> str:
+def _extent(sample: Sample) -> Extent | None:
+    """The values of an image, if the data set decides their range."""
+    return None if sample.path is None else extent(sample.path)
+
+
+def _fault(sample: Sample, ranges: Ranges) -> str:
     """Why an image cannot be decoded; "" if it can."""
     try:
         if sample.path is not None:
-            read_image(sample.path)
+            read_image(sample.path, ranges)
         elif sample.array is not None:
             check_array(sample.array, sample.id)
     except DataError as error:

@@ -40,6 +40,7 @@ class Images:
     originals: tuple[Original, ...] = ()  # size, channels and bytes of every file
     paths: tuple[Path | None, ...] = ()  # of the files; None for an array
     grouped: bool = False  # whether the data set names the group of any image
+    bits: int | None = None  # of the values in 16-bit files; None if there are no such files
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -62,7 +63,7 @@ def open_images(
 
     Decodes what is not stored yet. Raises DataError if a file cannot be used.
     """
-    stored = open_views(name, index.samples, environment, short_sides, report)
+    stored = open_views(name, index.samples, environment, short_sides, report, index.bits)
     class_numbers = {name: i for i, name in enumerate(index.classes)}
     return Images(
         dataset=name,
@@ -77,6 +78,7 @@ def open_images(
         originals=stored.originals,
         paths=tuple(s.path for s in index.samples),
         grouped=any(s.group for s in index.samples),
+        bits=stored.bits,
     )
 
 
