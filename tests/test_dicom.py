@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 
 from bench import BenchError, ConfigError, DataError, Dataset, Environment, Index, Sample
 from bench.cli import app
+from bench.data.audit.give_aways import metadata_features
 from bench.data.images.decode import decode, extent, read_image
 from bench.data.images.ranges import DICOM, Extent
 
@@ -436,3 +437,17 @@ def test_a_folder_of_dicom_goes_end_to_end(folder: Path, tmp_path: Path) -> None
     for path, patient in itertools.product(kept, PATIENTS):
         if len(patient) > 4:  # four characters are in a hash by chance
             assert patient.encode() not in path.read_bytes(), f"{path} names {patient}"
+
+
+def test_the_device_in_the_header_is_a_give_away(tmp_path: Path) -> None:
+    """Its name is a feature of the audit's probe; the patient's is none."""
+    paths = []
+    for i in range(24):
+        header = pydicom.dcmread(shipped("CT_small.dcm"))
+        header.Manufacturer = f"maker {i % 2}"
+        header.PatientName = f"somebody {i % 3}"
+        paths.append(tmp_path / f"{i}.dcm")
+        header.save_as(paths[-1])
+    features = metadata_features(paths, 1)
+    assert features is not None
+    assert features.tolist() == [[1 - i % 2, i % 2] for i in range(24)]

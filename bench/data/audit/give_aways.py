@@ -16,7 +16,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import ExifTags, Image
 
+from bench.data.images.decode import head_of, is_dicom
+from bench.data.images.dicom import dicom_says
 from bench.data.images.parallel import each, in_order
+from bench.errors import BenchError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -71,7 +74,7 @@ def _coloured(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 def metadata_features(paths: Sequence[Path | None], threads: int) -> NDArray[np.float32] | None:
     """(N, F) whether each file says each of the F strings that some say and some do not; None if there are no
-    such strings. Files that Pillow cannot open, and arrays (None), say nothing."""
+    such strings. Files that cannot be opened, and arrays (None), say nothing."""
     said = list(in_order(each(_strings), paths, 64, threads))
     counts = Counter(string for strings in said for string in strings)
     telling = [(n, string) for string, n in counts.items() if RARE <= n <= len(paths) - RARE]
@@ -86,14 +89,11 @@ def _strings(path: Path | None) -> frozenset[str]:
     if path is None:
         return frozenset()
     try:
+        if is_dicom(path, head_of(path)):
+            return frozenset(string[:LONGEST] for string in dicom_says(path))
         with Image.open(path) as image:
             return frozenset(string[:LONGEST] for string in _said(image))
-    except (
-        OSError,
-        ValueError,
-        SyntaxError,
-        Image.DecompressionBombError,
-    ):  # whatever a broken header causes
+    except (BenchError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # a broken header
         return frozenset()
 
 

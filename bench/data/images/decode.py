@@ -54,7 +54,7 @@ def decode(path: Path, ranges: Ranges = WHOLE) -> Decoded:
     not installed.
     """
     with _blaming(path):
-        head = _head(path)
+        head = head_of(path)
         if is_dicom(path, head):
             from bench.data.images.dicom import read_dicom
 
@@ -76,7 +76,7 @@ def extent(path: Path) -> Extent | None:
     Raises ConfigError where what reads its format is not installed.
     """
     try:
-        head = _head(path)
+        head = head_of(path)
         if is_dicom(path, head):
             from bench.data.images.dicom import dicom_extent
 
@@ -96,7 +96,7 @@ def extent(path: Path) -> Extent | None:
         return None
 
 
-def _head(path: Path) -> bytes:
+def head_of(path: Path) -> bytes:
     """The first bytes of a file, enough to know its format."""
     with path.open("rb") as file:
         return file.read(132)

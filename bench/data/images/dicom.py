@@ -30,6 +30,12 @@ _MODALITY = ("PixelValueTransformationSequence", ("ModalityLUTSequence", "Rescal
 _VOI = ("FrameVOILUTSequence", ("VOILUTSequence", "WindowCenter", "WindowWidth", "VOILUTFunction"))
 _COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 _GREYS = ("MONOCHROME1", "MONOCHROME2")
+# What tells devices and protocols apart, and no person.
+_DEVICE = (
+    *("Modality", "Manufacturer", "ManufacturerModelName", "DeviceSerialNumber", "StationName"),
+    *("SoftwareVersions", "InstitutionName", "ProtocolName", "SeriesDescription", "ViewPosition"),
+    *("PhotometricInterpretation", "BitsStored", "LossyImageCompression", "ConversionType"),
+)
 
 
 def read_dicom(path: Path, windowless: tuple[float, float] | None = None) -> tuple[NDArray[np.uint8], int]:
@@ -50,6 +56,12 @@ def read_dicom(path: Path, windowless: tuple[float, float] | None = None) -> tup
         colours = apply_color_lut(stored, dataset)
         return _scaled(colours, 0, np.iinfo(colours.dtype).max), 1
     return _scaled(stored, 0, 2**dataset.BitsStored - 1), 3
+
+
+def dicom_says(path: Path) -> list[str]:
+    """What the header says of device and protocol, as "name=value". Raises as `read_dicom`."""
+    header = _read(path, header=True)
+    return [f"{name}={header[name].value}" for name in _DEVICE if name in header]
 
 
 def dicom_extent(path: Path) -> Extent | None:
