@@ -1,4 +1,4 @@
-"""Writing a page to the file that a user names."""
+"""Writing a page, or what comes with it, to the file that a user names."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def check_page_path(path: Path, option: str = "--output") -> None:
         )
 
 
-def write_page(path: Path, text: str, option: str = "--output") -> str:
-    """Write a page, all of it or nothing; returns its size as text. Raises StoreError."""
+def write_whole(path: Path, text: str, option: str = "--output") -> str:
+    """Write a text, all of it or nothing; returns its size as text. Raises StoreError."""
     from rich.filesize import decimal
 
     from bench.errors import StoreError

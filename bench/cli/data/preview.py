@@ -45,7 +45,7 @@ def preview(
     Example: bench data preview isic2018 -o isic2018.html
     """
     from bench.api import local_environment
-    from bench.cli.pages import check_page_path, write_page
+    from bench.cli.pages import check_page_path, write_whole
     from bench.cli.progress import display
     from bench.data.fetch.local_state import read_consent
     from bench.data.preview.embedding import embedding
@@ -74,6 +74,6 @@ def preview(
         most=most,
         consent=read_consent(session.environment.data / ref.name),
     )
-    size = write_page(target, sheet_page(sheet))
+    size = write_whole(target, sheet_page(sheet))
     say(console, sheet.embedding.why)
     say(console, f"written: {target} ({size})")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 OUTLYING = 3.5
 """Robust z beyond which an image is an outlier, as Iglewicz and Hoaglin (1993) recommend."""
 
-LUMA = (0.299, 0.587, 0.114)  # of red, green, blue in grey, as Pillow has it
+LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # of red, green, blue in grey, as Pillow has it
 
 
 class Quantiles(NamedTuple):
@@ -48,7 +48,7 @@ def grey_figures(view: View) -> GreyFigures:
     figures = np.empty((2, len(view)))
     for i in range(len(view)):
         pixels = view[i]
-        grey = pixels[0] if len(pixels) == 1 else np.tensordot(np.float32(LUMA), pixels, 1)
+        grey = pixels[0] if len(pixels) == 1 else np.tensordot(LUMA, pixels.astype(np.float32), 1)
         figures[:, i] = grey.mean(dtype=np.float64), grey.std(dtype=np.float64)
     return GreyFigures(*figures)
 
