@@ -297,9 +297,8 @@ def _pairs(sheet: Sheet) -> Iterator[str]:
     )
     if not pairs:
         return
-    yield paragraphs(
-        [f"{len(pairs):,} pairs of duplicates carry two labels, of which at least one is wrong."], "warn"
-    )
+    count = "1 pair of duplicates carries" if len(pairs) == 1 else f"{len(pairs):,} pairs of duplicates carry"
+    yield paragraphs([f"{count} two labels, of which at least one is wrong."], "warn")
     if not sheet.embedding.pictures:
         shown_pairs = [f"{one.first} = {one.second}" for one in pairs]
         yield paragraphs([first_few(shown_pairs, MOST_PAIRS)])
