@@ -47,6 +47,7 @@ from .interfaces.reporter import Reporter, Table, Tables
 from .interfaces.rows import Column, Estimate, Rank, Row
 from .interfaces.strategy import Strategy
 from .interruption import SIGNALS, interrupt
+from .page import html_page
 from .results.results import Results
 from .study.spec import EnsembleSpec, PretrainSpec, RunSpec
 from .study.study import Study
@@ -115,6 +116,7 @@ __all__ = [
     "average_precision",
     "cells",
     "hookimpl",
+    "html_page",
     "interrupt",
     "load_for_children",
     "load_results",

@@ -118,6 +118,14 @@ DeclaredOption = Annotated[
         show_default=False,
     ),
 ]
+PicturesOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--embed-pictures/--no-pictures",
+        help="Put pictures into the page, or none [default: if the licence allows to pass them on].",
+        show_default=False,
+    ),
+]
 DeviceOption = Annotated[
     str,
     typer.Option(
@@ -323,6 +331,16 @@ def dataset_of(name: str, texts: Names, registry: Registry) -> Ref:
     from bench.study.study import dataset_ref
 
     return dataset_ref(name, registry, assignments(texts))
+
+
+def study_of_dataset(name: str, protocol: str, changes: list[Assignment], registry: Registry) -> Study:
+    """A study of one data set; what it would train does not matter. Raises UnknownName or ConfigError."""
+    from bench.study.config import DEFAULT_PROTOCOL, StudyConfig
+    from bench.study.study import make_study
+
+    strategies = tuple(registry.strategies.names()[:1])
+    config = StudyConfig(datasets=(name,), strategies=strategies, base=protocol or DEFAULT_PROTOCOL)
+    return make_study(config, registry, changes)
 
 
 def data_root(data: Path | None) -> Path:

@@ -148,6 +148,7 @@ def _dataset(dataset: Dataset) -> Iterator[tuple[str, str]]:
     yield "images", f"{sum(dataset.expected.values())}: {expected}" if expected else ""
     yield "home", dataset.home
     yield "to get it", dataset.fetch
+    yield "passing on", dataset.redistribution
 
 
 def _model(model: Model) -> Iterator[tuple[str, str]]:

@@ -57,11 +57,15 @@ class Session:
         wanted = set(short_sides) | (known.views.keys() if known else set())
         if known and wanted == known.views.keys():
             return known
-        if dataset not in self._indexes:
-            self._indexes[dataset] = self.exchange.find("index", dataset) or self._index(dataset)
-        index = self._indexes[dataset]
+        index = self.index(dataset)
         self._images[dataset] = open_images(dataset.name, index, self.environment, sorted(wanted), report)
         return self._images[dataset]
+
+    def index(self, dataset: Ref) -> Index:
+        """The list of images of a data set, made once per session. Raises as `images` does."""
+        if dataset not in self._indexes:
+            self._indexes[dataset] = self.exchange.find("index", dataset) or self._list(dataset)
+        return self._indexes[dataset]
 
     @property
     def exchange(self) -> Exchange:
@@ -76,7 +80,7 @@ class Session:
             if held <= MOST:
                 self.exchange.leave(index, "index", dataset)
 
-    def _index(self, dataset: Ref) -> Index:
+    def _list(self, dataset: Ref) -> Index:
         from bench.data.images.index import read_index
 
         entry, params = self.registry.datasets.entry(dataset.name), self.registry.datasets.params(dataset)

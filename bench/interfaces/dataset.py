@@ -101,6 +101,9 @@ class Dataset(Component[P]):
         sources: `sources(root, params)` says where images come from (a hospital, a device, a collection), by
             image id; images of which that is not known are left out. Called by `bench subgroups` alone.
             Raises DataNotFound, as `index` does.
+        redistribution: which right the licence gives to pass on images, in words: "CC BY 4.0 permits it, with
+            credit". Pages that `bench` makes then have pictures in them, and say this. Empty where the
+            licence does not say so: then they have pictures only if the user asks for them.
         download: `download(folder, params)` gets files that have no plain address (they need a client with
             an account). Raises DataNotFound, which says what to do by hand.
     """
@@ -112,3 +115,4 @@ class Dataset(Component[P]):
     archives: Callable[[P], Sequence[Archive]] = lambda params: ()
     sources: Callable[[Path, P], Mapping[str, str]] | None = None
     download: Callable[[Path, P], None] | None = None
+    redistribution: str = ""
