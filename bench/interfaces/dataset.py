@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.interfaces.component import Component, P
+from bench.interfaces.reviewed import Reviewed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,6 +49,9 @@ class Index:
         expected: images per class of that version; empty means the component's own `expected`.
         notes: what a user should know about this copy (files passed over, rows without an image);
             `bench data verify` shows them.
+        changes: what the core changed of it because a study asked for it (`Selection`); set by the core, and
+            said below tables.
+        reviewed: the files whose decisions of a person were applied; set by the core.
     """
 
     classes: tuple[str, ...]
@@ -55,6 +59,8 @@ class Index:
     version: str = ""
     expected: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    changes: tuple[str, ...] = ()
+    reviewed: tuple[Reviewed, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,10 +102,13 @@ class Dataset(Component[P]):
         fetch: how to get it by hand, in words that a user can follow.
         archives: `archives(params)` lists the files of the official download.
         sources: `sources(root, params)` says where images come from (a hospital, a device, a collection), by
-            image id; images of which that is not known are left out. Called by `bench subgroups` alone.
+            image id; images of which that is not known are left out. Called by `bench subgroups`, and where
+            a study groups or tests by source.
             Raises DataNotFound, as `index` does.
         download: `download(folder, params)` gets files that have no plain address (they need a client with
             an account). Raises DataNotFound, which says what to do by hand.
+        reviewed: a csv file of the package, id,group[,exclude][,phash][,reason], in which a person decided
+            which images belong together; used unless `groups` is set to another file or to "none".
     """
 
     index: Callable[[Path, P], Index]
@@ -109,3 +118,4 @@ class Dataset(Component[P]):
     archives: Callable[[P], Sequence[Archive]] = lambda params: ()
     sources: Callable[[Path, P], Mapping[str, str]] | None = None
     download: Callable[[Path, P], None] | None = None
+    reviewed: Path | None = None

@@ -18,6 +18,7 @@ from bench.data.images.view import Original, View
 from bench.identity import digest
 from bench.interfaces.dataset import Index, Sample
 from bench.interfaces.executor import Environment, Report
+from bench.interfaces.reviewed import Reviewed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -37,6 +38,8 @@ class Images:
     version: str
     views: Mapping[int, View]
     originals: tuple[Original, ...] = ()  # size, channels and bytes of every file
+    changes: tuple[str, ...] = ()  # what a study changed of the data set, for tables
+    reviewed: tuple[Reviewed, ...] = ()  # the files whose decisions of a person were applied
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -72,6 +75,8 @@ def open_images(
         version=index.version,
         views=stored.views,
         originals=stored.originals,
+        changes=index.changes,
+        reviewed=index.reviewed,
     )
 
 
