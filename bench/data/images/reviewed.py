@@ -73,7 +73,7 @@ def _rows(name: str, text: str) -> list[tuple[int, Mapping[str, str]]]:
     try:
         header = [field.strip() for field in next(reader, [])]
         _check_header(name, header)
-        rows = []
+        rows: list[tuple[int, Mapping[str, str]]] = []
         for fields in reader:
             if not any(field.strip() for field in fields):
                 continue
