@@ -394,6 +394,24 @@ def test_a_study_is_tested_on_another_data_set(bench: Any, tmp_path: Path) -> No
     assert "Images for the external test came from the data set folder" in shown
 
 
+def test_subgroups_find_files_whose_place_no_result_keeps(bench: Any, tmp_path: Path) -> None:
+    site = images(tmp_path / "site", {"no_lesion": 3, "smooth": 3, "irregular": 3})
+    for path in sorted(site.glob("*/0.png")):
+        Image.open(path).resize((90, 80)).save(path)
+    common = ["--set", "dataset.phantom.patients=30", "--set"]
+    run(bench, "-d", "phantom", *common, f"dataset.phantom.test_on=folder:{site}")
+    by_size = ["subgroups", "--by", "size", "--data", str(tmp_path)]
+    assert "folder: " in bench(*by_size, refused=True)
+    shown = bench(*by_size, "--set", f"dataset.phantom.test_on=folder:{site}")
+    assert "phantom, tested on folder" in shown
+    assert "large" in shown
+    shown = bench(*by_size, "--set", "dataset.phantom.patients=40", refused=True)
+    assert shown == (
+        "--set: these results are of phantom with {'patients': 30, 'test_on': 'folder'}, not with "
+        "{'patients': 40, 'test_on': 'folder'}; only where its files lie can be set here"
+    )
+
+
 def test_the_command_that_makes_an_external_test_again_is_one(bench: Any, tmp_path: Path) -> None:
     set_ = ["--set", "dataset.phantom.patients=30", "--set"]
     run(bench, "-d", "phantom", *set_, 'dataset.phantom.test_on={name="phantom",seed=5,patients=24}')
