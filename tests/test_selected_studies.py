@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from samples import data_of, predictions, record_of, run_spec
 from test_cli import PROTOCOL, environment
 from typer.testing import CliRunner
 
@@ -303,6 +304,19 @@ def test_the_file_that_comes_with_a_data_set_is_used_unless_told_otherwise(tmp_p
     both = {g for g in whole.groups if g in ("p0100", "p0030")}
     pairs = zip(joined.ids, joined.groups, strict=True)
     assert {g for id_, g in pairs if id_.partition("/")[2][:5] in both} == {"x"}, "whole patients are joined"
+
+
+def test_a_record_keeps_what_was_changed_and_the_reviewed_file(tmp_path: Path) -> None:
+    changed = data_of(changes=("class x stands for a, b",), reviewed={"seen.csv": "f" * 64})
+    plain, other = record_of(run_spec()), record_of(run_spec(round_=1), data=changed)
+    paths = [
+        store.write(tmp_path, each, predictions={"val": predictions(), "test": predictions()})
+        for each in (plain, other)
+    ]
+    data = [json.loads((path / "record.json").read_text())["data"] for path in paths]
+    assert not {"changes", "reviewed"} & set(data[0])
+    assert (data[1]["changes"], data[1]["reviewed"]) == (["class x stands for a, b"], changed.reviewed)
+    assert [store.read(tmp_path, each.spec).data for each in (plain, other)] == [plain.data, changed]
 
 
 # --- studies -----------------------------------------------------------------------------------------

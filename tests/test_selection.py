@@ -137,6 +137,14 @@ def test_a_file_that_would_tear_a_group_joins_and_says_so() -> None:
     )
 
 
+def test_a_joined_group_has_the_first_name_that_the_file_gives() -> None:
+    """Not one that depends on the order in which a process holds a set of texts."""
+    names = [f"g{i}" for i in range(1, 9)]
+    index = index_of([("a", "a patient") for _ in names] + [("b", "")])
+    changed = apply_reviewed(index, reviewed_of({str(i): (n, False) for i, n in enumerate(names)}), "toy")
+    assert {s.group for s in changed.samples[:-1]} == {"g1"}
+
+
 def test_unknown_ids_are_an_error_that_names_some_and_the_remedy() -> None:
     index = index_of([("a", ""), ("b", "")])
     reviewed = reviewed_of(dict.fromkeys(("0", "u1", "u2", "u3", "u4", "u5", "u6"), ("x", False)))
