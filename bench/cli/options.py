@@ -77,6 +77,12 @@ DatasetArgument = Annotated[
 SetDatasetOption = Annotated[
     Names, typer.Option("--set", help="Change one of its parameters: dataset.NAME.PARAMETER=value.")
 ]
+SetLocalOption = Annotated[
+    Names,
+    typer.Option(
+        "--set", help="Where files of a data set lie, which results do not keep: dataset.NAME.groups=FILE."
+    ),
+]
 DataOption = Annotated[
     Path | None,
     typer.Option(

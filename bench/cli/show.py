@@ -52,7 +52,10 @@ def show(
         console.print(Text.assemble((component.name, "bold"), f"  ({kind.singular})"))
         _print_facts(list(_facts(entry)), console)
         prefix = f"{kind.singular}.{component.name}"
-        _print_parameters(list(parameters(component.params, prefix)), "default", console)
+        classes = getattr(registry, kind.plural).parameters(component)
+        named = [parameter for cls in classes for parameter in parameters(cls, prefix)]
+        once = {parameter.name: parameter for parameter in reversed(named)}  # its own goes first
+        _print_parameters([p for p in named if once[p.name] is p], "default", console)
 
 
 def _show_protocol(name: str, console: Console) -> None:

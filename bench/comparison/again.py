@@ -114,8 +114,15 @@ def _text(config: StudyConfig, values: Mapping[str, Any]) -> str:
         for name, params in getattr(config, kind).items():
             sets |= {f"{kind}.{name}.{parameter}": value for parameter, value in params.items()}
     for path, value in sets.items():
-        parts += ["--set", f"{path}={json.dumps(to_json(value))}"]
+        parts += ["--set", f"{path}={_toml(to_json(value))}"]
     return shlex.join(parts)
+
+
+def _toml(value: Any) -> str:
+    """A JSON value as `--set` takes it."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{json.dumps(key)} = {_toml(inner)}" for key, inner in value.items()) + "}"
+    return json.dumps(value)
 
 
 def _where(made: Provenance) -> str:

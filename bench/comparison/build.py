@@ -19,6 +19,7 @@ from bench.comparison.scored import ScoredUnit
 from bench.errors import UnknownName
 from bench.interfaces.reporter import Table, Tables
 from bench.interfaces.rows import UNCERTAINTIES, Column, Estimate, Row, Uncertainty
+from bench.interfaces.selection import tested_on
 from bench.results.record import Cost
 from bench.study.spec import EnsembleSpec, PretrainSpec
 
@@ -82,7 +83,8 @@ def _table(
     ]
     if shown.costs:
         own = [replace(row, costs=costs_of(m, records)) for row, m in zip(own, methods, strict=True)]
-    published = [r for r in reported if r.dataset == group[0].spec.dataset.name]
+    dataset = group[0].spec.dataset
+    published = [r for r in reported if r.dataset == dataset.name and not tested_on(dataset.params)]
     rows = (*own, *(_reported_row(r, columns) for r in published))
     sources = sorted({r.source for r in published})
     said = evidence_lines(own, columns, shown.uncertainty, shown.primary, group)

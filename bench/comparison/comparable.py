@@ -12,6 +12,7 @@ from typing import Any
 
 from bench.comparison.scored import ScoredUnit
 from bench.identity import digest, to_json
+from bench.interfaces.selection import tested_on
 from bench.study.spec import EnsembleSpec, PretrainSpec, RunSpec, UnitSpec
 
 
@@ -86,4 +87,6 @@ def _protocol(spec: UnitSpec) -> list[Any]:
 
 def title_of(group: Sequence[ScoredUnit]) -> str:
     """What a table calls its data set."""
-    return next((unit.title for unit in group if unit.title), group[0].spec.dataset.name)
+    dataset = group[0].spec.dataset
+    unknown = ", ".join(filter(None, (dataset.name, tested_on(dataset.params))))
+    return next((unit.title for unit in group if unit.title), unknown)

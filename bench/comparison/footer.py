@@ -42,7 +42,8 @@ def _origin(group: Sequence[ScoredUnit]) -> str:
 
 def footer(group: Sequence[ScoredUnit], rows: Sequence[Row], sources: Sequence[str]) -> tuple[str, ...]:
     """Lines that say what the numbers are, and what they are not."""
-    lines = [*_rounds(rows), *_images(group), *_audit(group), *_missing(group), *_notes(group)]
+    lines = [*_rounds(rows), *_images(group), *_changes(group), *_audit(group), *_missing(group)]
+    lines += _notes(group)
     lines += [*_precision(group), *_hardware(group), *_settings(group)]
     lines += _costs(group, rows)
     if sources:
@@ -111,6 +112,13 @@ def _images(group: Sequence[ScoredUnit]) -> Iterator[str]:
     }
     sizes = ", ".join(f"{total / len(by_round):.4g} {part}" for part, total in parts.items())
     yield f"Images per round (mean of {len(by_round)}): {sizes}."
+
+
+def _changes(group: Sequence[ScoredUnit]) -> Iterator[str]:
+    """What the study chose, joined and left out of the data set."""
+    known = (change for unit in group if unit.record.data for change in unit.record.data.changes)
+    if changes := list(dict.fromkeys(known)):
+        yield f"The data set as it was used: {'; '.join(changes)}."
 
 
 def _audit(group: Sequence[ScoredUnit]) -> Iterator[str]:

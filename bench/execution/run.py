@@ -30,6 +30,7 @@ from bench.identity import Ref, derive_seed, to_json
 from bench.interfaces.executor import Outcome, Progress, Report
 from bench.interfaces.model import within
 from bench.interfaces.predictions import Predictions
+from bench.interfaces.selection import external_name, tested_on
 from bench.interruption import interrupted
 from bench.registry import DISTRIBUTION
 from bench.results import store
@@ -347,8 +348,9 @@ def _record(spec: PretrainSpec | RunSpec, setup: Setup, session: Session, traine
 
 def summarize_data(images: Images, split: Split, dataset: Ref) -> DataSummary:
     """What a record says about its images: content hash, split, and counts per part and class."""
+    name = {**dataset.params, **dataset.local}.get("title") or dataset.name
     return DataSummary(
-        title={**dataset.params, **dataset.local}.get("title") or dataset.name,
+        title=", ".join(filter(None, (name, tested_on(dataset.params)))),
         content=images.content,
         version=images.version,
         split=split.hash,
@@ -357,6 +359,8 @@ def summarize_data(images: Images, split: Split, dataset: Ref) -> DataSummary:
         counts=split.counts(),
         fixed=_fixed(images, split),
         bits=images.bits,
+        changes=images.changes,
+        reviewed={file.name: file.sha256 for file in images.reviewed},
     )
 
 
@@ -396,6 +400,8 @@ def _plugins(spec: UnitSpec, session: Session) -> Iterator[Plugin]:
             (registry.models, spec.model),
             (registry.strategies, spec.strategy),
         ]
+        if other := external_name(spec.dataset.params):
+            used.append((registry.datasets, Ref(other)))
     for components, ref in used:
         try:
             yield components.entry(ref.name).plugin

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
-from bench.errors import BenchError, ConfigError, failure_of
+from bench.errors import ConfigError
 from bench.execution import provenance, verdict
 from bench.execution.exchange import MOST, Exchange
 from bench.execution.provenance import Software
@@ -81,41 +81,18 @@ class Session:
                 self.exchange.leave(index, "index", dataset)
 
     def _list(self, dataset: Ref) -> Index:
-        from bench.data.images.index import read_index
+        from bench.data.images.listing import list_images
 
-        entry, params = self.registry.datasets.entry(dataset.name), self.registry.datasets.params(dataset)
-        try:
-            return read_index(entry.component, params, self.environment.data)
-        except (BenchError, KeyboardInterrupt):
-            raise
-        except BaseException as error:  # whatever a third-party function raises, sys.exit too
-            raise failure_of(
-                f"dataset {dataset.name!r}: its images could not be listed",
-                error,
-                self.registry.plugins,
-                "repair the plugin, or what it reads",
-                entry.plugin,
-            ) from error
+        return list_images(dataset, self.registry, self.environment.data)
 
     def sources(self, dataset: Ref) -> dict[str, str]:
         """Where the images of a data set come from, by id; empty where it does not say.
 
         Raises what its plugin raises on purpose, PluginError naming the plugin if it fails otherwise.
         """
-        entry, params = self.registry.datasets.entry(dataset.name), self.registry.datasets.params(dataset)
-        if entry.component.sources is None:
-            return {}
-        what = f"dataset {dataset.name!r}: the sources of its images could not be read"
-        try:
-            found = entry.component.sources(self.environment.data, params)
-            if any(not isinstance(text, str) for item in dict(found).items() for text in item):
-                raise TypeError("ids and sources must be texts")
-        except (BenchError, KeyboardInterrupt):
-            raise
-        except BaseException as error:  # whatever a third-party function raises, sys.exit too
-            remedy = "repair the plugin, or what it reads"
-            raise failure_of(what, error, self.registry.plugins, remedy, entry.plugin) from error
-        return dict(found)
+        from bench.data.images.listing import list_sources
+
+        return list_sources(dataset, self.registry, self.environment.data)
 
     def audited(
         self, dataset: Ref, settings: AuditSettings, short_sides: Sequence[int] = (), report: Report = silent

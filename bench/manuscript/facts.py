@@ -16,6 +16,7 @@ from bench.comparison.scored import ScoredUnit
 from bench.errors import BenchError, StoreError, UnknownName, describe
 from bench.identity import Ref
 from bench.interfaces.metric import Metric
+from bench.interfaces.selection import external_name
 from bench.manuscript.bibliography import (
     ADJUSTMENT,
     OPTIMIZER,
@@ -209,6 +210,8 @@ def used_in(comparisons: Iterable[Comparison]) -> list[Used]:
     used: dict[tuple[str, str], Used] = {}
     for comparison in comparisons:
         named = [("dataset", comparison.dataset)]
+        if external := external_name(comparison.dataset.params):
+            named.append(("dataset", Ref(external)))
         for spec in comparison.specs:
             named += [("model", spec.model), ("strategy", spec.strategy)]
         named += [("ensemble", spec.ensemble) for spec in comparison.ensemble_specs]

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from bench.data.audit.verdict import Verdict, nothing_apart
 from bench.errors import BenchError
+from bench.interfaces.selection import external_name, tested_on
 from bench.manuscript.document import Code, Gap, Section, Sentence, listed
 from bench.manuscript.facts import Comparison, distinct
 from bench.manuscript.links import manifests
@@ -62,10 +63,7 @@ def division(comparison: Comparison) -> Iterator[Sentence]:
     if any(path.name.split(".")[1] == "given" for path in manifests(comparison)):
         yield ("The parts were read from split manifests that had been made before; their settings follow.",)
     if fixed(comparison):
-        yield (
-            "Images were in the training, validation and test parts that the data set itself fixes; where it "
-            "fixes no validation part, one was drawn from the training part, stratified by class.",
-        )
+        yield (_fixed_parts(comparison),)
         if settings.mend != "none":
             first = "first" if settings.mend == "drop_test" else "last"
             yield (
@@ -77,6 +75,24 @@ def division(comparison: Comparison) -> Iterator[Sentence]:
     if fixed(comparison) is None:
         yield (Gap("check that the data set does not fix the parts itself, which these records do not say"),)
     yield (together(settings),)
+
+
+def _fixed_parts(comparison: Comparison) -> str:
+    tested, name = tested_on(comparison.dataset.params), comparison.dataset.name
+    if external := external_name(comparison.dataset.params):
+        return (
+            f"The test part was the whole of another data set, {external} (external test). The validation "
+            f"part was drawn from {name}, stratified by class, and the rest of {name} was for training."
+        )
+    if tested:
+        return (
+            f"Models were {tested}, with all of its images, and trained on the other sources; the validation "
+            "part was drawn from these, stratified by class."
+        )
+    return (
+        "Images were in the training, validation and test parts that the data set itself fixes; where it "
+        "fixes no validation part, one was drawn from the training part, stratified by class."
+    )
 
 
 def _drawn(settings: SplitSettings) -> str:

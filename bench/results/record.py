@@ -82,6 +82,8 @@ class DataSummary:
         counts: images and groups of every class in every part.
         fixed: whether the data set itself says which part an image is in; None in records older than that.
         bits: of the values in 16-bit files; None without such files, and in records older than that.
+        changes: what the study changed of the data set: classes, groups, images, what is tested on.
+        reviewed: files of a person's decisions about images that were applied, with their sha256.
     """
 
     title: str = ""
@@ -93,6 +95,8 @@ class DataSummary:
     counts: Counts = field(default_factory=dict)
     fixed: bool | None = None
     bits: int | None = None
+    changes: tuple[str, ...] = ()
+    reviewed: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -321,7 +325,11 @@ def _data_to_json(data: DataSummary) -> dict[str, Any]:
     plain = _plain(
         {name: getattr(data, name) for name in ("title", "content", "version", "split", "settings")}
     )
-    more = {name: getattr(data, name) for name in ("fixed", "bits") if getattr(data, name) is not None}
+    more: dict[str, Any] = {
+        name: getattr(data, name) for name in ("fixed", "bits") if getattr(data, name) is not None
+    }
+    more |= {"changes": list(data.changes)} if data.changes else {}
+    more |= {"reviewed": dict(data.reviewed)} if data.reviewed else {}
     return {**plain, "audit": audit, "counts": counts, **more}
 
 
@@ -418,7 +426,12 @@ def _data_from_json(data: Mapping[str, Any] | None) -> DataSummary | None:
     }
     audit = verdict_from_json(data["audit"]) if data.get("audit") else None
     texts = {name: str(data.get(name) or "") for name in ("title", "content", "version", "split")}
-    summary: DataSummary = _read(DataSummary, {**data, **texts, "counts": counts, "audit": audit})
+    changes = tuple(map(str, data.get("changes") or ()))
+    reviewed = data.get("reviewed") or {}
+    summary: DataSummary = _read(
+        DataSummary,
+        {**data, **texts, "counts": counts, "audit": audit, "changes": changes, "reviewed": reviewed},
+    )
     return summary
 
 

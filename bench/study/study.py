@@ -12,8 +12,9 @@ from typing import Any
 
 from bench.errors import ConfigError, UnknownName
 from bench.identity import Ref
+from bench.interfaces.selection import split_external
 from bench.parsing import parse, shown
-from bench.registry import Components, Registry, installed
+from bench.registry import Components, Datasets, Registry, installed
 from bench.study.config import (
     DEFAULT_PROTOCOL,
     NO_ENSEMBLES,
@@ -175,7 +176,7 @@ def make_study(config: StudyConfig, registry: Registry, assignments: Sequence[As
     declared: Declaration = parse(Declaration, changed.evidence, "evidence")
     check_declaration(declared, registry.metrics.names(), config.strategies, registry.ensembles.names())
     return Study(
-        _refs(datasets, config.datasets, changed.dataset),
+        _refs(datasets, config.datasets, _with_external(changed.dataset, config.datasets, datasets)),
         model_refs,
         strategy_refs,
         _study_ensembles(_ensembles(config, registry), changed.ensemble, registry, model_refs, strategy_refs),
@@ -197,6 +198,40 @@ def _refs(
         if names.count(name) > 1:
             raise ConfigError(f"{kind} {name!r} is named twice")
     return tuple(components.ref(name, parameters.get(name, {})) for name in names)
+
+
+def _with_external(
+    parameters: Mapping[str, Mapping[str, Any]], names: Sequence[str], datasets: Datasets
+) -> dict[str, Mapping[str, Any]]:
+    """Parameters of data sets, those of one that another is tested on put into that one's `test_on` too.
+
+    What is not the study's own data set then has no parameters left. Raises ConfigError for a parameter that
+    says what such a one is itself tested on.
+    """
+    changed = dict(parameters)
+    tested: set[str] = set()
+    for name in names:
+        given = parameters.get(name, {}).get("test_on")
+        if not isinstance(given, str) or not given or "test_on" not in datasets.shared(name):
+            continue
+        other, root, _ = split_external(given, f"dataset.{name}.test_on")
+        tested.add(other)
+        own = parameters.get(other, {}) if other != name else {}
+        of_a_test_set = {
+            key: value
+            for key, value in own.items()
+            if key not in ("test_on", "test_source") or key not in datasets.shared(other)
+        }
+        if of_a_test_set:
+            where = {"root": str(root)} if root else {}
+            table = {"name": other, **of_a_test_set, **where}
+            changed[name] = {**changed[name], "test_on": table}
+        if other not in names and (left := own.keys() - of_a_test_set.keys()):
+            raise ConfigError(
+                f"dataset.{other}.{min(left)}: {other} is what {name} is tested on, and nothing else in this "
+                "study; leave it out"
+            )
+    return {name: values for name, values in changed.items() if name in names or name not in tested}
 
 
 def _study_ensembles(
@@ -236,9 +271,9 @@ def _default_model() -> str:
 def dataset_ref(name: str, registry: Registry, assignments: Sequence[Assignment]) -> Ref:
     """One data set with its parameters, for `bench data`. Raises UnknownName or ConfigError."""
     changed = assign(StudyConfig(), assignments, KINDS)
-    others = changed.dataset.keys() - {name}
+    parameters = _with_external(changed.dataset, [name], registry.datasets)
     if (
-        others
+        parameters.keys() - {name}
         or changed.protocol
         or changed.evidence
         or changed.model
@@ -246,7 +281,7 @@ def dataset_ref(name: str, registry: Registry, assignments: Sequence[Assignment]
         or changed.ensemble
     ):
         raise ConfigError(f"--set: here only dataset.{name}.PARAMETER=value can be set")
-    return registry.datasets.ref(name, changed.dataset.get(name, {}))
+    return registry.datasets.ref(name, parameters.get(name, {}))
 
 
 def baseline_names(names: Sequence[str], registry: Registry) -> list[str]:

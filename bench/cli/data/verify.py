@@ -35,6 +35,7 @@ def verify(
     from bench.cli.progress import display
     from bench.data.fetch.fetch import image_folder
     from bench.data.fetch.verify import verify_dataset
+    from bench.data.images.listing import select
     from bench.execution.provenance import usable_cores
 
     registry = contain(installed_components())
@@ -43,7 +44,14 @@ def verify(
     root = data_root(data)
     console = make_console()
     with display(console) as shown:
-        verification = verify_dataset(dataset, params, root, threads or usable_cores(), shown.report)
+        verification = verify_dataset(
+            dataset,
+            params,
+            root,
+            threads or usable_cores(),
+            shown.report,
+            lambda index: select(index, ref, registry, root),
+        )
     version = verification.index.version
     place = image_folder(verification.index, root)
     say(console, f"{name}{f', {version},' if version else ''} in {place}")
@@ -80,7 +88,8 @@ def _print_counts(verification: Verification, has_expected: bool, console: Conso
 
 
 def _print_details(verification: Verification, console: Console) -> None:
-    for note in (*verification.index.notes, *verification.ranges):
+    index = verification.index
+    for note in (*index.notes, *index.changes, *verification.ranges):
         say(console, f"note: {note}")
     for title, faults in (
         ("unreadable", verification.unreadable),

@@ -50,14 +50,24 @@ class Verification:
         return [f"{n} {one if n == 1 else many}" for n, many, one in problems if n]
 
 
-def verify_dataset(dataset: Dataset, params: Any, root: Path, threads: int, report: Report) -> Verification:
-    """Look at all of a data set. Raises DataNotFound if it is not there, DataError if it has no index."""
+def verify_dataset(
+    dataset: Dataset,
+    params: Any,
+    root: Path,
+    threads: int,
+    report: Report,
+    select: Callable[[Index], Index] = lambda index: index,
+) -> Verification:
+    """Look at all that `select` leaves of a data set's index, which it is handed if it has no fault. Raises
+    DataNotFound if it is not there, DataError if it has no index, and what `select` raises."""
     index = dataset.index(root, params)
     faults = []
     try:
         check_index(index, dataset.name)
     except DataError as error:
         faults.append(str(error))
+    else:
+        index = select(index)
     folder = root / dataset.name
     if is_unfinished(folder):
         faults.append(f"{folder}: a fetch was interrupted here; `bench data fetch {dataset.name}` goes on")

@@ -19,6 +19,7 @@ from bench.data.images.view import Original, View
 from bench.identity import digest
 from bench.interfaces.dataset import Index, Sample
 from bench.interfaces.executor import Environment, Report
+from bench.interfaces.reviewed import Reviewed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -41,6 +42,8 @@ class Images:
     paths: tuple[Path | None, ...] = ()  # of the files; None for an array
     grouped: bool = False  # whether the data set names the group of any image
     bits: int | None = None  # of the values in 16-bit files; None if there are no such files
+    changes: tuple[str, ...] = ()  # what a study changed of the data set, for tables
+    reviewed: tuple[Reviewed, ...] = ()  # the files whose decisions of a person were applied
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -79,6 +82,8 @@ def open_images(
         paths=tuple(s.path for s in index.samples),
         grouped=any(s.group for s in index.samples),
         bits=stored.bits,
+        changes=index.changes,
+        reviewed=index.reviewed,
     )
 
 
