@@ -65,6 +65,7 @@ class Estimator:
         return step._replace(seconds=step.seconds * self._steps(spec))
 
     def _steps(self, spec: PretrainSpec | RunSpec) -> int:
+        from bench.data.splits.labelled import labelled_images
         from bench.data.splits.manifest import load_split
         from bench.engine.batches import steps_per_epoch
 
@@ -73,7 +74,8 @@ class Estimator:
         if isinstance(spec, PretrainSpec):
             seen = len(pretraining_images(split, spec.pretrain.data))
             return spec.pretrain.epochs * steps_per_epoch(seen, spec.pretrain.batch)
-        return spec.finetune.epochs * steps_per_epoch(len(split.indices("train")), spec.finetune.batch)
+        seen = len(labelled_images(split, spec.finetune.share, spec.seed))
+        return spec.finetune.epochs * steps_per_epoch(seen, spec.finetune.batch)
 
 
 def time_step(spec: PretrainSpec | RunSpec, session: Session) -> float:

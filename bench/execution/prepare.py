@@ -164,13 +164,14 @@ def pretraining(spec: PretrainSpec, setup: Setup, session: Session) -> Training:
 
 def finetuning(spec: RunSpec, setup: Setup, session: Session) -> Training:
     """The classifier, the batches and the budget of a fine-tuning."""
+    from bench.data.splits.labelled import labelled_images
     from bench.engine import input_pipeline
     from bench.engine.batches import steps_per_epoch
     from bench.engine.job import Budget
     from bench.engine.loop import Classifier
 
     settings = spec.finetune
-    indices = setup.split.indices("train")
+    indices = labelled_images(setup.split, settings.share, spec.seed)
     budget = Budget(
         epochs=settings.epochs,
         steps=steps_per_epoch(len(indices), settings.batch),

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from bench.data.images.images import Images
-    from bench.data.splits.split import Split
+    from bench.data.splits.split import PartCount, Split
     from bench.engine.job import History, Job
     from bench.execution.session import Session
     from bench.registry import Components, Plugin
@@ -331,7 +331,7 @@ def _record(spec: PretrainSpec | RunSpec, setup: Setup, session: Session, traine
     return Record(
         spec=spec,
         asked=_asked(session),
-        data=summarize_data(setup.images, setup.split, spec.dataset),
+        data=summarize_data(setup.images, setup.split, spec.dataset, _labelled(spec, setup.split)),
         normalization=setup.context.normalization,
         history=TrainingHistory(loss=tuple(history.losses), validation_accuracy=tuple(history.scores)),
         timings=Timings(
@@ -345,8 +345,20 @@ def _record(spec: PretrainSpec | RunSpec, setup: Setup, session: Session, traine
     )
 
 
-def summarize_data(images: Images, split: Split, dataset: Ref) -> DataSummary:
-    """What a record says about its images: content hash, split, and counts per part and class."""
+def _labelled(spec: PretrainSpec | RunSpec, split: Split) -> Mapping[str, PartCount] | None:
+    """Sizes of what a fine-tuning with a share of the labels sees; None for what sees all of them, or none."""
+    from bench.data.splits.labelled import labelled_counts
+
+    if isinstance(spec, PretrainSpec) or spec.finetune.share == 1:
+        return None
+    return labelled_counts(split, spec.finetune.share, spec.seed)
+
+
+def summarize_data(
+    images: Images, split: Split, dataset: Ref, labelled: Mapping[str, PartCount] | None = None
+) -> DataSummary:
+    """What a record says about its images: content hash, split, and counts per part and class, and of the
+    training images that are `labelled`, where that are not all."""
     return DataSummary(
         title={**dataset.params, **dataset.local}.get("title") or dataset.name,
         content=images.content,
@@ -356,6 +368,7 @@ def summarize_data(images: Images, split: Split, dataset: Ref) -> DataSummary:
         audit=split.verdict,
         counts=split.counts(),
         fixed=_fixed(images, split),
+        labelled=labelled,
     )
 
 

@@ -81,6 +81,8 @@ class DataSummary:
         audit: what the audit says of the split; None for a split older than audits.
         counts: images and groups of every class in every part.
         fixed: whether the data set itself says which part an image is in; None in records older than that.
+        labelled: images and groups of every class that fine-tuning saw, where that was a share of the
+            training part; None where it was all of it.
     """
 
     title: str = ""
@@ -91,6 +93,7 @@ class DataSummary:
     audit: Verdict | None = None
     counts: Counts = field(default_factory=dict)
     fixed: bool | None = None
+    labelled: Mapping[str, PartCount] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -319,7 +322,9 @@ def _data_to_json(data: DataSummary) -> dict[str, Any]:
     plain = _plain(
         {name: getattr(data, name) for name in ("title", "content", "version", "split", "settings")}
     )
-    more = {} if data.fixed is None else {"fixed": data.fixed}
+    more: dict[str, Any] = {} if data.fixed is None else {"fixed": data.fixed}
+    if data.labelled is not None:
+        more["labelled"] = {name: list(n) for name, n in data.labelled.items()}
     return {**plain, "audit": audit, "counts": counts, **more}
 
 
@@ -416,7 +421,11 @@ def _data_from_json(data: Mapping[str, Any] | None) -> DataSummary | None:
     }
     audit = verdict_from_json(data["audit"]) if data.get("audit") else None
     texts = {name: str(data.get(name) or "") for name in ("title", "content", "version", "split")}
-    summary: DataSummary = _read(DataSummary, {**data, **texts, "counts": counts, "audit": audit})
+    known = data.get("labelled")
+    labelled = None if known is None else {name: PartCount(*n) for name, n in known.items()}
+    summary: DataSummary = _read(
+        DataSummary, {**data, **texts, "counts": counts, "audit": audit, "labelled": labelled}
+    )
     return summary
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from bench.errors import ConfigError, SizeError
@@ -44,18 +45,21 @@ def expand(study: Study, registry: Registry, split_of: Callable[[Ref, int], str]
     for dataset in study.datasets:
         for round_ in range(study.protocol.rounds):
             split = split_of(dataset, round_)
-            runs: dict[Member, RunSpec] = {}
-            for model in study.models:
-                possible, _ = cells[model.name]
-                for cell in possible:
-                    run = _run(study.protocol, dataset, model, cell, split, round_)
-                    runs[Member(cell.strategy.name, model.name)] = run
-                    units.extend([*run.needs, run])
-                units.extend(
-                    EnsembleSpec(ensemble, tuple(runs[member] for member in members))
-                    for ensemble, members in combined.ensembles
-                    if members[-1].model == model.name  # so all of its runs are there
-                )
+            for finetuning in study.finetunings:
+                protocol = replace(study.protocol, finetune=finetuning)
+                runs: dict[Member, RunSpec] = {}
+                for model in study.models:
+                    possible, _ = cells[model.name]
+                    for cell in possible:
+                        run = _run(protocol, dataset, model, cell, split, round_)
+                        runs[Member(cell.strategy.name, model.name)] = run
+                        units.extend([*run.needs, run])
+                    units.extend(
+                        EnsembleSpec(ensemble, tuple(runs[member] for member in members))
+                        for ensemble, members in combined.ensembles
+                        if members[-1].model == model.name  # so all of its runs are there
+                    )
+    units = list({unit.key: unit for unit in units}.values())  # the shares of a round have one pretraining
     not_possible = [cell for _, impossible in cells.values() for cell in impossible]
     if not_possible and not units:
         reasons = "; ".join(dict.fromkeys(cell.reason for cell in not_possible))

@@ -101,7 +101,7 @@ class RunSpec:
 
     @property
     def label(self) -> str:
-        return f"{self.model.name}.{self.strategy.name}.r{self.round}"
+        return f"{self.model.name}.{self.strategy.name}{_share(self)}.r{self.round}"
 
 
 @dataclass(frozen=True)
@@ -150,11 +150,24 @@ class EnsembleSpec:
     @property
     def label(self) -> str:
         models = sorted({m.model.name for m in self.members})
-        return f"{'+'.join(models)}.{self.ensemble.name}({'+'.join(self.member_names)}).r{self.round}"
+        return f"{'+'.join(models)}.{self.ensemble.name}({'+'.join(self.member_names)}){_share(self)}.r{self.round}"
 
 
 UnitSpec = PretrainSpec | RunSpec | EnsembleSpec
 UNIT_KINDS: Mapping[str, type[UnitSpec]] = {c.kind: c for c in (PretrainSpec, RunSpec, EnsembleSpec)}
+
+
+def share_of(unit: UnitSpec) -> float:
+    """Share of the training images whose labels a unit saw; of an ensemble, what its first member saw; of a
+    pretraining, which sees none, 1."""
+    run = unit.members[0] if isinstance(unit, EnsembleSpec) else unit
+    return run.finetune.share if isinstance(run, RunSpec) else 1.0
+
+
+def _share(unit: UnitSpec) -> str:
+    """ ".share0.1": what tells a unit from those of other shares in its label; "" for all labels."""
+    share = share_of(unit)
+    return "" if share == 1 else f".share{share:g}"
 
 
 def _key(unit: UnitSpec) -> str:
