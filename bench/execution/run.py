@@ -346,7 +346,7 @@ def _record(spec: PretrainSpec | RunSpec, setup: Setup, session: Session, traine
 
 
 def _labelled(spec: PretrainSpec | RunSpec, split: Split) -> Mapping[str, PartCount] | None:
-    """Sizes of what a fine-tuning with a share of the labels sees; None for what sees all of them, or none."""
+    """Sizes of what a fine-tuning with a share of the labels sees; None for any other unit."""
     from bench.data.splits.labelled import labelled_counts
 
     if isinstance(spec, PretrainSpec) or spec.finetune.share == 1:

@@ -184,15 +184,29 @@ def fine_tuning(comparison: Comparison, material: Material) -> Iterator[Sentence
     """Each budget: epochs, batches, loss, optimiser, learning rate, which weights were evaluated."""
     for budget, specs in shared_by(comparison.specs, lambda spec: spec.finetune):
         yield (
-            "All networks were fine-tuned with the labels of the training "
-            f"part{_of_some(comparison, specs)}, for {budget.epochs} epochs in batches of {budget.batch} "
-            "images, with the mean cross-entropy as loss and AdamW",
+            "All networks were fine-tuned with the labels of "
+            f"{_labelled(comparison, budget.share)}the training part{_of_some(comparison, specs)}, for "
+            f"{budget.epochs} epochs in batches of {budget.batch} images, with the mean cross-entropy as loss and AdamW",
             Cite((material.works.packages[OPTIMIZER],)),
             f" (β = {_triple(budget.betas)}; weight decay {budget.weight_decay:g}, not of biases and norms).",
         )
+        if budget.share != 1:
+            yield (
+                "The images with labels were drawn once a round, in whole groups and stratified by class; "
+                "they were the same for all networks, and are among those of every larger share.",
+            )
         yield (f"The learning rate was {budget.learning_rate:g}; it ", *_schedule(budget.warmup, material))
         yield (SELECTED[budget.selection],)
     yield from _accumulated(comparison.runs, "fine-tuning")
+
+
+def _labelled(comparison: Comparison, share: float) -> str:
+    """ "10 % of the images (54) of "; empty for all images."""
+    if share == 1:
+        return ""
+    known = [sum(n.images for n in d.labelled.values()) for d in comparison.data.values() if d.labelled]
+    count = f" ({sum(known) / len(known):.4g}{' on average' * (len(set(known)) > 1)})" if known else ""
+    return f"{percent(share)} of the images{count} of "
 
 
 def _schedule(warmup: float, material: Material) -> Sentence:

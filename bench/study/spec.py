@@ -150,7 +150,8 @@ class EnsembleSpec:
     @property
     def label(self) -> str:
         models = sorted({m.model.name for m in self.members})
-        return f"{'+'.join(models)}.{self.ensemble.name}({'+'.join(self.member_names)}){_share(self)}.r{self.round}"
+        members = f"{self.ensemble.name}({'+'.join(self.member_names)})"
+        return f"{'+'.join(models)}.{members}{_share(self)}.r{self.round}"
 
 
 UnitSpec = PretrainSpec | RunSpec | EnsembleSpec

@@ -116,7 +116,7 @@ def subset(images: GroupedLabels, share: float, seed: int) -> NDArray[np.bool_]:
         sizes = images.sizes[order]
         before = np.cumsum(sizes) - sizes
         taken[np.array(order, dtype=np.int64)[before + sizes / 2 < share * sizes.sum()]] = True
-        # At least the first; where all groups with images of a class belong to rarer ones, the first of those.
+        # At least one; where all groups with images of a class belong to rarer ones, the first of them.
         with_class = np.unique(images.groups[images.classes == class_]).tolist()
         taken[(order or _ordered(images, with_class, (seed, "labels")))[:1]] = True
     return taken[images.groups]

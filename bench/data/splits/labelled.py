@@ -1,8 +1,8 @@
 """Which training images fine-tuning sees, where a protocol gives it the labels of a share of them alone.
 
-The groups of the training part have one order a round, by a hash of their names and a seed that depends on data
-set and round alone. A share takes the first of every class. So all networks and strategies of a round have the
-same images, the images of 1 % are among those of 5 %, and no group is divided.
+The groups of the training part have one order a round, by a hash of their names and a seed that depends on
+data set and round alone. A share takes the first of every class. So all networks and strategies of a round
+have the same images, the images of 1 % are among those of 5 %, and no group is divided.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def labelled_images(split: Split, share: float, seed: int) -> NDArray[np.int64]:
 
 
 def labelled_counts(split: Split, share: float, seed: int) -> Mapping[str, PartCount]:
-    """Images and groups of every class among `labelled_images`. A group of several classes counts for each."""
+    """Images and groups of every class among `labelled_images`; a group of two classes counts for both."""
     rows = labelled_images(split, share, seed)
     images = Counter(split.labels[i] for i in rows)
     groups = Counter(label for label, _ in {(split.labels[i], split.groups[i]) for i in rows})
