@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from bench import process
 from bench.errors import BenchError, PluginError, TrainingError, blame, describe, encodable
 from bench.execution.claim import claim, forget, holder
+from bench.execution.pools import pool_of
 from bench.execution.prepare import (
     ENCODER,
     Setup,
@@ -323,6 +324,8 @@ def _record(spec: PretrainSpec | RunSpec, setup: Setup, session: Session, traine
     history, job, usage = trained
     notes = list(setup.split.notes)
     notes += [f"{used.name}: {used.caution}" for used in (setup.model, setup.strategy) if used.caution]
+    if pool := pool_of(spec, session.environment.results):
+        notes.append(f"{spec.strategy.name}: {pool.text}")
     if job.accumulate > 1:
         notes.append(
             f"memory ran out: each step was done in {job.accumulate} parts, which changes batch norm"

@@ -10,6 +10,7 @@ from bench.manuscript.document import Cite, Gap, Part, Section, Sentence, listed
 from bench.manuscript.facts import Comparison, Material, distinct, shared_by
 from bench.manuscript.partition_text import percent
 from bench.results.record import Record
+from bench.study.protocol import Pretraining
 from bench.study.spec import RunSpec
 
 SELECTED = {
@@ -167,7 +168,7 @@ def pretraining(comparison: Comparison, material: Material) -> Iterator[Sentence
         methods = listed(distinct(comparison.method(spec) for spec in specs))
         peak = budget.learning_rate * budget.batch / 256
         yield (
-            f"{methods}: networks were pretrained without labels on {parts[budget.data]}, for "
+            f"{methods}: networks were pretrained without labels on {parts[budget.data]}{_pool(budget)}, for "
             f"{budget.epochs} epochs in batches of {budget.batch} images, with AdamW",
             Cite((material.works.packages[OPTIMIZER],)),
             f" (β = {_triple(budget.betas)}; weight decay {budget.weight_decay:g}, not of biases and norms).",
@@ -186,7 +187,8 @@ def fine_tuning(comparison: Comparison, material: Material) -> Iterator[Sentence
         yield (
             "All networks were fine-tuned with the labels of "
             f"{_labelled(comparison, budget.share)}the training part{_of_some(comparison, specs)}, for "
-            f"{budget.epochs} epochs in batches of {budget.batch} images, with the mean cross-entropy as loss and AdamW",
+            f"{budget.epochs} epochs in batches of {budget.batch} images, with the mean cross-entropy as "
+            "loss and AdamW",
             Cite((material.works.packages[OPTIMIZER],)),
             f" (β = {_triple(budget.betas)}; weight decay {budget.weight_decay:g}, not of biases and norms).",
         )
@@ -198,6 +200,15 @@ def fine_tuning(comparison: Comparison, material: Material) -> Iterator[Sentence
         yield (f"The learning rate was {budget.learning_rate:g}; it ", *_schedule(budget.warmup, material))
         yield (SELECTED[budget.selection],)
     yield from _accumulated(comparison.runs, "fine-tuning")
+
+
+def _pool(budget: Pretraining) -> str:
+    if not budget.pool:
+        return ""
+    return (
+        f" and on further images without labels (digest of their pixels {budget.pool}), without those that "
+        "an audit found to be duplicates of validation or test images"
+    )
 
 
 def _labelled(comparison: Comparison, share: float) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from annotated_types import Ge, Interval
@@ -78,6 +78,9 @@ class Pretraining:
         weight_decay: AdamW's, of weights alone (biases and norms are not decayed).
         warmup: share of all steps over which the learning rate rises linearly; then half a cosine to 0.
         data: which parts of the split it sees, without labels; "all" is transductive.
+        extra: a folder of further images, without labels, all below it; empty for none. Those that are
+            duplicates of validation or test images are left out (`bench.data.splits.pool`).
+        pool: digest of the pixels of these images, which the plan fills in; what is given must fit.
     """
 
     epochs: Epochs = 1000
@@ -90,6 +93,8 @@ class Pretraining:
     weight_decay: Decay = 0.05
     warmup: Annotated[float, Interval(ge=0, lt=1)] = 0.05
     data: Literal["train", "train+val", "all"] = "train"
+    extra: str = field(default="", metadata={"identity": False})
+    pool: str = ""
 
     def __post_init__(self) -> None:
         if self.scale[0] > self.scale[1]:

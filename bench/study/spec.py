@@ -34,6 +34,7 @@ class PretrainSpec:
         seed: what all random numbers of the unit derive from.
         precision: "fp32", "bf16", or "auto" for the device's own.
         pretrain: budget and images of the pretraining.
+        left_out: hash of what this round leaves out of the pool (`bench.data.splits.pool`); "" without one.
     """
 
     kind: ClassVar[str] = "pretrain"
@@ -46,6 +47,7 @@ class PretrainSpec:
     seed: int = 0
     precision: str = "auto"
     pretrain: Pretraining = field(default_factory=Pretraining)
+    left_out: str = ""
 
     @cached_property
     def key(self) -> str:
