@@ -63,6 +63,15 @@ SetOption = Annotated[
 RoundsOption = Annotated[
     int | None, typer.Option("--rounds", "-r", help="Rounds, each with its own split.", show_default=False)
 ]
+SharesOption = Annotated[
+    Names,
+    typer.Option(
+        "--shares",
+        help="Fine-tune with the labels of these shares of the training images, comma-separated: 0.05,0.1,1.",
+        metavar="SHARES",
+        show_default=False,
+    ),
+]
 SplitOption = Annotated[
     list[Path] | None,
     typer.Option(
@@ -186,6 +195,7 @@ class StudyOptions:
         ),
     ] = None
     rounds: RoundsOption = None
+    shares: SharesOption = None
     set_: SetOption = None
     split: SplitOption = None
     strict: StrictOption = False
@@ -193,7 +203,7 @@ class StudyOptions:
     def study(self, registry: Registry) -> Study:
         """The study that file and options describe together. Raises ConfigError or UnknownName."""
         from bench.study.config import StudyConfig, read_study
-        from bench.study.study import make_study
+        from bench.study.study import make_study, parse_shares
 
         config = read_study(self.study_file) if self.study_file else StudyConfig()
         names = {
@@ -202,6 +212,7 @@ class StudyOptions:
             "baselines": given_names("--baselines", self.baselines),
             "strategies": given_names("--strategies", self.strategies),
             "ensembles": given_names("--ensembles", self.ensembles),
+            "shares": parse_shares(given_names("--shares", self.shares), "--shares"),
             "base": self.protocol,
         }
         given: dict[str, Any] = {name: value for name, value in names.items() if value}

@@ -10,9 +10,11 @@ from dataclasses import dataclass, replace
 
 from bench.comparison.comparable import comparable, once_each, title_of
 from bench.comparison.costs import COLUMNS, Records, cost_lines, costs_of
+from bench.comparison.curve import Shared, curve_tables
 from bench.comparison.footer import evidence_lines, footer, protocol_text
 from bench.comparison.judged import NOTHING, Judged
 from bench.comparison.judgements import Judge, Judgements
+from bench.comparison.labels import labelled_images
 from bench.comparison.methods import Method, methods_of
 from bench.comparison.reported import ReportedRow
 from bench.comparison.scored import ScoredUnit
@@ -21,7 +23,7 @@ from bench.interfaces.reporter import Table, Tables
 from bench.interfaces.rows import UNCERTAINTIES, Column, Estimate, Row, Uncertainty
 from bench.interfaces.selection import tested_on
 from bench.results.record import Cost
-from bench.study.spec import EnsembleSpec, PretrainSpec
+from bench.study.spec import EnsembleSpec, PretrainSpec, share_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +35,7 @@ class Shown:
         ranks: whether ranks are shown.
         costs: whether what training and predicting took is shown.
         primary: name of the metric that the study was declared to be about; "" if none was.
+        by_share: whether tables have a column for each share of labels, one table a metric.
 
     Raises UnknownName for an uncertainty that there is not.
     """
@@ -41,6 +44,7 @@ class Shown:
     ranks: bool = False
     costs: bool = False
     primary: str = ""
+    by_share: bool = False
 
     def __post_init__(self) -> None:
         if self.uncertainty not in UNCERTAINTIES:
@@ -61,7 +65,15 @@ def build(
     units = once_each(scored)
     records = {unit.spec.key: unit.record for unit in units}
     shown = shown or Shown()
-    return Tables(_table(group, columns, records, reported, judge, shown) for group in comparable(units))
+    tables: list[Table] = []
+    by_share: list[Shared] = []
+    for group in comparable(units):
+        methods = methods_of(group)
+        tables.append(_table(group, methods, columns, records, reported, judge, shown))
+        by_share.append(Shared(group, methods, tables[-1]))
+    if shown.by_share:
+        return Tables(curve_tables(by_share))
+    return Tables(tables)
 
 
 # --- one table ---------------------------------------------------------------------------------------
@@ -69,13 +81,13 @@ def build(
 
 def _table(
     group: list[ScoredUnit],
+    methods: Sequence[Method],
     columns: Sequence[Column],
     records: Records,
     reported: Sequence[ReportedRow],
     judge: Judge | None,
     shown: Shown,
 ) -> Table:
-    methods = methods_of(group)
     judged, remarks = judge(methods) if judge else Judgements({}, [])
     own = [
         _row(method, columns, records, {name: rows[i] for name, rows in judged.items()})
@@ -98,6 +110,8 @@ def _table(
         costs=COLUMNS if shown.costs else (),
         uncertainty=shown.uncertainty,
         ranks=shown.ranks,
+        share=share_of(group[0].spec),
+        labelled=labelled_images(group),
     )
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
+from bench.comparison.labels import labelled_images, labels_text
 from bench.comparison.rows import chosen, labels, row_id
 from bench.comparison.scored import ScoredUnit
 from bench.data.audit.verdict import nothing_apart
 from bench.identity import to_json
 from bench.interfaces.rows import Column, Row, Uncertainty
-from bench.study.spec import EnsembleSpec, RunSpec
+from bench.study.spec import EnsembleSpec, RunSpec, share_of
 
 LEAST = 3  # rounds, below which there is no verdict
 FEW = 5  # rounds, below which a verdict is marked
@@ -25,10 +26,11 @@ def protocol_text(group: Sequence[ScoredUnit]) -> str:
         text = f"{run.size} px, precision {run.precision}, seed {run.seed}"
         if isinstance(run, RunSpec):
             text += f", fine-tuning {run.finetune.epochs} epochs of batch {run.finetune.batch}"
-            set_ = {k: v for k, v in to_json(run.finetune).items() if k not in ("epochs", "batch")}
+            set_ = {k: v for k, v in to_json(run.finetune).items() if k not in ("epochs", "batch", "share")}
             text += "".join(f", {name} {value}" for name, value in set_.items())
         texts.append(text)
-    return "; ".join(dict.fromkeys(texts)) + _origin(group)
+    labelled = labels_text(group)
+    return (f"{labelled}, " if labelled else "") + "; ".join(dict.fromkeys(texts)) + _origin(group)
 
 
 def _origin(group: Sequence[ScoredUnit]) -> str:
@@ -111,7 +113,10 @@ def _images(group: Sequence[ScoredUnit]) -> Iterator[str]:
         for part in next(iter(by_round.values()))
     }
     sizes = ", ".join(f"{total / len(by_round):.4g} {part}" for part, total in parts.items())
-    yield f"Images per round (mean of {len(by_round)}): {sizes}."
+    shares = {share_of(unit.spec) for unit in group if unit.spec.kind != "pretrain"}
+    labelled = labelled_images(group) if len(shares) == 1 != max(shares) else None
+    seen = "" if labelled is None else f"; fine-tuning saw {labelled:.4g} of the training images"
+    yield f"Images per round (mean of {len(by_round)}): {sizes}{seen}."
 
 
 def _changes(group: Sequence[ScoredUnit]) -> Iterator[str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.data.audit.verdict import Verdict
+from bench.data.splits.split import PartCount
 from bench.errors import StoreError
 from bench.interfaces.metric import Metric
 from bench.interfaces.predictions import Predictions
@@ -72,6 +73,11 @@ class ScoredUnit:
     @property
     def counts(self) -> Counts:
         return self.record.data.counts if self.record.data else {}
+
+    @property
+    def labelled(self) -> Mapping[str, PartCount] | None:
+        """Images and groups of every class that fine-tuning saw; None for all of the training part."""
+        return self.record.data.labelled if self.record.data else None
 
     @property
     def audit(self) -> Verdict | None:

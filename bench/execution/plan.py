@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from bench.errors import ConfigError, DataError, PluginError
 from bench.execution.checks import check_study
+from bench.execution.pools import freeze_pools
 from bench.execution.session import Session
 from bench.execution.threads import share_machine
 from bench.identity import Ref
 from bench.interfaces.executor import Environment, Executor, Report, silent
 from bench.results import store
-from bench.study.expand import NotPossible, expand
+from bench.study.expand import NotPossible, Pool, expand
 from bench.study.spec import UnitSpec
 from bench.study.study import Study
 
@@ -124,9 +125,19 @@ def make_plan(
     listed = tuple(ref for ref in study.datasets if ref not in unlisted)
     if not listed:
         raise next(iter(unlisted.values()))
+    pools = freeze_pools(study, session, splits, report)
+
+    def pool_of(dataset: Ref, round_: int) -> Pool:
+        frozen = pools.get((dataset, round_))
+        return Pool(frozen.content, frozen.hash) if frozen else Pool()
+
     units, not_possible, notes = expand(
-        replace(study, datasets=listed), session.registry, lambda ref, round_: splits[ref, round_].hash
+        replace(study, datasets=listed),
+        session.registry,
+        lambda ref, round_: splits[ref, round_].hash,
+        pool_of,
     )
+    notes += [f"{ref.name} round {round_}: {frozen.text}" for (ref, round_), frozen in pools.items()]
     share_machine(units, session)
     failed = tuple(NotPossible(ref.name, str(error)) for ref, error in unlisted.items())
     return Plan(study, splits, tuple(units), tuple(not_possible), session, failed, tuple(notes))

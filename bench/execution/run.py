@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from bench import process
 from bench.errors import BenchError, PluginError, TrainingError, blame, describe, encodable
 from bench.execution.claim import claim, forget, holder
+from bench.execution.pools import pool_of
 from bench.execution.prepare import (
     ENCODER,
     Setup,
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from bench.data.images.images import Images
-    from bench.data.splits.split import Split
+    from bench.data.splits.split import PartCount, Split
     from bench.engine.job import History, Job
     from bench.execution.session import Session
     from bench.registry import Components, Plugin
@@ -324,6 +325,8 @@ def _record(spec: PretrainSpec | RunSpec, setup: Setup, session: Session, traine
     history, job, usage = trained
     notes = list(setup.split.notes)
     notes += [f"{used.name}: {used.caution}" for used in (setup.model, setup.strategy) if used.caution]
+    if pool := pool_of(spec, session.environment.results):
+        notes.append(f"{spec.strategy.name}: {pool.text}")
     if job.accumulate > 1:
         notes.append(
             f"memory ran out: each step was done in {job.accumulate} parts, which changes batch norm"
@@ -332,7 +335,7 @@ def _record(spec: PretrainSpec | RunSpec, setup: Setup, session: Session, traine
     return Record(
         spec=spec,
         asked=_asked(session),
-        data=summarize_data(setup.images, setup.split, spec.dataset),
+        data=summarize_data(setup.images, setup.split, spec.dataset, _labelled(spec, setup.split)),
         normalization=setup.context.normalization,
         history=TrainingHistory(loss=tuple(history.losses), validation_accuracy=tuple(history.scores)),
         timings=Timings(
@@ -346,8 +349,20 @@ def _record(spec: PretrainSpec | RunSpec, setup: Setup, session: Session, traine
     )
 
 
-def summarize_data(images: Images, split: Split, dataset: Ref) -> DataSummary:
-    """What a record says about its images: content hash, split, and counts per part and class."""
+def _labelled(spec: PretrainSpec | RunSpec, split: Split) -> Mapping[str, PartCount] | None:
+    """Sizes of what a fine-tuning with a share of the labels sees; None for any other unit."""
+    from bench.data.splits.labelled import labelled_counts
+
+    if isinstance(spec, PretrainSpec) or spec.finetune.share == 1:
+        return None
+    return labelled_counts(split, spec.finetune.share, spec.seed)
+
+
+def summarize_data(
+    images: Images, split: Split, dataset: Ref, labelled: Mapping[str, PartCount] | None = None
+) -> DataSummary:
+    """What a record says about its images: content hash, split, and counts per part and class, and of the
+    training images that are `labelled`, where that are not all."""
     name = {**dataset.params, **dataset.local}.get("title") or dataset.name
     return DataSummary(
         title=", ".join(filter(None, (name, tested_on(dataset.params)))),
@@ -361,6 +376,7 @@ def summarize_data(images: Images, split: Split, dataset: Ref) -> DataSummary:
         bits=images.bits,
         changes=images.changes,
         reviewed={file.name: file.sha256 for file in images.reviewed},
+        labelled=labelled,
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import cached_property, partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.errors import ConfigError
@@ -40,6 +41,7 @@ class Session:
         self.registry = registry or installed()
         self._indexes: dict[Ref, Index] = {}
         self._images: dict[Ref, Images] = {}
+        self._united: dict[tuple[Ref, str], Images] = {}  # with a pool, by data set and folder
         self._costs: dict[tuple[Ref, int, int], Cost] = {}
 
     # --- images --------------------------------------------------------------------------------------
@@ -66,6 +68,37 @@ class Session:
         if dataset not in self._indexes:
             self._indexes[dataset] = self.exchange.find("index", dataset) or self._list(dataset)
         return self._indexes[dataset]
+
+    def with_pool(
+        self, dataset: Ref, folder: str, short_sides: Sequence[int], report: Report = silent
+    ) -> Images:
+        """The images of a data set, then those of a folder without labels, with a view at each of these short
+        sides. Raises as `images` does, and ConfigError for a folder that cannot be used."""
+        from bench.data.images.images import open_images
+        from bench.data.images.pool import united_index
+
+        known = self._united.get((dataset, folder))
+        wanted = set(short_sides) | (known.views.keys() if known else set())
+        if known and wanted == known.views.keys():
+            return known
+        index = united_index(self.index(dataset), Path(folder))
+        name = f"{dataset.name}+pool"
+        united = open_images(name, index, self.environment, sorted(wanted), report)
+        self._united[dataset, folder] = united
+        return united
+
+    def audited_with_pool(
+        self,
+        dataset: Ref,
+        folder: str,
+        settings: AuditSettings,
+        short_sides: Sequence[int],
+        report: Report = silent,
+    ) -> tuple[Images, Audit]:
+        """The same images and their audit, made now unless it is stored."""
+        from bench.data.audit.search import SHORT
+
+        return self._audited(self.with_pool(dataset, folder, (*short_sides, SHORT), report), settings, report)
 
     @property
     def exchange(self) -> Exchange:
@@ -98,10 +131,13 @@ class Session:
         self, dataset: Ref, settings: AuditSettings, short_sides: Sequence[int] = (), report: Report = silent
     ) -> tuple[Images, Audit]:
         """The images of a data set and their audit, made now unless it is stored. Raises as `images` does."""
-        from bench.data.audit.audit import stored_audit
         from bench.data.audit.search import SHORT
 
-        images = self.images(dataset, (*short_sides, SHORT), report)
+        return self._audited(self.images(dataset, (*short_sides, SHORT), report), settings, report)
+
+    def _audited(self, images: Images, settings: AuditSettings, report: Report) -> tuple[Images, Audit]:
+        from bench.data.audit.audit import stored_audit
+
         propose = partial(self._embedded_neighbours, images, settings.embed) if settings.embed else None
         environment = self.environment
         audit = stored_audit(environment.results, images, settings, environment.threads, propose, report)

@@ -84,6 +84,8 @@ class DataSummary:
         bits: of the values in 16-bit files; None without such files, and in records older than that.
         changes: what the study changed of the data set: classes, groups, images, what is tested on.
         reviewed: files of a person's decisions about images that were applied, with their sha256.
+        labelled: images and groups of every class that fine-tuning saw, where that was a share of the
+            training part; None where it was all of it.
     """
 
     title: str = ""
@@ -97,6 +99,7 @@ class DataSummary:
     bits: int | None = None
     changes: tuple[str, ...] = ()
     reviewed: Mapping[str, str] = field(default_factory=dict)
+    labelled: Mapping[str, PartCount] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -330,6 +333,8 @@ def _data_to_json(data: DataSummary) -> dict[str, Any]:
     }
     more |= {"changes": list(data.changes)} if data.changes else {}
     more |= {"reviewed": dict(data.reviewed)} if data.reviewed else {}
+    if data.labelled is not None:
+        more["labelled"] = {name: list(n) for name, n in data.labelled.items()}
     return {**plain, "audit": audit, "counts": counts, **more}
 
 
@@ -426,11 +431,21 @@ def _data_from_json(data: Mapping[str, Any] | None) -> DataSummary | None:
     }
     audit = verdict_from_json(data["audit"]) if data.get("audit") else None
     texts = {name: str(data.get(name) or "") for name in ("title", "content", "version", "split")}
+    known = data.get("labelled")
+    labelled = None if known is None else {name: PartCount(*n) for name, n in known.items()}
     changes = tuple(map(str, data.get("changes") or ()))
     reviewed = data.get("reviewed") or {}
     summary: DataSummary = _read(
         DataSummary,
-        {**data, **texts, "counts": counts, "audit": audit, "changes": changes, "reviewed": reviewed},
+        {
+            **data,
+            **texts,
+            "counts": counts,
+            "audit": audit,
+            "changes": changes,
+            "reviewed": reviewed,
+            "labelled": labelled,
+        },
     )
     return summary
 

@@ -5,8 +5,9 @@ Nothing here opens an image or imports torch.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from bench.study.config import (
 )
 from bench.study.declaration import NOTHING, Declaration, check_declaration
 from bench.study.ensembles import StudyEnsemble, parse_ensemble
-from bench.study.protocol import Protocol
+from bench.study.protocol import LEAST_SHARE, Finetuning, Protocol
 
 Names = str | Iterable[str]
 """Names of components: comma-separated, or one by one."""
@@ -51,6 +52,7 @@ class Study:
         protocol: what all methods share: image size, budgets, splits, rounds.
         protocol_name: what the protocol is called, for tables.
         evidence: metric, baseline and margin, as declared.
+        shares: of the training images whose labels fine-tuning sees, one run each; none for the protocol's.
     """
 
     datasets: tuple[Ref, ...]
@@ -60,6 +62,7 @@ class Study:
     protocol: Protocol
     protocol_name: str
     evidence: Declaration = NOTHING
+    shares: tuple[float, ...] = ()
 
     @classmethod
     def from_names(
@@ -72,6 +75,7 @@ class Study:
         ensembles: Names | None = None,
         protocol: str = DEFAULT_PROTOCOL,
         rounds: int | None = None,
+        shares: Sequence[float] | None = None,
         values: Mapping[str, Any] | None = None,
         registry: Registry | None = None,
     ) -> Study:
@@ -79,6 +83,7 @@ class Study:
 
         `ensembles` are names, or names with the members to combine: "mean(egmae+imagenet)", in a study of
         several models also "mean(resnet18.egmae+resnet50.imagenet)".
+        `shares` are those of the training images whose labels fine-tuning sees, say [0.05, 0.1, 1].
         `values` changes single values, say `{"protocol.finetune.epochs": 30, "strategy.egmae.patch": 32}`.
         Raises ConfigError or UnknownName, one line each.
         """
@@ -88,6 +93,7 @@ class Study:
             baselines=split_names(baselines),
             strategies=split_names(strategies),
             ensembles=None if ensembles is None else split_names(ensembles),
+            shares=None if shares is None else parse_shares(shares, "shares"),
             base=protocol,
         )
         changes = {**(values or {}), **({} if rounds is None else {"protocol.rounds": rounds})}
@@ -119,6 +125,12 @@ class Study:
         ConfigError or UnknownName, one line each.
         """
         return make_study(parse(StudyConfig, _checked(keywords), "study"), registry or installed())
+
+    @property
+    def finetunings(self) -> tuple[Finetuning, ...]:
+        """Every fine-tuning that each strategy starts: one for each share of the labels."""
+        own = self.protocol.finetune
+        return tuple(replace(own, share=share) for share in self.shares) or (own,)
 
     @property
     def short_sides(self) -> tuple[int, ...]:
@@ -181,9 +193,41 @@ def make_study(config: StudyConfig, registry: Registry, assignments: Sequence[As
         strategy_refs,
         _study_ensembles(_ensembles(config, registry), changed.ensemble, registry, model_refs, strategy_refs),
         protocol,
-        name + ("+" if changed.protocol else ""),
+        name + ("+" if changed.protocol or config.shares else ""),
         declared,
+        _shares(config.shares, changed.protocol),
     )
+
+
+def parse_shares(values: Sequence[Any], said: str) -> tuple[float, ...]:
+    """Shares from numbers or texts, as the option or keyword `said` takes them. Raises ConfigError."""
+    shares = []
+    for value in values:
+        try:
+            shares.append(float(value))
+        except (TypeError, ValueError):
+            shares.append(math.nan)
+        if not LEAST_SHARE <= shares[-1] <= 1:  # also what is not a number
+            raise ConfigError(
+                f"{said} {shown(value)}: must be shares from {LEAST_SHARE:g} to 1; 0.1 is a tenth of the "
+                "training images"
+            )
+    return tuple(shares)
+
+
+def _shares(shares: Sequence[float] | None, protocol: Mapping[str, Any]) -> tuple[float, ...]:
+    """The shares of a study. Raises ConfigError where there are none, one stands twice, or the protocol was
+    given another."""
+    if shares is None:
+        return ()
+    if not shares:
+        raise ConfigError("shares: names none; give some, such as 0.1,1, or leave shares out")
+    for share in shares:
+        if shares.count(share) > 1:
+            raise ConfigError(f"shares: {share:g} is named twice")
+    if "share" in protocol.get("finetune", {}):
+        raise ConfigError("shares and protocol.finetune.share: two values for one setting; give one of them")
+    return tuple(shares)
 
 
 def _refs(

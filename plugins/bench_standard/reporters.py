@@ -80,11 +80,13 @@ def as_csv(tables: Sequence[Table]) -> str:
     parts = ["mean", "sd", "low", "high", "best", "rank_low", "rank_high", "rank_first"]
     measures = [f"{name}_{part}" for name in names for part in (*parts, *(f"round{r}" for r in rounds))]
     writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
-    text.write(",".join([*heads, "gmacs", "mparams", *costs, *measures, "note"]) + "\n")
+    labels = ["share", "labelled"] if any(table.share != 1 for table in tables) else []
+    text.write(",".join([*heads, *labels, "gmacs", "mparams", *costs, *measures, "note"]) + "\n")
     for table in tables:
         for row in table.rows:
             first = map(_csv_text, (table.title, table.protocol, row.kind, row.model, row.method))
-            numbers = [row.gmacs, row.mparams, *(row.costs.get(name) for name in costs)]
+            numbers = [table.share, table.labelled] if labels else []
+            numbers += [row.gmacs, row.mparams, *(row.costs.get(name) for name in costs)]
             numbers += [n for name in names for n in _numbers(row.values.get(name), rounds)]
             shown = [_Empty() if n is None or math.isnan(n) else n for n in numbers]
             writer.writerow([*first, row.rounds_done, row.rounds_asked, *shown, _csv_text(row.note)])
