@@ -10,11 +10,12 @@ from dataclasses import dataclass, replace
 
 from bench.comparison.comparable import comparable, once_each, title_of
 from bench.comparison.costs import COLUMNS, Records, cost_lines, costs_of
-from bench.comparison.curve import Shared, curve_tables
+from bench.comparison.curve import WithUnits, curve_tables
 from bench.comparison.footer import evidence_lines, footer, protocol_text
 from bench.comparison.judged import NOTHING, Judged
 from bench.comparison.judgements import Judge, Judgements
 from bench.comparison.labels import labelled_images
+from bench.comparison.mended import beside_published
 from bench.comparison.methods import Method, methods_of
 from bench.comparison.reported import ReportedRow
 from bench.comparison.scored import ScoredUnit
@@ -65,15 +66,12 @@ def build(
     units = once_each(scored)
     records = {unit.spec.key: unit.record for unit in units}
     shown = shown or Shown()
-    tables: list[Table] = []
-    by_share: list[Shared] = []
+    tables: list[WithUnits] = []
     for group in comparable(units):
         methods = methods_of(group)
-        tables.append(_table(group, methods, columns, records, reported, judge, shown))
-        by_share.append(Shared(group, methods, tables[-1]))
-    if shown.by_share:
-        return Tables(curve_tables(by_share))
-    return Tables(tables)
+        table = _table(group, methods, columns, records, reported, judge, shown)
+        tables.append(WithUnits(group, methods, table))
+    return Tables(curve_tables(tables) if shown.by_share else beside_published(tables))
 
 
 # --- one table ---------------------------------------------------------------------------------------

@@ -77,10 +77,11 @@ def _fits(unit: ScoredUnit, group: list[ScoredUnit]) -> bool:
     return same_data and own == shared and same_round <= {unit.spec.split}
 
 
-def group_key(unit: ScoredUnit, with_share: bool = True) -> list[Any]:
+def group_key(unit: ScoredUnit, with_share: bool = True, with_mending: bool = True) -> list[Any]:
     """What units that share a table have in common; without the share of labels, what those have that share
-    a curve over such shares."""
-    return [to_json(unit.spec.dataset), unit.content, unit.split, _protocol(unit.spec, with_share)]
+    a curve over such shares; without mending, what those have that stand beside a mended split."""
+    split = unit.split if with_mending else unit.unmended_split
+    return [to_json(unit.spec.dataset), unit.content, split, _protocol(unit.spec, with_share)]
 
 
 def splits_of(group: Sequence[ScoredUnit]) -> dict[int, set[str]]:

@@ -23,8 +23,8 @@ from bench.interfaces.rows import Column, Row
 from bench.study.spec import UnitSpec, share_of
 
 
-class Shared(NamedTuple):
-    """The table of one share: its units, its methods, and their rows in the same order."""
+class WithUnits(NamedTuple):
+    """A table with its units and its methods, whose rows come first and in the same order."""
 
     group: Sequence[ScoredUnit]
     methods: Sequence[Method]
@@ -41,7 +41,7 @@ class Shared(NamedTuple):
         return {row_id(spec): row for spec, row in zip(specs, self.table.rows, strict=False)}
 
 
-def curve_tables(tables: Sequence[Shared]) -> list[Table]:
+def curve_tables(tables: Sequence[WithUnits]) -> list[Table]:
     """For tables that differ in nothing but the share of labels, one of each metric: rows are methods,
     columns shares. None where there is one share alone."""
     made: list[Table] = []
@@ -51,9 +51,9 @@ def curve_tables(tables: Sequence[Shared]) -> list[Table]:
     return made
 
 
-def _curves(tables: Sequence[Shared]) -> list[list[Shared]]:
+def _curves(tables: Sequence[WithUnits]) -> list[list[WithUnits]]:
     """The tables that stand together, each from the smallest share to the largest."""
-    families: dict[str, list[list[Shared]]] = defaultdict(list)
+    families: dict[str, list[list[WithUnits]]] = defaultdict(list)
     for one in tables:
         family = families[digest(group_key(one.group[0], with_share=False))]
         for curve in family:
@@ -66,12 +66,12 @@ def _curves(tables: Sequence[Shared]) -> list[list[Shared]]:
     return [sorted(curve, key=lambda one: one.share) for curve in curves]
 
 
-def _fit(one: Shared, other: Shared) -> bool:
+def _fit(one: WithUnits, other: WithUnits) -> bool:
     own, others = splits_of(one.group), splits_of(other.group)
     return one.share != other.share and all(own[n] == others[n] for n in own.keys() & others.keys())
 
 
-def _curve_table(curve: Sequence[Shared], metric: Column) -> Table:
+def _curve_table(curve: Sequence[WithUnits], metric: Column) -> Table:
     units = [unit for one in curve for unit in one.group]
     first = curve[0].table
     columns = tuple(_column(one, metric) for one in curve)
@@ -102,7 +102,7 @@ def _curve_table(curve: Sequence[Shared], metric: Column) -> Table:
     )
 
 
-def _column(one: Shared, metric: Column) -> Column:
+def _column(one: WithUnits, metric: Column) -> Column:
     count = labelled_images(one.group)
     number = f" ({count:.4g})" if count is not None else ""
     return Column(
@@ -115,7 +115,7 @@ def _column(one: Shared, metric: Column) -> Column:
 def _row(
     row: str,
     label: Label,
-    curve: Sequence[Shared],
+    curve: Sequence[WithUnits],
     by_share: Sequence[Mapping[str, Row]],
     metric: Column,
 ) -> Row:
@@ -155,7 +155,7 @@ def _notes(by_share: Sequence[tuple[float, str]]) -> list[str]:
     ]
 
 
-def _not_judged(one: Shared) -> list[str]:
+def _not_judged(one: WithUnits) -> list[str]:
     return [line for line in one.table.footer if line.startswith("Not judged")]
 
 

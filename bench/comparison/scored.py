@@ -90,6 +90,12 @@ class ScoredUnit:
         settings = self.record.data.settings if self.record.data else None
         return "" if settings is None else split_text(settings)
 
+    @property
+    def unmended_split(self) -> str:
+        """The same without how a split that the data set fixes was mended."""
+        settings = self.record.data.settings if self.record.data else None
+        return "" if settings is None else split_text({k: v for k, v in settings.items() if k != "mend"})
+
 
 def score_records(
     records: Iterable[Record],
