@@ -66,6 +66,28 @@ def is_archive(name: str) -> bool:
     return name.lower().endswith(SUFFIXES)
 
 
+def is_whole(archive: Path) -> bool:
+    """Whether a zip or tar archive shows by its own form that its end is there: the directory of a zip, the
+    mark at the end of a tar, the ends of compressed streams. Reads all of a tar, and of a zip its end."""
+    try:
+        with _reading(archive):
+            if _is_zip(archive):
+                with zipfile.ZipFile(archive) as unzipped:
+                    # A zip that ends after a zip within it would be taken for that one, with bytes before it.
+                    return min((info.header_offset for info in unzipped.infolist()), default=1) == 0
+            with tarfile.open(archive) as tar:
+                while tar.next() is not None:
+                    tar.members.clear()  # type: ignore[attr-defined]  # or it keeps a million headers
+                file = cast("IO[bytes]", tar.fileobj)
+                file.seek(tar.offset)
+                is_marked = file.read(tarfile.BLOCKSIZE) == bytes(tarfile.BLOCKSIZE)
+                while file.read(CHUNK):  # to the end of the compressed stream
+                    pass
+                return is_marked
+    except DataError:
+        return False
+
+
 def extract(archive: Path, folder: Path, on_progress: OnProgress, limits: Limits | None = None) -> Extracted:
     """Unpack everything into `folder`, which must not exist. Raises DataError, and then leaves no folder."""
     folder.mkdir(parents=True)
@@ -164,12 +186,15 @@ def _ignores_case(folder: Path) -> bool:
     return ignores_case
 
 
+def _is_zip(archive: Path) -> bool:
+    with archive.open("rb") as file:  # a tar whose last member is a zip ends like one
+        return file.read(2) == b"PK" and zipfile.is_zipfile(archive)
+
+
 def _members(archive: Path) -> Iterator[_Member]:
     """The members of an archive, in its order; each must be read before the next is taken."""
     with _reading(archive):
-        with archive.open("rb") as file:  # a tar whose last member is a zip ends like one
-            is_zip = file.read(2) == b"PK" and zipfile.is_zipfile(archive)
-        if is_zip:
+        if _is_zip(archive):
             with zipfile.ZipFile(archive) as unzipped:
                 total = sum(info.file_size for info in unzipped.infolist())
                 for info in unzipped.infolist():

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.data.fetch import local_state
-from bench.data.fetch.download import SCHEMES, DownloadError, part_of
+from bench.data.fetch.connection import address_fault
+from bench.data.fetch.download import DownloadError, part_of
 from bench.data.fetch.install import install, is_unpacked
 from bench.data.fetch.local_state import STATE_FOLDER, disk_errors, file_size, is_installed
 from bench.errors import ConfigError, DataError, DataNotFound, PluginError
@@ -81,9 +82,11 @@ def check_archive(archive: Archive, name: str) -> None:
     faults = {
         "must be a plain file name": Path(archive.name).name != archive.name or not archive.name.strip("."),
         "needs an address": not archive.urls,
-        "has an address that is neither http nor https": not all(
-            url.startswith(SCHEMES) for url in archive.urls
-        ),
+        **{
+            f"has the address {url!r}, which {fault}": True
+            for url in archive.urls
+            if (fault := address_fault(url))
+        },
         'has a checksum that is neither "sha256:HEX" nor "md5:HEX"': not _CHECKSUM.fullmatch(
             archive.checksum
         ),
