@@ -113,8 +113,8 @@ class RawServer:
     """A server that sends, for each path, exactly what its script says, and then closes the connection.
 
     Attributes:
-        scripts: by path, what gives the script of each request; the last one is repeated. A script is bytes to
-            send and seconds to wait, one after the other, and may be endless.
+        scripts: by path, what gives the script of each request; the last one is repeated. A script is bytes
+            to send and seconds to wait, one after the other, and may be endless.
         heads: of the requests, as they came.
         address: without a slash at the end.
     """

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from served import Server, serving
+from served import Server, serving, speaking
 
 PLUGIN = """
 import os
@@ -222,6 +222,16 @@ def test_offline_the_steps_by_hand_are_given_and_then_work(
     assert "5 images" in bench("fetch", "toy").stdout
     bench("verify", "toy")
     assert "set.zip: checksum as recorded" in bench("verify", "toy").stdout
+
+
+def test_a_redirect_to_no_address_is_one_error_without_a_traceback(bench: Bench, tmp_path: Path) -> None:
+    with speaking() as raw:
+        raw.says("/set.zip", b"HTTP/1.1 302 Found\r\nLocation: http://[::1\r\n\r\n")
+        raw.says("/odd.zip", b"HTTP/1.1 404 \x1b[31mGone\r\n\r\n")
+        done = bench("fetch", "toy", "--yes", code=1, TOY_URLS=f"{raw.url('/set.zip')} {raw.url('/odd.zip')}")
+    assert done.stderr.startswith(f"error: {raw.url('/set.zip')}: the server redirects to http://[::1, which is")
+    assert "HTTP 404 \\x1b[31mGone" in done.stderr
+    assert "ask the toymaker" in done.stderr
 
 
 def test_an_interrupted_fetch_is_listed_and_goes_on(

@@ -260,6 +260,7 @@ def test_without_a_length_a_table_is_not_taken_and_the_next_address_is_asked(
     raw.says("/f.bin", head(version=version), CONTENT)
     assert NOT_SAID.format(300000) in refusal(raw.url("/f.bin"), to=tmp_path)
     assert len(raw.heads) == 1, "nothing would show more the next time"
+    assert not list(tmp_path.iterdir())
     assert get(raw.url("/f.bin"), server.url("/f.bin"), to=tmp_path) == server.url("/f.bin")
 
 

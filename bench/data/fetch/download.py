@@ -157,6 +157,7 @@ def _request(url: str, part: Path, published: Published, on_progress: OnProgress
         _discard(part)
         raise Interrupted(f"the server sent {done} bytes of a file of {total}")
     if not done:
+        _discard(part)
         raise AddressFailed("the server sends an empty file")
     if not total and (answer.status == 206 or not answer.ended_properly):
         _require_whole(part, published, can_resume=bool(_validator(answer)))
@@ -243,6 +244,7 @@ def _require_whole(part: Path, published: Published, can_resume: bool) -> None:
         return
     if checksum or published.size or published.is_whole or can_resume:  # another request may show more
         raise Interrupted(reason)
+    _discard(part)
     raise AddressFailed(reason)
 
 
