@@ -116,6 +116,14 @@ def image_folder(index: Index, root: Path) -> Path:
     return Path(os.path.commonpath(parents)) if parents else root
 
 
+def only_looks_like(dataset: Dataset, index: Index, root: Path) -> bool:
+    """Whether what was found may be anybody's images: they lie at the data root itself, in a layout that
+    others use too (a folder per class), and are not as many as the data set has."""
+    is_at_root = image_folder(index, root).absolute() == root.absolute()
+    has_files = any(sample.path for sample in index.samples)
+    return is_at_root and has_files and bool(count_differences(index, dataset))
+
+
 def has_consent(task: FetchTask) -> bool:
     """Whether this licence text has been agreed to for this copy."""
     return local_state.read_consent(task.folder).get("licence") == task.dataset.licence
