@@ -179,6 +179,31 @@ def test_https_never_falls_to_http(server: Server, tmp_path: Path, monkeypatch: 
         assert "CERTIFICATE_VERIFY_FAILED" in refusal(unknown.url("/f.bin"), to=tmp_path)
 
 
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_proxy_is_asked_and_its_refusal_told(
+    raw: RawServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(f"{scheme}_proxy", raw.address)
+    raw.says("http://example.invalid/f.bin", head(f"Content-Length: {len(CONTENT)}"), CONTENT)
+    raw.says("example.invalid:443", head("Content-Length: 0", status="403 Not here"))
+    if scheme == "http":
+        get("http://example.invalid/f.bin", to=tmp_path)
+        assert (tmp_path / "f.bin").read_bytes() == CONTENT
+    else:
+        error = refusal("https://example.invalid/f.bin", to=tmp_path)
+        assert "example.invalid cannot be reached (Tunnel connection failed: 403 Not here)" in error
+    assert len(raw.heads) == 1
+
+
+def test_a_proxy_that_is_no_address_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("http_proxy", "http://[::1")
+    assert "http://example.invalid/f.bin: " in refusal("http://example.invalid/f.bin", to=tmp_path)
+
+
 # --- is it whole? ------------------------------------------------------------------------------------
 
 
