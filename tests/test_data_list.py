@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from bench import DataError
 from bench.cli import app
 
 BUSI = {"benign": 437, "malignant": 210, "normal": 133}
@@ -79,6 +80,17 @@ def test_images_of_ones_own_that_cannot_be_used_say_why(tmp_path: Path) -> None:
     assert "no such file images/a/none.png" in rows(table)["folder"]
     (tmp_path / "images" / "loose.png").touch()
     assert "1 images lie directly in" in rows(tmp_path / "images")["folder"]
+
+
+def test_nothing_is_fetched_to_where_other_images_would_be_found_first(tmp_path: Path) -> None:
+    mine = make(tmp_path / "mine", {"benign": 1, "malignant": 1, "normal": 1})
+    with pytest.raises(
+        DataError, match=r"mine: holds 3 images in the layout of busi, .* choose another --data"
+    ):
+        CliRunner().invoke(
+            app, ["data", "fetch", "busi", "--yes", "--data", str(mine)], catch_exceptions=False
+        )
+    assert sorted(path.name for path in mine.iterdir()) == ["benign", "malignant", "normal"]
 
 
 def test_verify_names_what_it_looked_at(tmp_path: Path) -> None:

@@ -62,7 +62,8 @@ class FetchTask:
 
 
 def plan_fetch(dataset: Dataset, params: Any, root: Path) -> FetchTask:
-    """What there is to fetch. Raises ConfigError for a data set that nobody can fetch."""
+    """What there is to fetch. Raises ConfigError for a data set that nobody can fetch, DataError for a data
+    root whose own images would be taken for it."""
     archives = tuple(dataset.archives(params))
     if not archives and dataset.download is None:
         raise ConfigError(f"{dataset.name} has no download; {dataset.fetch or 'see its documentation'}")
@@ -72,6 +73,11 @@ def plan_fetch(dataset: Dataset, params: Any, root: Path) -> FetchTask:
         index = dataset.index(root, params)
     except DataError:
         index = None
+    if index is not None and only_looks_like(dataset, index, root):
+        raise DataError(
+            f"{root}: holds {len(index.samples)} images in the layout of {dataset.name}, which would be "
+            "found in place of those fetched; choose another --data, or move them away"
+        )
     pending = tuple(archive for archive in archives if not is_installed(root / dataset.name, archive))
     return FetchTask(dataset, params, root, archives, pending, index)
 
