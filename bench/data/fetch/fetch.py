@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.data.fetch import local_state
-from bench.data.fetch.connection import address_fault
+from bench.data.fetch.connection import SCHEMES, address_fault
 from bench.data.fetch.download import DownloadError, part_of
 from bench.data.fetch.install import install, is_unpacked
 from bench.data.fetch.local_state import STATE_FOLDER, disk_errors, file_size, is_installed
@@ -88,6 +88,9 @@ def check_archive(archive: Archive, name: str) -> None:
     faults = {
         "must be a plain file name": Path(archive.name).name != archive.name or not archive.name.strip("."),
         "needs an address": not archive.urls,
+        "has an address that is neither http nor https": not all(
+            url.lower().startswith(tuple(f"{scheme}://" for scheme in SCHEMES)) for url in archive.urls
+        ),
         **{
             f"has the address {url!r}, which {fault}": True
             for url in archive.urls
