@@ -121,7 +121,9 @@ def make_plan(
     """
     check_study(study, session)
     unlisted: dict[Ref, PluginError] = {}
-    splits = freeze_splits(study, session, report, manifests=manifests, strict=strict, unlisted=unlisted)
+    splits = freeze_splits(
+        study, session, report, study.short_sides, manifests=manifests, strict=strict, unlisted=unlisted
+    )
     listed = tuple(ref for ref in study.datasets if ref not in unlisted)
     if not listed:
         raise next(iter(unlisted.values()))
@@ -147,6 +149,7 @@ def freeze_splits(
     study: Study,
     session: Session,
     report: Report = silent,
+    short_sides: Sequence[int] = (),
     *,
     manifests: Sequence[Path] = (),
     strict: bool = False,
@@ -154,9 +157,10 @@ def freeze_splits(
 ) -> Splits:
     """Decode and audit every data set of a study, once, and freeze the split of each round.
 
-    Where there are `manifests` for a data set, they are its splits. With `strict`, a split that leaks is
-    refused. Data sets whose plugin fails to list them are put into `unlisted` where it is given. Raises
-    BenchError.
+    The audit judges every split, whatever its settings; so its view of the images is decoded, and none else
+    but those at `short_sides`, for who goes on to train. Where there are `manifests` for a data set, they are
+    its splits. With `strict`, a split that leaks is refused. Data sets whose plugin fails to list them are
+    put into `unlisted` where it is given. Raises BenchError.
     """
     from bench.data.splits.manifest import adopt_manifest, freeze_split
     from bench.data.splits.split import require_sound
@@ -166,7 +170,7 @@ def freeze_splits(
     splits: dict[tuple[Ref, int], Split] = {}
     for ref in study.datasets:
         try:
-            images, audit = session.audited(ref, protocol.audit, study.short_sides, report)
+            images, audit = session.audited(ref, protocol.audit, short_sides, report)
         except PluginError as error:
             if unlisted is None:
                 raise

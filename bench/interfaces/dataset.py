@@ -75,7 +75,8 @@ class Archive:
         urls: addresses tried in order, the official one first.
         checksum: "sha256:HEX" or "md5:HEX" of the file, if somebody publishes it; otherwise it is recorded
             at the first download and compared later.
-        size: bytes; 0 if not known.
+        size: bytes; 0 if not known. Where a server states no length, this or `checksum` shows that a file
+            that is no archive is whole.
         rebuilt: whether the server packs the file anew for every download, so that only the checksum of its
             contents can be compared.
         unpack: folder, below the data set's own, where its members go ("" for that folder itself); None

@@ -33,7 +33,7 @@ def verify(
     Example: bench data verify busi
     """
     from bench.cli.progress import display
-    from bench.data.fetch.fetch import image_folder
+    from bench.data.fetch.fetch import image_folder, only_looks_like
     from bench.data.fetch.verify import verify_dataset
     from bench.data.images.listing import select
     from bench.execution.provenance import usable_cores
@@ -52,18 +52,23 @@ def verify(
             shown.report,
             lambda index: select(index, ref, registry, root),
         )
-    version = verification.index.version
-    place = image_folder(verification.index, root)
-    say(console, f"{name}{f', {version},' if version else ''} in {place}")
-    _print_counts(verification, bool(verification.index.expected or dataset.expected), console)
+    index = verification.index
+    place = image_folder(index, root)
+    version = f", {index.version}" if index.version else ""
+    has_files = any(sample.path for sample in index.samples)
+    where = f"in {place}" if has_files else f"data root {root}"
+    say(console, f"{name}{version}: {len(index.samples)} images of {len(index.classes)} classes, {where}")
+    _print_counts(verification, bool(index.expected or dataset.expected), console)
     _print_details(verification, console)
     if not verification.problems:
-        say(console, f"{name} is whole: {len(verification.index.samples)} images, all of them readable")
+        say(console, f"{name} is whole: {len(index.samples)} images, all of them readable")
         return
     fetchable = bool(dataset.archives(params)) or dataset.download is not None
     remedy = (
         f"move the faulty files away and run `bench data fetch {name}`" if fetchable else dataset.fetch
     ) or "replace the faulty files"
+    if only_looks_like(dataset, index, root):
+        remedy = f"images of your own only have its layout; if this is a copy of {name}, {remedy}"
     say(console, f"{name} is not as it should be: {', '.join(verification.problems)}; {remedy}")
     raise typer.Exit(1)
 
