@@ -40,8 +40,7 @@ class Session:
         self.environment = environment
         self.registry = registry or installed()
         self._indexes: dict[Ref, Index] = {}
-        self._images: dict[Ref, Images] = {}
-        self._united: dict[tuple[Ref, str], Images] = {}  # with a pool, by data set and folder
+        self._images: dict[tuple[Ref, str], Images] = {}  # by data set, and folder of a pool or ""
         self._costs: dict[tuple[Ref, int, int], Cost] = {}
 
     # --- images --------------------------------------------------------------------------------------
@@ -53,15 +52,7 @@ class Session:
         Raises DataNotFound if the data set is not there, DataError if its index or a file cannot be used,
         PluginError naming the plugin if the listing fails.
         """
-        from bench.data.images.images import open_images
-
-        known = self._images.get(dataset)
-        wanted = set(short_sides) | (known.views.keys() if known else set())
-        if known and wanted == known.views.keys():
-            return known
-        index = self.index(dataset)
-        self._images[dataset] = open_images(dataset.name, index, self.environment, sorted(wanted), report)
-        return self._images[dataset]
+        return self._opened(dataset, "", short_sides, report)
 
     def index(self, dataset: Ref) -> Index:
         """The list of images of a data set, made once per session. Raises as `images` does."""
@@ -74,18 +65,22 @@ class Session:
     ) -> Images:
         """The images of a data set, then those of a folder without labels, with a view at each of these short
         sides. Raises as `images` does, and ConfigError for a folder that cannot be used."""
+        return self._opened(dataset, folder, short_sides, report)
+
+    def _opened(self, dataset: Ref, pool: str, short_sides: Sequence[int], report: Report) -> Images:
         from bench.data.images.images import open_images
         from bench.data.images.pool import united_index
 
-        known = self._united.get((dataset, folder))
+        known = self._images.get((dataset, pool))
         wanted = set(short_sides) | (known.views.keys() if known else set())
         if known and wanted == known.views.keys():
             return known
-        index = united_index(self.index(dataset), Path(folder))
-        name = f"{dataset.name}+pool"
-        united = open_images(name, index, self.environment, sorted(wanted), report)
-        self._united[dataset, folder] = united
-        return united
+        name, index = dataset.name, self.index(dataset)
+        if pool:
+            name, index = f"{name}+pool", united_index(index, Path(pool))
+        opened = open_images(name, index, self.environment, sorted(wanted), report)
+        self._images[dataset, pool] = opened
+        return opened
 
     def audited_with_pool(
         self,

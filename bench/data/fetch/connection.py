@@ -14,13 +14,10 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote, urljoin, urlsplit
 
 from bench.parsing import brief
-
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
 
 SCHEMES = ("http", "https")
 CONNECT_TIMEOUT = 30.0  # seconds until there is a connection
@@ -77,7 +74,7 @@ class _Incoming(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: WriteableBuffer) -> int:
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
         if self.allowed <= 0:
             raise http.client.HTTPException("the server sends headers without end")
         self._connection.settimeout(READ_TIMEOUT)
