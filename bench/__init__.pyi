@@ -3,6 +3,7 @@
 from .api import load_results, local_environment, measure_model, plan, prepare_training, render, run, tables
 from .child import Child, load_for_children, watched
 from .cost.model_cost import ModelCost
+from .data.images.image_files import is_dicom_file, is_image_file
 from .engine.device import any_order
 from .errors import (
     BenchError,
@@ -47,6 +48,7 @@ from .interfaces.reporter import Reporter, Table, Tables
 from .interfaces.rows import Column, Estimate, Rank, Row
 from .interfaces.strategy import Strategy
 from .interruption import SIGNALS, interrupt
+from .page import html_page
 from .results.results import Results
 from .study.spec import EnsembleSpec, PretrainSpec, RunSpec
 from .study.study import Study
@@ -115,7 +117,10 @@ __all__ = [
     "average_precision",
     "cells",
     "hookimpl",
+    "html_page",
     "interrupt",
+    "is_dicom_file",
+    "is_image_file",
     "load_for_children",
     "load_results",
     "local_environment",

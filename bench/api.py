@@ -277,6 +277,7 @@ def tables(
     ranks: bool = False,
     costs: bool = False,
     per_class: bool = False,
+    by_share: bool = False,
 ) -> Tables:
     """Comparison tables of stored results, one per set of rows that may be compared.
 
@@ -284,15 +285,18 @@ def tables(
     `reported` puts published numbers beside ours; `uncertainty` ("interval", "sd", "none") is what stands
     beside a mean, `ranks` shows where rows rank under resampling, `costs` what training took. With
     `per_class` there is a table of each class against the rest, and `metrics` are its columns: sensitivity,
-    specificity, ppv, npv, auc, auprc. Raises UnknownName for a metric that is not installed or a data set
-    without results, PluginError for a metric that cannot be computed, ConfigError for `per_class` with
-    `reported`, because nothing is published per class.
+    specificity, ppv, npv, auc, auprc. With `by_share` there is a table of each metric with a column for each
+    share of labels. Raises UnknownName for a metric that is not installed or a data set without results,
+    PluginError for a metric that cannot be computed, ConfigError for `per_class` with `reported`, because
+    nothing is published per class, and for `by_share` with `reported`, `costs` or `per_class`.
     """
     from bench.comparison.build import Shown
     from bench.comparison.tables import tables_of
     from bench.study.study import split_names
 
-    shown = Shown(uncertainty=uncertainty, ranks=ranks, costs=costs)
+    shown = Shown(uncertainty=uncertainty, ranks=ranks, costs=costs, by_share=by_share)
+    if by_share and (reported or costs or per_class):
+        raise ConfigError("tables by_share have no reported, costs or per_class; leave one of them out")
     if per_class:
         from bench.comparison.per_class import per_class_tables
 

@@ -6,7 +6,7 @@ import dataclasses
 import math
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -95,22 +95,28 @@ def _adapter(cls: Any) -> TypeAdapter[Any]:
 
 def check_known(cls: type[Any], data: Mapping[str, Any], where: str) -> None:
     """Raise ConfigError for a key that `cls`, or a dataclass among its fields, does not have."""
-    import difflib
-
     hints = _hints(cast(Any, cls))
-    fields = {f.name for f in dataclasses.fields(cls)}
+    check_keys([f.name for f in dataclasses.fields(cls)], data, where)
     for name, value in data.items():
-        if name not in fields:
-            similar = difflib.get_close_matches(str(name)[:SHOWN], fields, n=1)
-            hint = (
-                f"did you mean {similar[0]}?"
-                if similar
-                else f"known keys: {', '.join(sorted(fields)) or 'none'}"
-            )
-            raise ConfigError(f"{where}.{brief(str(name))}: no such key; {hint}")
         for inner in _dataclasses_in(hints[name]):
             if isinstance(value, Mapping):
                 check_known(inner, value, f"{where}.{name}")
+
+
+def check_keys(known: Iterable[str], data: Iterable[str], where: str) -> None:
+    """Raise ConfigError for a key among `data` that is not known; the nearest is suggested."""
+    import difflib
+
+    names = set(known)
+    for name in data:
+        if name not in names:
+            similar = difflib.get_close_matches(str(name)[:SHOWN], names, n=1)
+            hint = (
+                f"did you mean {similar[0]}?"
+                if similar
+                else f"known keys: {', '.join(sorted(names)) or 'none'}"
+            )
+            raise ConfigError(f"{where}.{brief(str(name))}: no such key; {hint}")
 
 
 @cache

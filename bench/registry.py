@@ -15,13 +15,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import Distribution, EntryPoint, entry_points
+from pathlib import Path
 from typing import Any, Generic, NamedTuple
 
 import pluggy
 from typing_extensions import TypeVar
 
 from bench import hookspecs
-from bench.errors import PluginError, UnknownName, describe, place_in
+from bench.errors import ConfigError, PluginError, UnknownName, describe, place_in
 from bench.identity import Ref, to_json
 from bench.interfaces.component import Component
 from bench.interfaces.dataset import Dataset
@@ -30,8 +31,9 @@ from bench.interfaces.executor import Executor
 from bench.interfaces.metric import Metric
 from bench.interfaces.model import Model, ModelFamily
 from bench.interfaces.reporter import Reporter
+from bench.interfaces.selection import Selection, split_external, with_lists
 from bench.interfaces.strategy import Strategy
-from bench.parsing import parse
+from bench.parsing import check_keys, parse
 
 log = logging.getLogger("bench")
 
@@ -134,6 +136,11 @@ class Components(Generic[C]):
         """The names that begin with `prefix`; fast, for completion in a shell."""
         return [name for name in self.entries if name.startswith(prefix)]
 
+    def parameters(self, component: Component) -> tuple[type[Any], ...]:
+        """The dataclasses of what can be set of a component: its own, and what the core gives all of its
+        kind."""
+        return (component.params,)
+
     def params(self, ref: Ref) -> Any:
         """The component's own parameter dataclass, filled from `ref`. Raises ConfigError."""
         values = {**ref.params, **ref.local}
@@ -170,11 +177,88 @@ class Models(Components[Model]):
         return list(dict.fromkeys([*super().complete(prefix), *members]))
 
 
+class External(NamedTuple):
+    """The data set that another one is tested on; `root` is its data root, if that is another one."""
+
+    dataset: Ref
+    root: Path | None
+
+
+@dataclass(frozen=True)
+class Datasets(Components[Dataset]):
+    """The data sets. Each has the parameters of `Selection` beside its own, which go first."""
+
+    def parameters(self, component: Component) -> tuple[type[Any], ...]:
+        return (component.params, Selection)
+
+    def shared(self, name: str) -> set[str]:
+        """The parameters of `Selection` that the data set called `name` has no own of the same name for."""
+        own = {f.name for f in dataclasses.fields(self.get(name).params)}
+        return {f.name for f in dataclasses.fields(Selection)} - own
+
+    def params(self, ref: Ref) -> Any:
+        own, _ = self._divided(ref.name, {**ref.params, **ref.local})
+        return parse(self.get(ref.name).params, own, f"{self.kind.singular}.{ref.name}")
+
+    def selection(self, ref: Ref) -> Selection:
+        """What is used of the data set, filled from `ref`. Raises ConfigError."""
+        return self._selection(ref.name, {**ref.params, **ref.local})
+
+    def ref(self, name: str, params: Mapping[str, Any]) -> Ref:
+        component, where = self.get(name), f"{self.kind.singular}.{name}"
+        known = [f.name for cls in self.parameters(component) for f in dataclasses.fields(cls)]
+        check_keys(known, params, where)
+        own, _ = self._divided(name, params)
+        selection = self._selection(name, params)
+        ref, chosen = make_ref(component, parse(component.params, own, where)), to_json(selection)
+        local = dict(ref.local) | ({"groups": selection.groups} if selection.groups else {})
+        if (external := self._external(name, selection.test_on)) is not None:
+            other = external.dataset
+            chosen["test_on"] = {"name": other.name, **other.params} if other.params else other.name
+            if more := dict(other.local) | ({"root": str(external.root)} if external.root else {}):
+                local["test_on"] = {"name": other.name, **other.params, **more}
+        return dataclasses.replace(ref, params={**ref.params, **chosen}, local=local)
+
+    def external(self, ref: Ref) -> External | None:
+        """The data set that this one is tested on, if it is another. Raises ConfigError or UnknownName."""
+        return self._external(ref.name, self.selection(ref).test_on)
+
+    def _divided(self, name: str, values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The component's own parameters, and those of `Selection`."""
+        shared = self.shared(name)
+        own = {key: value for key, value in values.items() if key not in shared}
+        return own, {key: value for key, value in values.items() if key in shared}
+
+    def _selection(self, name: str, values: Mapping[str, Any]) -> Selection:
+        _, chosen = self._divided(name, values)
+        return parse(Selection, with_lists(chosen), f"{self.kind.singular}.{name}")
+
+    def _external(self, name: str, given: str | Mapping[str, Any]) -> External | None:
+        """What a value of `test_on` of the data set `name` means. Raises ConfigError or UnknownName."""
+        if not given:
+            return None
+        where = f"{self.kind.singular}.{name}.test_on"
+        other, root, params = split_external(given, where)
+        for key in ("test_on", "test_source"):
+            if key in params and key in self.shared(other):
+                raise ConfigError(f"{where}.{key}: all images of {other} are the test part; leave it out")
+        try:
+            ref = self.ref(other, params)
+        except UnknownName as error:
+            raise ConfigError(f"{where}: {error}") from None
+        if other == name and root is None and not params:
+            raise ConfigError(
+                f"{where}: {name} cannot be tested on itself; name another data set, or another copy as "
+                f'"{name}:PATH"'
+            )
+        return External(ref, root)
+
+
 @dataclass(frozen=True)
 class Registry:
     """All components of the installed plugins, by kind, and what went wrong while collecting them."""
 
-    datasets: Components[Dataset]
+    datasets: Datasets
     models: Models
     strategies: Components[Strategy]
     ensembles: Components[Ensemble]
@@ -336,7 +420,7 @@ def _registry(
 
     datasets, models, strategies, ensembles, metrics, executors, reporters = KINDS
     return Registry(
-        datasets=components(datasets),
+        datasets=Datasets(datasets, entries[datasets.plural], conflicts[datasets.plural], all_problems),
         models=Models(models, single, conflicts["models"], all_problems, families),
         strategies=components(strategies),
         ensembles=components(ensembles),

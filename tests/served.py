@@ -1,14 +1,19 @@
-"""A web server on 127.0.0.1 that misbehaves on request."""
+"""Web servers on 127.0.0.1: one that misbehaves on request, and one that sends whatever it is told to."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import socket
+import socketserver
+import ssl
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import NamedTuple
 
 
@@ -101,3 +106,78 @@ def serving() -> Iterator[Server]:
         httpd.shutdown()
         thread.join()
         httpd.server_close()
+
+
+@dataclass
+class RawServer:
+    """A server that sends, for each path, exactly what its script says, and then closes the connection.
+
+    Attributes:
+        scripts: by path, what gives the script of each request; the last one is repeated. A script is bytes
+            to send and seconds to wait, one after the other, and may be endless.
+        heads: of the requests, as they came.
+        address: without a slash at the end.
+    """
+
+    scripts: dict[str, list[Callable[[], Iterable[bytes | float]]]] = field(default_factory=dict)
+    heads: list[str] = field(default_factory=list)
+    address: str = ""
+
+    def url(self, path: str) -> str:
+        return self.address + path
+
+    def says(self, path: str, *parts: bytes | float) -> None:
+        """This is sent for every request of `path`."""
+        self.scripts[path] = [lambda: parts]
+
+
+@contextmanager
+def speaking(certificate: Path | None = None) -> Iterator[RawServer]:
+    """A raw server on 127.0.0.1, over TLS with a `certificate`."""
+    server = RawServer()
+    closing = threading.Event()
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            with contextlib.suppress(OSError, ssl.SSLError):
+                self.answer()
+
+        def answer(self) -> None:
+            connection = self.request
+            if context is not None:
+                connection = context.wrap_socket(connection, server_side=True)
+            head = b""
+            while not head.endswith(b"\r\n\r\n"):
+                head += connection.recv(1) or b"\r\n\r\n"
+            server.heads.append(head.decode("latin-1"))
+            scripts = server.scripts[head.split()[1].decode("latin-1")]
+            for part in (scripts.pop(0) if len(scripts) > 1 else scripts[0])():
+                if closing.is_set():
+                    return
+                if isinstance(part, bytes):
+                    connection.sendall(part)
+                else:
+                    closing.wait(part)
+            connection.shutdown(socket.SHUT_WR)
+            if context is not None:
+                connection.close()
+
+    class Tcp(socketserver.ThreadingTCPServer):
+        daemon_threads = True
+        allow_reuse_address = True
+
+    context = None
+    if certificate is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+    with Tcp(("127.0.0.1", 0), Handler) as tcp:
+        scheme = "https" if certificate else "http"
+        server.address = f"{scheme}://127.0.0.1:{tcp.server_address[1]}"
+        thread = threading.Thread(target=tcp.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield server
+        finally:
+            closing.set()
+            tcp.shutdown()
+            thread.join()

@@ -8,12 +8,15 @@ own mode.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -68,6 +71,41 @@ class Notes:
     seen: list[Seen] = field(default_factory=list)
     fitted: list[list[Predictions]] = field(default_factory=list)
     combined: list[int] = field(default_factory=list)  # images of each call of the ensemble's rule
+
+
+@dataclass
+class Decoded:
+    """What the image store has decoded.
+
+    Attributes:
+        images: files that were decoded, or arrays that were taken.
+        views: by short side, how many images were resized to it.
+    """
+
+    images: int = 0
+    views: Counter[int] = field(default_factory=Counter)
+
+
+def watch_decoding(monkeypatch: pytest.MonkeyPatch) -> Decoded:
+    """Count from now on what the image store decodes in this process."""
+    from bench.data.images import store
+
+    decoded, lock = Decoded(), Lock()
+    decode, resize_all = store._decode, store.resize_all
+
+    def counted_decode(sample: Sample) -> Any:
+        with lock:
+            decoded.images += 1
+        return decode(sample)
+
+    def counted_resize(pixels: Any, shorts: Sequence[int]) -> Any:
+        with lock:
+            decoded.views.update({short: len(pixels) for short in shorts})
+        return resize_all(pixels, shorts)
+
+    monkeypatch.setattr(store, "_decode", counted_decode)
+    monkeypatch.setattr(store, "resize_all", counted_resize)
+    return decoded
 
 
 def name_of(level: float) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import os
 import stat
 import tarfile
+import tracemalloc
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -242,6 +244,54 @@ def test_a_flipped_bit_is_noticed(tmp_path: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(DataError, match="damaged"):
         unpack(path)
+
+
+def test_a_damaged_header_is_not_taken_for_the_end_of_a_tar(tmp_path: Path) -> None:
+    path = make_tar(tmp_path / "x.tar", {"1.png": b"one", "2.png": b"two"}, "w")
+    content = bytearray(path.read_bytes())
+    content[1024] ^= 1  # in the second name
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="delete it and run the same command again"):
+        unpack(path)
+    path.write_bytes(content[:1024] + b"x" * 100)
+    with pytest.raises(DataError, match="delete it and run the same command again"):
+        unpack(path)
+
+
+def test_the_checksum_of_a_compressed_tar_is_compared(tmp_path: Path) -> None:
+    path = make_tar(tmp_path / "x.tar.gz", FILES)
+    content = bytearray(path.read_bytes())
+    content[-8] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"is damaged \(CRC"):
+        unpack(path)
+    path.write_bytes(content[:-8])
+    with pytest.raises(DataError, match="is damaged"):
+        unpack(path)
+
+
+@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE, tarfile.XGLTYPE])
+def test_a_name_without_end_is_not_read_into_memory(tmp_path: Path, kind: bytes) -> None:
+    header = tarfile.TarInfo("x")
+    header.type, header.size = kind, 1 << 30
+    with gzip.open(tmp_path / "x.tar.gz", "wb", compresslevel=1) as file:
+        file.write(header.tobuf(tarfile.GNU_FORMAT))
+        for _ in range(64):
+            file.write(bytes(1 << 20))
+    tracemalloc.start()
+    with pytest.raises(DataError, match="a header of 1073741824 bytes"):
+        unpack(tmp_path / "x.tar.gz")
+    assert tracemalloc.get_traced_memory()[1] < 32 << 20
+    tracemalloc.stop()
+
+
+def test_what_follows_a_tar_for_ever_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archives, "TRAILING_CHUNKS", 4)
+    path = make_tar(tmp_path / "x.tar", {"1.png": b"one"}, "w")
+    packed = gzip.compress(path.read_bytes() + bytes(5 << 20))
+    (tmp_path / "x.tar.gz").write_bytes(packed)
+    with pytest.raises(DataError, match="more than 4194304 bytes follow its end"):
+        unpack(tmp_path / "x.tar.gz")
 
 
 def test_a_password_is_named(tmp_path: Path) -> None:

@@ -16,8 +16,8 @@ from test_duplicates import texture
 from bench import Context, DataError, Dataset, Environment, Index, Sample
 from bench.data.audit import audit as audits
 from bench.data.audit.audit import Audit, audit_counts
-from bench.data.audit.duplicates import SIDE
 from bench.data.audit.picture import PicturedImage, PicturedPair, draw_pairs
+from bench.data.audit.search import SHORT
 from bench.data.audit.shortcuts import ShortcutProbe, probe_shortcut
 from bench.data.audit.verdict import judge
 from bench.data.images.images import Images
@@ -40,7 +40,7 @@ def open_textures(
     dataset = Dataset(
         name="toy", about="", index=lambda root, params: Index(classes=("a", "b"), samples=samples)
     )
-    return opened(dataset, Environment(data=tmp_path, results=tmp_path / "r"), (SIDE,))
+    return opened(dataset, Environment(data=tmp_path, results=tmp_path / "r"), (SHORT,))
 
 
 def audited(tmp_path: Path, images: Images, **settings: float) -> Audit:
@@ -127,10 +127,9 @@ def test_an_edited_audit_is_refused(tmp_path: Path) -> None:
     path = audits.audit_path(tmp_path / "r", audited(tmp_path, images))
     text = path.read_text()
     stated = json.loads(text)["hash"]
-    for edited in (
-        text.replace('["i02", "i04", 0, 1.0, true],', ""),
-        text.replace(stated, "f" * len(stated)),
-    ):
+    (line,) = (line for line in text.splitlines() if line.startswith('    ["i02", "i04"'))
+    for edited in (text.replace(line, ""), text.replace(stated, "f" * len(stated))):
+        assert edited != text
         path.write_text(edited)
         with pytest.raises(DataError, match="was edited"):
             audited(tmp_path, images)
@@ -157,20 +156,29 @@ def test_judging_a_split(tmp_path: Path) -> None:
 
 
 def test_further_pairs_are_proposed_only_if_the_audit_is_new(tmp_path: Path) -> None:
-    far = {9: np.roll(texture(0, 96), (25, 25), (0, 1))}
-    images = open_textures(tmp_path, far)
+    images = open_textures(tmp_path)
     calls = []
 
     def propose() -> np.ndarray:
         calls.append(1)
-        return np.array([[0, 9], [0, 1]])
+        return np.array([[i, j] for i in range(COUNT) for j in range(i + 1, COUNT)])
 
     settings = AuditSettings(distance=0, embed="any")
+    alone = audits.make_audit(images, settings)
     for _ in range(2):
         audit = audits.stored_audit(tmp_path / "r", images, settings, propose=propose)
-        assert len(audit.duplicates) <= 1
+        assert audit.duplicates == ()
     assert calls == [1]
-    assert audit.candidates == 2
+    assert alone.candidates < audit.candidates == COUNT * (COUNT - 1) // 2
+
+
+def test_an_audit_of_the_first_revision_is_read_with_its_own_hash() -> None:
+    (path,) = (Path(__file__).parent / "data" / "results_v1" / "audits" / "phantom").glob("*.json")
+    audit = audits.read_audit(path)
+    assert audit.revision == 1
+    assert path.name.split(".")[1] == audit.hash
+    assert audit.suspects == ()
+    assert dataclasses.replace(audit, revision=2).hash != audit.hash
 
 
 # --- probes ------------------------------------------------------------------------------------------

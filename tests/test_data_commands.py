@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from served import Server, serving
+from served import Server, serving, speaking
 
 PLUGIN = """
 import os
@@ -47,9 +47,21 @@ TOY = Dataset(
     archives=lambda params: (Archive(name="set.zip", urls=URLS),) if params.part == "all" else (),
 )
 
+def elsewhere(root, params):
+    home = root.parent / "elsewhere"
+    samples = tuple(Sample(id=p.name, label="a", path=p) for p in home.glob("*.png"))
+    if not samples:
+        raise DataNotFound("elsewhere: nothing there")
+    return Index(classes=("a",), samples=samples)
+
 @hookimpl
 def register_datasets():
-    return [TOY, Dataset(name="broken", about="", index=broken, home="https://example.org")]
+    return [
+        TOY,
+        Dataset(name="broken", about="", index=broken, home="https://example.org"),
+        Dataset(name="unsure", about="", index=elsewhere, archives=lambda params: 1 / 0),
+        Dataset(name="elsewhere", about="", index=elsewhere, home="https://example.org", fetch="ask for it"),
+    ]
 """
 
 
@@ -128,6 +140,7 @@ def test_fetch_verify_and_list_agree(bench: Bench, server: Server, tmp_path: Pat
     assert f"toy is now in {tmp_path / 'data/toy/set'}: 5 images of 2 classes, version 2" in done.stdout
     assert json.loads((tmp_path / "data/toy/.bench/consent.json").read_text())["consent"] == "--yes"
     done = bench("verify", "toy")
+    assert f"toy, version 2: 5 images of 2 classes, in {tmp_path / 'data/toy/set'}\n" in done.stdout
     assert "toy is whole: 5 images, all of them readable" in done.stdout
     assert "note: 2 masks passed over" in done.stdout
     assert "version 2, complete" in row(bench("list"), "toy")
@@ -164,7 +177,7 @@ def test_verify_names_all_that_is_wrong(bench: Bench, tmp_path: Path) -> None:
         "move the faulty files away and run `bench data fetch toy`",
     ):
         assert text in summary
-    assert "differs: a 2 of 3" in row(bench("list"), "toy")
+    assert "4 of 5  version 2, differs: a 2 of 3" in row(bench("list"), "toy")
     for faulty in ("set/a/2.png", "set/b/1.png", "set.zip"):
         (tmp_path / "data/toy" / faulty).unlink()
     bench("fetch", "toy")
@@ -224,6 +237,18 @@ def test_offline_the_steps_by_hand_are_given_and_then_work(
     assert "set.zip: checksum as recorded" in bench("verify", "toy").stdout
 
 
+def test_a_redirect_to_no_address_is_one_error_without_a_traceback(bench: Bench, tmp_path: Path) -> None:
+    with speaking() as raw:
+        raw.says("/set.zip", b"HTTP/1.1 302 Found\r\nLocation: http://[::1\r\n\r\n")
+        raw.says("/odd.zip", b"HTTP/1.1 404 \x1b[31mGone\r\n\r\n")
+        done = bench("fetch", "toy", "--yes", code=1, TOY_URLS=f"{raw.url('/set.zip')} {raw.url('/odd.zip')}")
+    assert done.stderr.startswith(
+        f"error: {raw.url('/set.zip')}: the server redirects to http://[::1, which is"
+    )
+    assert "HTTP 404 \\x1b[31mGone" in done.stderr
+    assert "ask the toymaker" in done.stderr
+
+
 def test_an_interrupted_fetch_is_listed_and_goes_on(
     bench: Bench, env: dict[str, str], server: Server, tmp_path: Path
 ) -> None:
@@ -259,8 +284,18 @@ def test_a_list_survives_a_broken_index(bench: Bench) -> None:
     done = bench("list")
     assert "failed" in row(done, "broken")
     assert "ZeroDivisionError: division by zero" in row(done, "broken")
+    assert "ZeroDivisionError: division by zero" in row(done, "unsure")
     assert row(done, "busi")
     assert "nothing to fetch" in row(done, "phantom")
+
+
+def test_a_data_set_that_looks_elsewhere_is_said_to(bench: Bench, tmp_path: Path) -> None:
+    assert row(bench("list"), "elsewhere").split()[1:] == ["not", "here", "ask", "for", "it"]
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/1.png").write_bytes(png(1))
+    line = row(bench("list"), "elsewhere")
+    assert "1 classes" not in line
+    assert f"{tmp_path / 'elsewhere'}   (not below the data root)" in line
 
 
 @pytest.mark.parametrize(

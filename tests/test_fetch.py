@@ -32,7 +32,7 @@ from bench import (
     Progress,
     Sample,
 )
-from bench.data.fetch.download import DownloadError, download
+from bench.data.fetch.download import DownloadError, Published, download
 from bench.data.fetch.fetch import FetchTask, fetch_dataset, has_consent, plan_fetch, record_consent
 from bench.data.fetch.local_state import is_unfinished
 from bench.testing import check_dataset
@@ -53,7 +53,7 @@ def server() -> Iterator[Server]:
 
 def get(server: Server, target: Path, *paths: str, checksum: str = "") -> str:
     urls = [server.url(path) for path in paths or ("/f.bin",)]
-    return download(urls, target, lambda done, total: None, checksum=checksum, pause=0.001)
+    return download(urls, target, lambda done, total: None, Published(checksum), pause=0.001)
 
 
 def names_in(folder: Path) -> list[str]:

@@ -20,6 +20,7 @@ from bench import DataError, Dataset, Environment, Index, Progress, Sample
 from bench.data.images import content
 from bench.data.images.decode import Decoded, decode, pixel_digest, read_image, resize, resize_all
 from bench.data.images.images import Images
+from bench.data.images.ranges import Ranges
 from bench.data.images.view import Original
 
 COLOUR = np.random.default_rng(0).integers(0, 256, (30, 41, 3), dtype=np.uint8)
@@ -228,7 +229,7 @@ def test_stored_images_are_not_decoded_again(
     environment: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     open_toy(environment, 8)
-    monkeypatch.setattr("bench.data.images.store.decode", lambda path: pytest.fail("decoded again"))
+    monkeypatch.setattr("bench.data.images.store.decode", lambda *_: pytest.fail("decoded again"))
     open_toy(environment, 8)
 
 
@@ -287,7 +288,7 @@ def test_a_copy_or_a_touched_file_is_not_decoded_again(
     old = open_toy(environment, 8)
     shutil.copytree(environment.data, tmp_path / "copy")
     os.utime(environment.data / "03.png", (1, 1))
-    monkeypatch.setattr("bench.data.images.store.decode", lambda path: pytest.fail("decoded again"))
+    monkeypatch.setattr("bench.data.images.store.decode", lambda *_: pytest.fail("decoded again"))
     for data in (environment.data, tmp_path / "copy"):
         new = open_toy(dataclasses.replace(environment, data=data), 8)
         assert (new.sha256, new.originals) == (old.sha256, old.originals)
@@ -298,7 +299,7 @@ def test_unchanged_files_are_not_read_again(
     environment: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     open_toy(environment, 8)
-    monkeypatch.setattr("bench.data.images.content._sha256", lambda sample: pytest.fail("read again"))
+    monkeypatch.setattr("bench.data.images.content._read", lambda sample: pytest.fail("read again"))
     open_toy(environment, 8)
 
 
@@ -321,11 +322,11 @@ def test_a_killed_build_is_ignored_and_removed(
 ) -> None:
     real, calls = decode, []
 
-    def interrupted(path: Path) -> Decoded:
+    def interrupted(path: Path, ranges: Ranges) -> Decoded:
         calls.append(path)
         if len(calls) == 6:
             raise KeyboardInterrupt
-        return real(path)
+        return real(path, ranges)
 
     monkeypatch.setattr("bench.data.images.store.decode", interrupted)
     with pytest.raises(KeyboardInterrupt):
@@ -345,7 +346,7 @@ def _build_and_die(environment: Environment) -> None:
     from bench.data.images import store
 
     count = iter(range(100))
-    store.decode = lambda path: os._exit(9) if next(count) == 6 else decode(path)
+    store.decode = lambda *args: os._exit(9) if next(count) == 6 else decode(*args)
     open_toy(environment, 8, 16)
 
 
@@ -382,7 +383,7 @@ def test_a_damaged_store_is_built_again(environment: Environment, damage: str) -
 
 def test_concurrent_builders_decode_once(environment: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
     real, calls, results = decode, [], []
-    monkeypatch.setattr("bench.data.images.store.decode", lambda path: (calls.append(path), real(path))[1])
+    monkeypatch.setattr("bench.data.images.store.decode", lambda *args: (calls.append(args), real(*args))[1])
     start = threading.Barrier(4)
 
     def build() -> None:
@@ -417,14 +418,14 @@ def test_waiting_for_another_run_is_reported(environment: Environment) -> None:
 def test_a_file_that_changes_while_it_is_hashed_is_refused(
     environment: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = content.content_key
+    real = content.read_content
 
-    def changing(task: content.DecodeTask) -> str:
-        key = real(task)
+    def changing(task: content.DecodeTask) -> content.Content:
+        read = real(task)
         os.utime(environment.data / "00.png", (5, 5))
-        return key
+        return read
 
-    monkeypatch.setattr("bench.data.images.store.content_key", changing)
+    monkeypatch.setattr("bench.data.images.store.read_content", changing)
     with pytest.raises(DataError, match="changed while they were read"):
         open_toy(environment, 8)
     assert not list(environment.scratch.rglob(".sources/*"))  # what was hashed is not remembered
@@ -437,9 +438,9 @@ def test_a_file_that_changes_while_it_is_read_is_refused(
 ) -> None:
     real = decode
 
-    def changing(path: Path) -> Decoded:
+    def changing(path: Path, ranges: Ranges) -> Decoded:
         os.utime(environment.data / "00.png", (5, 5))
-        return real(path)
+        return real(path, ranges)
 
     monkeypatch.setattr("bench.data.images.store.decode", changing)
     with pytest.raises(DataError, match="changed while they were read"):

@@ -21,7 +21,8 @@ OURS = re.compile(r"bench(_\w+)?")
 pytestmark = pytest.mark.skipif(not (ROOT / "pyproject.toml").exists(), reason="not a source tree")
 
 
-EXTRAS = ("offline", "cost", "diagram", "energy", "kaggle")  # what our code imports, if it is there
+# What our code imports, if it is there.
+EXTRAS = ("offline", "cost", "diagram", "dicom", "energy", "kaggle", "nifti", "noise")
 ELSEWHERE = {  # distributions of modules that need not be installed for tests
     "pynvml": "nvidia-ml-py",
     "scikit_posthocs": "scikit-posthocs",

@@ -334,6 +334,59 @@ def test_an_official_split_is_kept_and_judged() -> None:
     assert split.verdict.examples == ("i0000 (train) = i0019 (test)",)
 
 
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [
+        # A pair in train and test, a trio in train, val and test, a pair in val and test, a group in train.
+        ("drop_test", ["train", "out", "train", "out", "out", "val", "out", "train", "train"]),
+        ("drop_train", ["out", "test", "out", "out", "test", "out", "test", "train", "train"]),
+    ],
+)
+def test_a_leaking_official_split_is_mended_by_its_rule(rule: str, expected: list[str]) -> None:
+    leaking = ["train", "test", "train", "val", "test", "val", "test", "train", "train"]
+    parts = [*leaking, *(["train"] * 4 + ["val"] + ["test"]) * 2]
+    images = images_of([[1] * 21], parts=parts)
+    groups = [*images.groups[:7], "g", "g", *images.groups[9:]]
+    images = dataclasses.replace(images, groups=tuple(groups))
+    audit = audit_of(images, (0, 1), (2, 3), (3, 4), (5, 6))
+    assert judge(audit, images, parts).leaked > 0
+    split = draw_split(images, SplitSettings(mend=rule), 0, 0, audit)  # type: ignore[arg-type]
+    assert list(split.parts) == [*expected, *parts[9:]]
+    assert split.verdict is not None
+    assert not split.verdict.leaks
+    assert split.groups[0] == split.groups[1]
+    (note,) = split.notes
+    counts = {"drop_test": "0 of 12 train, 1 of 4 val, 3 of 5 test"}
+    assert counts.get(rule, "2 of 12 train, 2 of 4 val, 0 of 5 test") in note
+    again = draw_split(images, SplitSettings(mend=rule), 3, 9, audit)  # type: ignore[arg-type]
+    assert again.hash == split.hash
+
+
+def test_a_group_that_the_official_split_tears_is_mended_too() -> None:
+    images = images_of([[1, 2], [1] * 4], parts=["train", "train", "test", "train", "test", "val", "train"])
+    with pytest.raises(SplitError, match=r"split\.mend=drop_test"):
+        draw_split(images, HOLDOUT, 0, 0)
+    split = draw_split(images, SplitSettings(mend="drop_train"), 0, 0, audit_of(images))
+    assert split.parts[1:3] == ("out", "test")
+
+
+def test_drawn_validation_keeps_duplicates_together_in_a_mended_split() -> None:
+    parts = (["train"] * 16 + ["test"] * 4) * 2
+    images = images_of([[1] * 20, [1] * 20], parts=parts)
+    audit = audit_of(images, *((i, i + 1) for i in range(0, 14, 2)), (0, 17))
+    for round_ in range(5):
+        split = draw_split(images, SplitSettings(mend="drop_test"), round_, 0, audit)
+        assert split.verdict is not None
+        assert not split.verdict.leaks
+
+
+def test_nothing_is_mended_where_a_split_is_drawn() -> None:
+    images = images_of([[1] * 30, [1] * 30])
+    mended = draw_split(images, SplitSettings(mend="drop_test"), 0, 0, audit_of(images))
+    assert mended.parts == draw_split(images, HOLDOUT, 0, 0, audit_of(images)).parts
+    assert mended.notes == ("the data set fixes no split; split.mend drop_test had nothing to mend",)
+
+
 # --- the data set's own split ------------------------------------------------------------------------
 
 

@@ -230,8 +230,28 @@ def counts_of(counts: dict[str, dict[str, list[int]]]) -> Counts:
 
 def test_the_footer_names_the_audit_its_split_passed() -> None:
     said = footer_of(PASSED, PASSED)
-    assert "Audit abcdef01 (perceptual hash within 10 bits, detail 0.55 alike): no duplicates and no" in said
+    old = "perceptual hash within 10 bits, detail 0.55 alike after a shift"
+    assert f"Audit abcdef01 ({old}): no duplicates and no group found on two sides." in said
     assert "LEAKS" not in said
+
+
+def test_the_footer_says_what_was_found_and_how_it_was_searched() -> None:
+    """Never that there is none: only what was looked for, and what is not known."""
+    new = replace(PASSED, revision=2, pairs=225, suspects=6, suspects_apart=1)
+    said = footer_of(new, replace(new, suspects_apart=4))
+    assert (
+        "Audit abcdef01 (perceptual hashes within 10 bits, keypoints; detail 0.55 alike after a shift or an "
+        "affine map): 225 pairs of duplicates found, none on two sides; patients and lesions are not "
+        "published; 6 suspected pairs, up to 4 of them on two sides, for a person to decide." in said
+    )
+    known = replace(PASSED, revision=2, pairs=1, groups=12)
+    assert "1 pair of duplicates found, 12 groups of several images known, none on two sides." in footer_of(
+        known
+    )
+    none = replace(PASSED, revision=2, pairs=0)
+    assert "no duplicates found; patients and lesions are not published." in footer_of(none)
+    hashes_alone = replace(PASSED.settings, keypoints=False)
+    assert "keypoints" not in footer_of(replace(none, settings=hashes_alone))
 
 
 def test_the_footer_says_in_which_rounds_a_split_leaks() -> None:

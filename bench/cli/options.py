@@ -63,6 +63,15 @@ SetOption = Annotated[
 RoundsOption = Annotated[
     int | None, typer.Option("--rounds", "-r", help="Rounds, each with its own split.", show_default=False)
 ]
+SharesOption = Annotated[
+    Names,
+    typer.Option(
+        "--shares",
+        help="Fine-tune with the labels of these shares of the training images, comma-separated: 0.05,0.1,1.",
+        metavar="SHARES",
+        show_default=False,
+    ),
+]
 SplitOption = Annotated[
     list[Path] | None,
     typer.Option(
@@ -76,6 +85,12 @@ DatasetArgument = Annotated[
 ]
 SetDatasetOption = Annotated[
     Names, typer.Option("--set", help="Change one of its parameters: dataset.NAME.PARAMETER=value.")
+]
+SetLocalOption = Annotated[
+    Names,
+    typer.Option(
+        "--set", help="Where files of a data set lie, which results do not keep: dataset.NAME.groups=FILE."
+    ),
 ]
 DataOption = Annotated[
     Path | None,
@@ -122,6 +137,14 @@ DeclaredOption = Annotated[
         "--study",
         help="The study file that declares metric, baseline and margin, where records do not.",
         autocompletion=complete.study_files,
+        show_default=False,
+    ),
+]
+PicturesOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--embed-pictures/--no-pictures",
+        help="Put pictures into the page, or none [default: if the licence allows to pass them on].",
         show_default=False,
     ),
 ]
@@ -179,6 +202,7 @@ class StudyOptions:
         ),
     ] = None
     rounds: RoundsOption = None
+    shares: SharesOption = None
     set_: SetOption = None
     split: SplitOption = None
     strict: StrictOption = False
@@ -186,7 +210,7 @@ class StudyOptions:
     def study(self, registry: Registry) -> Study:
         """The study that file and options describe together. Raises ConfigError or UnknownName."""
         from bench.study.config import StudyConfig, read_study
-        from bench.study.study import make_study
+        from bench.study.study import make_study, parse_shares
 
         config = read_study(self.study_file) if self.study_file else StudyConfig()
         names = {
@@ -195,6 +219,7 @@ class StudyOptions:
             "baselines": given_names("--baselines", self.baselines),
             "strategies": given_names("--strategies", self.strategies),
             "ensembles": given_names("--ensembles", self.ensembles),
+            "shares": parse_shares(given_names("--shares", self.shares), "--shares"),
             "base": self.protocol,
         }
         given: dict[str, Any] = {name: value for name, value in names.items() if value}
@@ -338,6 +363,16 @@ def dataset_of(name: str, texts: Names, registry: Registry) -> Ref:
     from bench.study.study import dataset_ref
 
     return dataset_ref(name, registry, assignments(texts))
+
+
+def study_of_dataset(name: str, protocol: str, changes: list[Assignment], registry: Registry) -> Study:
+    """A study of one data set; what it would train does not matter. Raises UnknownName or ConfigError."""
+    from bench.study.config import DEFAULT_PROTOCOL, StudyConfig
+    from bench.study.study import make_study
+
+    strategies = tuple(registry.strategies.names()[:1])
+    config = StudyConfig(datasets=(name,), strategies=strategies, base=protocol or DEFAULT_PROTOCOL)
+    return make_study(config, registry, changes)
 
 
 def data_root(data: Path | None) -> Path:

@@ -83,6 +83,8 @@ def allowed(hint: Any) -> str:
         return f"{len(inner)} values: {allowed(inner[0])}"
     if origin in (tuple, list):
         return f"[{', '.join('...' if part is Ellipsis else allowed(part) for part in inner)}]"
+    if origin is Mapping:
+        return "table"
     if hint is bool:
         return "true or false"
     return getattr(hint, "__name__", str(hint)).replace("NoneType", "nothing")

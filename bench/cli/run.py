@@ -127,22 +127,31 @@ def _number_of(jobs: str) -> int | None:
 
 def _conclude(plan: Plan, outcomes: list[Outcome], to_do: int, log: Path) -> None:
     """The tables of this study; exit code 1 if a unit failed."""
+    from bench.comparison.build import Shown
+    from bench.comparison.curve import has_shares
     from bench.comparison.reporters import render
     from bench.comparison.tables import tables_of
     from bench.errors import PluginError
     from bench.results.store import scan
 
-    session = plan.session
+    session, study = plan.session, plan.study
     keys = {unit.key for unit in plan.units}
     records, warnings = scan(session.environment.results)
     of_study = [record for record in records if record.key in keys]
     compared = tables_of(of_study, session.environment.results, registry=session.registry)
     warn([*warnings, *compared.warnings])
+    tables = list(compared.tables)
+    if has_shares([record.spec for record in of_study]):
+        metric = study.evidence.metric or next(c.name for table in tables for c in table.columns)
+        by_share = Shown(by_share=True)
+        tables += tables_of(
+            of_study, session.environment.results, [metric], registry=session.registry, shown=by_share
+        ).tables
     reporter = session.registry.reporters.first(lambda reporter: reporter.default)
     broken = ""
-    if compared.tables and reporter:
+    if tables and reporter:
         try:
-            echo(render(reporter, compared.tables, session.registry), nl=False)
+            echo(render(reporter, tables, session.registry), nl=False)
         except PluginError as error:
             broken = str(error)
     failed = [outcome for outcome in outcomes if outcome.status != "done"]

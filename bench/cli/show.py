@@ -52,7 +52,10 @@ def show(
         console.print(Text.assemble((component.name, "bold"), f"  ({kind.singular})"))
         _print_facts(list(_facts(entry)), console)
         prefix = f"{kind.singular}.{component.name}"
-        _print_parameters(list(parameters(component.params, prefix)), "default", console)
+        classes = getattr(registry, kind.plural).parameters(component)
+        named = [parameter for cls in classes for parameter in parameters(cls, prefix)]
+        once = {parameter.name: parameter for parameter in reversed(named)}  # its own goes first
+        _print_parameters([p for p in named if once[p.name] is p], "default", console)
 
 
 def _show_protocol(name: str, console: Console) -> None:
@@ -148,6 +151,7 @@ def _dataset(dataset: Dataset) -> Iterator[tuple[str, str]]:
     yield "images", f"{sum(dataset.expected.values())}: {expected}" if expected else ""
     yield "home", dataset.home
     yield "to get it", dataset.fetch
+    yield "passing on", dataset.redistribution
 
 
 def _model(model: Model) -> Iterator[tuple[str, str]]:

@@ -15,7 +15,9 @@ from bench.cli.options import (
     DatasetsOption,
     MarginOption,
     MetricOption,
+    Names,
     ResultsOption,
+    SetLocalOption,
     check_results,
 )
 from bench.cli.question import QuestionOptions
@@ -55,6 +57,7 @@ def subgroups(
     metric: MetricOption = "",
     margin: MarginOption = None,
     data: DataOption = None,
+    set_: SetLocalOption = None,
     format_: Annotated[
         Literal["text", "json"], typer.Option("--format", "-f", help="text, or json with every number.")
     ] = "text",
@@ -68,7 +71,7 @@ def subgroups(
 
     registry = contain(installed_components())
     check_results(results, needed=True)
-    divide = _division(by, data, results, registry)
+    divide = _division(by, data, results, registry, set_)
     asked = QuestionOptions(results=results, dataset=dataset, metric=metric, margin=margin)
     question, tables = asked.tables(registry)
     with ExitStack() as stack:
@@ -86,7 +89,7 @@ Divide = Callable[["Sequence[Method]", "Report"], "tuple[Partition, list[str]]"]
 """The subgroups of the test images of rows of one table, and warnings."""
 
 
-def _division(by: str, data: Path | None, results: Path, registry: Registry) -> Divide:
+def _division(by: str, data: Path | None, results: Path, registry: Registry, set_: Names) -> Divide:
     """What `--by` means. A file is read now, so that what is wrong with it is said before anything else."""
     from bench.comparison.evidence import read_sample
     from bench.comparison.partition import by_class, by_duplicate
@@ -107,11 +110,12 @@ def _division(by: str, data: Path | None, results: Path, registry: Registry) -> 
 
             return match(file, ids)
         if session is not None:
-            from bench.cli.image_subgroups import by_size, by_source
+            from bench.cli.image_subgroups import by_size, by_source, located
 
+            dataset = located(methods[0].units[0].spec.dataset, set_, registry)
             if by == "size":
-                return by_size(methods, ids, session, report), []
-            return by_source(methods, ids, session), []
+                return by_size(methods, ids, session, dataset, report), []
+            return by_source(ids, session, dataset), []
         return (by_class(rounds) if by == "class" else by_duplicate(methods, ids, results)), []
 
     return divide

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from bench.interfaces.reporter import Reporter
     from bench.interfaces.rows import Uncertainty
     from bench.registry import Registry
+
+TABLES = {"--per-class": "per class", "--by-share": "by share of labels"}
 
 
 def table(
@@ -68,6 +70,13 @@ def table(
             help="A table of each class against the rest: sensitivity, specificity, PPV, NPV, AUC, AUPRC.",
         ),
     ] = False,
+    by_share: Annotated[
+        bool,
+        typer.Option(
+            "--by-share",
+            help="A table of each metric with a column for each share of labels (`bench run --shares`).",
+        ),
+    ] = False,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -92,7 +101,13 @@ def table(
     registry = contain(installed_components())
     check_results(results, needed=False)
     reporter = _reporter(registry, format_, output)
-    shown = Shown(uncertainty=cast("Uncertainty", uncertainty), ranks=ranks, costs=costs)  # which checks it
+    shown = Shown(
+        uncertainty=cast("Uncertainty", uncertainty), ranks=ranks, costs=costs, by_share=by_share
+    )  # which checks it
+    if by_share:
+        _refuse_with(
+            "--by-share", {"--reported": reported, "--costs": costs, "--why": why, "--per-class": per_class}
+        )
     columns = given_names("--metrics", metrics)
     names = given_names("--dataset", dataset)
     make: Callable[..., Compared] = partial(tables_of, reported=reported)
@@ -108,6 +123,13 @@ def table(
         return
     compared = make(records, results, columns, datasets=names, registry=registry, shown=shown)
     warn([*warnings, *compared.warnings])
+    if not compared.tables and by_share:
+        echo(
+            f"no finished runs in {one_line(str(results))} that differ in the share of labels alone; make "
+            "some (`bench run --shares 0.1,1`), or leave out --by-share",
+            err=True,
+        )
+        return
     if not compared.tables:
         echo(
             f"no finished runs in {one_line(str(results))}; make some (`bench run --help`), "
@@ -126,13 +148,19 @@ def _per_class(columns: Sequence[str], reported: bool, why: str) -> Callable[...
     """What makes tables per class. Raises UnknownName, or ConfigError for options that they do not have."""
     from bench.comparison.one_class import choose_measures
     from bench.comparison.per_class import per_class_tables
-    from bench.errors import ConfigError
 
-    for option, given in (("--reported", reported), ("--why", bool(why))):
-        if given:
-            raise ConfigError(f"{option} is not for tables per class; leave out {option} or --per-class")
+    _refuse_with("--per-class", {"--reported": reported, "--why": why})
     choose_measures(columns)
     return per_class_tables
+
+
+def _refuse_with(kind: str, others: Mapping[str, object]) -> None:
+    """Raise ConfigError for an option that the tables of the option `kind` do not have."""
+    from bench.errors import ConfigError
+
+    for option, given in others.items():
+        if given:
+            raise ConfigError(f"{option} is not for tables {TABLES[kind]}; leave out {option} or {kind}")
 
 
 def _reporter(registry: Registry, name: str, output: Path | None) -> Reporter:

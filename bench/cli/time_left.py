@@ -141,7 +141,7 @@ class _Job(NamedTuple):
     """What counts of a unit here."""
 
     needs: tuple[str, ...]
-    epochs: int  # 1 for an ensemble
+    epochs: float  # over all training images; 1 for an ensemble
     alike: tuple[Likeness, ...]  # what it shares with others, from the most to the least
     is_ensemble: bool
 
@@ -150,7 +150,10 @@ class _Job(NamedTuple):
         needs = tuple(need.key for need in unit.needs)
         if isinstance(unit, EnsembleSpec):
             return cls(needs, 1, ((unit.kind,),), is_ensemble=True)
-        epochs = unit.pretrain.epochs if isinstance(unit, PretrainSpec) else unit.finetune.epochs
+        if isinstance(unit, PretrainSpec):
+            epochs: float = unit.pretrain.epochs
+        else:
+            epochs = unit.finetune.epochs * unit.finetune.share
         model, data = f"model {unit.model.name}", f"data {unit.dataset.name}"
         strategy = (unit.kind, data, model, unit.strategy.name)
         return cls(

@@ -14,7 +14,7 @@ from bench.parsing import parse
 from bench.registry import Registry
 from bench.results.record import Provenance, Record
 from bench.study.config import DEFAULT_PROTOCOL, StudyConfig, protocol_names, read_protocol
-from bench.study.expand import expand
+from bench.study.expand import Pool, expand
 from bench.study.protocol import Protocol
 from bench.study.spec import EnsembleSpec, RunSpec
 from bench.study.study import Study, make_study
@@ -25,8 +25,7 @@ def command_of(record: Record, rounds: int, registry: Registry) -> tuple[str, bo
     its images; and whether the units it asks for have the same keys, which is tried. Where a plugin is not
     installed as it was, or a local file is needed, they have not."""
     spec = record.spec
-    members = spec.members if isinstance(spec, EnsembleSpec) else (spec,)
-    runs = [member for member in members if isinstance(member, RunSpec)]
+    runs = runs_of(record)
     base, values = _protocol(record, runs, rounds)
     config = StudyConfig(
         datasets=(spec.dataset.name,),
@@ -42,6 +41,13 @@ def command_of(record: Record, rounds: int, registry: Registry) -> tuple[str, bo
     )
     where = _where(record.provenance)
     return f"{_text(config, values)}{where}", _same_key(config, record, registry)
+
+
+def runs_of(record: Record) -> list[RunSpec]:
+    """A run itself, or the members of an ensemble."""
+    spec = record.spec
+    members = spec.members if isinstance(spec, EnsembleSpec) else (spec,)
+    return [member for member in members if isinstance(member, RunSpec)]
 
 
 def _protocol(record: Record, runs: list[RunSpec], rounds: int) -> tuple[str, dict[str, Any]]:
@@ -114,8 +120,15 @@ def _text(config: StudyConfig, values: Mapping[str, Any]) -> str:
         for name, params in getattr(config, kind).items():
             sets |= {f"{kind}.{name}.{parameter}": value for parameter, value in params.items()}
     for path, value in sets.items():
-        parts += ["--set", f"{path}={json.dumps(to_json(value))}"]
+        parts += ["--set", f"{path}={_toml(to_json(value))}"]
     return shlex.join(parts)
+
+
+def _toml(value: Any) -> str:
+    """A JSON value as `--set` takes it."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{json.dumps(key)} = {_toml(inner)}" for key, inner in value.items()) + "}"
+    return json.dumps(value)
 
 
 def _where(made: Provenance) -> str:
@@ -130,7 +143,11 @@ def _same_key(config: StudyConfig, record: Record, registry: Registry) -> bool:
     """Whether a study so configured has the unit of the record."""
     try:
         study: Study = make_study(config, registry)
-        units = expand(study, registry, lambda dataset, round_: record.spec.split).units
+        pools = [run.start for run in runs_of(record) if run.start]
+        pool = Pool(pools[0].pretrain.pool, pools[0].left_out) if pools else Pool()
+        units = expand(
+            study, registry, lambda dataset, round_: record.spec.split, lambda dataset, round_: pool
+        ).units
     except BenchError:
         return False
     return record.key in {unit.key for unit in units}

@@ -10,17 +10,21 @@ from dataclasses import dataclass, replace
 
 from bench.comparison.comparable import comparable, once_each, title_of
 from bench.comparison.costs import COLUMNS, Records, cost_lines, costs_of
+from bench.comparison.curve import WithUnits, curve_tables
 from bench.comparison.footer import evidence_lines, footer, protocol_text
 from bench.comparison.judged import NOTHING, Judged
 from bench.comparison.judgements import Judge, Judgements
+from bench.comparison.labels import labelled_images
+from bench.comparison.mended import beside_published
 from bench.comparison.methods import Method, methods_of
 from bench.comparison.reported import ReportedRow
 from bench.comparison.scored import ScoredUnit
 from bench.errors import UnknownName
 from bench.interfaces.reporter import Table, Tables
 from bench.interfaces.rows import UNCERTAINTIES, Column, Estimate, Row, Uncertainty
+from bench.interfaces.selection import tested_on
 from bench.results.record import Cost
-from bench.study.spec import EnsembleSpec, PretrainSpec
+from bench.study.spec import EnsembleSpec, PretrainSpec, share_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +36,7 @@ class Shown:
         ranks: whether ranks are shown.
         costs: whether what training and predicting took is shown.
         primary: name of the metric that the study was declared to be about; "" if none was.
+        by_share: whether tables have a column for each share of labels, one table a metric.
 
     Raises UnknownName for an uncertainty that there is not.
     """
@@ -40,6 +45,7 @@ class Shown:
     ranks: bool = False
     costs: bool = False
     primary: str = ""
+    by_share: bool = False
 
     def __post_init__(self) -> None:
         if self.uncertainty not in UNCERTAINTIES:
@@ -60,7 +66,12 @@ def build(
     units = once_each(scored)
     records = {unit.spec.key: unit.record for unit in units}
     shown = shown or Shown()
-    return Tables(_table(group, columns, records, reported, judge, shown) for group in comparable(units))
+    tables: list[WithUnits] = []
+    for group in comparable(units):
+        methods = methods_of(group)
+        table = _table(group, methods, columns, records, reported, judge, shown)
+        tables.append(WithUnits(group, methods, table))
+    return Tables(curve_tables(tables) if shown.by_share else beside_published(tables))
 
 
 # --- one table ---------------------------------------------------------------------------------------
@@ -68,13 +79,13 @@ def build(
 
 def _table(
     group: list[ScoredUnit],
+    methods: Sequence[Method],
     columns: Sequence[Column],
     records: Records,
     reported: Sequence[ReportedRow],
     judge: Judge | None,
     shown: Shown,
 ) -> Table:
-    methods = methods_of(group)
     judged, remarks = judge(methods) if judge else Judgements({}, [])
     own = [
         _row(method, columns, records, {name: rows[i] for name, rows in judged.items()})
@@ -82,7 +93,8 @@ def _table(
     ]
     if shown.costs:
         own = [replace(row, costs=costs_of(m, records)) for row, m in zip(own, methods, strict=True)]
-    published = [r for r in reported if r.dataset == group[0].spec.dataset.name]
+    dataset = group[0].spec.dataset
+    published = [r for r in reported if r.dataset == dataset.name and not tested_on(dataset.params)]
     rows = (*own, *(_reported_row(r, columns) for r in published))
     sources = sorted({r.source for r in published})
     said = evidence_lines(own, columns, shown.uncertainty, shown.primary, group)
@@ -96,6 +108,8 @@ def _table(
         costs=COLUMNS if shown.costs else (),
         uncertainty=shown.uncertainty,
         ranks=shown.ranks,
+        share=share_of(group[0].spec),
+        labelled=labelled_images(group),
     )
 
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from bench.comparison.scored import ScoredUnit
 from bench.identity import digest, to_json
-from bench.study.spec import EnsembleSpec, PretrainSpec, RunSpec, UnitSpec
+from bench.interfaces.selection import tested_on
+from bench.study.spec import EnsembleSpec, PretrainSpec, RunSpec, UnitSpec, share_of
 
 
 def once_each(scored: Iterable[ScoredUnit]) -> list[ScoredUnit]:
@@ -37,7 +39,7 @@ def comparable(units: Sequence[ScoredUnit]) -> list[list[ScoredUnit]]:
         if isinstance(unit.spec, PretrainSpec) or not unit.content:
             unplaced.append(unit)
         else:
-            known[digest(_group_key(unit))].append(unit)
+            known[digest(group_key(unit))].append(unit)
     groups = [part for group in known.values() for part in _by_split(group)]
     for unit in sorted(unplaced, key=lambda u: u.spec.kind == "pretrain"):
         if unit.spec.kind == "pretrain" and unit.status == "done":
@@ -47,15 +49,19 @@ def comparable(units: Sequence[ScoredUnit]) -> list[list[ScoredUnit]]:
             groups.append([unit])
         for group in fitting if unit.spec.kind == "pretrain" else fitting[:1]:
             group.append(unit)
-    return sorted(groups, key=lambda group: [title_of(group), digest(_group_key(group[0]))])
+    return sorted(groups, key=_place)
+
+
+def _place(group: Sequence[ScoredUnit]) -> list[Any]:
+    """Tables that differ in the share of labels alone follow each other, the smallest share first."""
+    first = group[0]
+    return [title_of(group), digest(group_key(first, with_share=False)), share_of(first.spec)]
 
 
 def _by_split(group: list[ScoredUnit]) -> list[list[ScoredUnit]]:
     """Where two splits were used in one round, nothing says which rounds belong together: each of these
     splits gets a table of its own, and the other rounds share one."""
-    splits: dict[int, set[str]] = defaultdict(set)
-    for unit in group:
-        splits[unit.spec.round].add(unit.spec.split)
+    splits = splits_of(group)
     parts: dict[str, list[ScoredUnit]] = defaultdict(list)
     for unit in group:
         parts[unit.spec.split if len(splits[unit.spec.round]) > 1 else ""].append(unit)
@@ -71,19 +77,34 @@ def _fits(unit: ScoredUnit, group: list[ScoredUnit]) -> bool:
     return same_data and own == shared and same_round <= {unit.spec.split}
 
 
-def _group_key(unit: ScoredUnit) -> list[Any]:
-    return [to_json(unit.spec.dataset), unit.content, unit.split, _protocol(unit.spec)]
+def group_key(unit: ScoredUnit, with_share: bool = True, with_mending: bool = True) -> list[Any]:
+    """What units that share a table have in common; without the share of labels, what those have that share
+    a curve over such shares; without mending, what those have that stand beside a mended split."""
+    split = unit.split if with_mending else unit.unmended_split
+    return [to_json(unit.spec.dataset), unit.content, split, _protocol(unit.spec, with_share)]
 
 
-def _protocol(spec: UnitSpec) -> list[Any]:
+def splits_of(group: Sequence[ScoredUnit]) -> dict[int, set[str]]:
+    """The splits of every round."""
+    splits: dict[int, set[str]] = defaultdict(set)
+    for unit in group:
+        splits[unit.spec.round].add(unit.spec.split)
+    return dict(splits)
+
+
+def _protocol(spec: UnitSpec, with_share: bool = True) -> list[Any]:
     """What the rows of a table share: size, precision, seed, fine-tuning."""
     if isinstance(spec, EnsembleSpec):
-        members = [_protocol(member) for member in spec.members]
+        members = [_protocol(member, with_share) for member in spec.members]
         return members[0] if all(m == members[0] for m in members) else [members]
-    finetune = to_json(spec.finetune) if isinstance(spec, RunSpec) else None
+    finetune = None
+    if isinstance(spec, RunSpec):
+        finetune = to_json(spec.finetune if with_share else replace(spec.finetune, share=1.0))
     return [spec.size, spec.precision, spec.seed, finetune]
 
 
 def title_of(group: Sequence[ScoredUnit]) -> str:
     """What a table calls its data set."""
-    return next((unit.title for unit in group if unit.title), group[0].spec.dataset.name)
+    dataset = group[0].spec.dataset
+    unknown = ", ".join(filter(None, (dataset.name, tested_on(dataset.params))))
+    return next((unit.title for unit in group if unit.title), unknown)

@@ -12,6 +12,7 @@ import numpy as np
 
 from bench.errors import StoreError
 from bench.evidence.published import Bounds, pairs_of
+from bench.interfaces.selection import tested_on
 from bench.results import store
 from bench.results.record import Record
 
@@ -53,6 +54,8 @@ def measure_congruence(
     warnings = []
     for record in records:
         name = record.spec.dataset.name
+        if tested_on(record.spec.dataset.params):  # other images than a published table's
+            continue
         if name not in datasets or not (record.kind == "run" and record.status == "done") or record.damage:
             continue
         try:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
+from bench.comparison.labels import labelled_images, labels_text
 from bench.comparison.rows import chosen, labels, row_id
 from bench.comparison.scored import ScoredUnit
+from bench.data.audit.verdict import nothing_apart
 from bench.identity import to_json
 from bench.interfaces.rows import Column, Row, Uncertainty
-from bench.study.spec import EnsembleSpec, RunSpec
+from bench.study.spec import EnsembleSpec, RunSpec, share_of
 from bench.text import by_kind
 
 LEAST = 3  # rounds, below which there is no verdict
@@ -25,10 +27,11 @@ def protocol_text(group: Sequence[ScoredUnit]) -> str:
         text = f"{run.size} px, precision {run.precision}, seed {run.seed}"
         if isinstance(run, RunSpec):
             text += f", fine-tuning {run.finetune.epochs} epochs of batch {run.finetune.batch}"
-            set_ = {k: v for k, v in to_json(run.finetune).items() if k not in ("epochs", "batch")}
+            set_ = {k: v for k, v in to_json(run.finetune).items() if k not in ("epochs", "batch", "share")}
             text += "".join(f", {name} {value}" for name, value in set_.items())
         texts.append(text)
-    return "; ".join(dict.fromkeys(texts)) + _origin(group)
+    labelled = labels_text(group)
+    return (f"{labelled}, " if labelled else "") + "; ".join(dict.fromkeys(texts)) + _origin(group)
 
 
 def _origin(group: Sequence[ScoredUnit]) -> str:
@@ -42,14 +45,8 @@ def _origin(group: Sequence[ScoredUnit]) -> str:
 
 def footer(group: Sequence[ScoredUnit], rows: Sequence[Row], sources: Sequence[str]) -> tuple[str, ...]:
     """Lines that say what the numbers are, and what they are not."""
-    lines = [
-        *_rounds(rows),
-        *_images(group),
-        *_passed_over(group),
-        *_audit(group),
-        *_missing(group),
-        *_notes(group),
-    ]
+    lines = [*_rounds(rows), *_images(group), *_passed_over(group), *_changes(group), *_audit(group)]
+    lines += [*_missing(group), *_notes(group)]
     lines += [*_precision(group), *_hardware(group), *_settings(group)]
     lines += _costs(group, rows)
     if sources:
@@ -117,7 +114,17 @@ def _images(group: Sequence[ScoredUnit]) -> Iterator[str]:
         for part in next(iter(by_round.values()))
     }
     sizes = ", ".join(f"{total / len(by_round):.4g} {part}" for part, total in parts.items())
-    yield f"Images per round (mean of {len(by_round)}): {sizes}."
+    shares = {share_of(unit.spec) for unit in group if unit.spec.kind != "pretrain"}
+    labelled = labelled_images(group) if len(shares) == 1 != max(shares) else None
+    seen = "" if labelled is None else f"; fine-tuning saw {labelled:.4g} of the training images"
+    yield f"Images per round (mean of {len(by_round)}): {sizes}{seen}."
+
+
+def _changes(group: Sequence[ScoredUnit]) -> Iterator[str]:
+    """What the study chose, joined and left out of the data set."""
+    known = (change for unit in group if unit.record.data for change in unit.record.data.changes)
+    if changes := list(dict.fromkeys(known)):
+        yield f"The data set as it was used: {'; '.join(changes)}."
 
 
 def _passed_over(group: Sequence[ScoredUnit]) -> Iterator[str]:
@@ -138,12 +145,8 @@ def _audit(group: Sequence[ScoredUnit]) -> Iterator[str]:
     verdicts = {round_: verdict for round_, verdict in sorted(by_round.items()) if verdict}
     for audit in dict.fromkeys(verdict.audit for verdict in verdicts.values()):
         of_it = {round_: verdict for round_, verdict in verdicts.items() if verdict.audit == audit}
-        settings = next(iter(of_it.values())).settings
-        method = f"perceptual hash within {settings.distance} bits, detail {settings.similarity:g} alike"
-        if settings.embed:
-            method += f", and nearest neighbours of {settings.embed}"
         leaking = {round_: verdict for round_, verdict in of_it.items() if verdict.leaks}
-        text = f"Audit {audit[:8]} ({method}): "
+        text = f"Audit {audit[:8]} ({next(iter(of_it.values())).search}): "
         if leaking:
             leaked = ", ".join(
                 f"{verdict.leaked} of {_evaluated(group, round_)} in round {round_}"
@@ -154,7 +157,7 @@ def _audit(group: Sequence[ScoredUnit]) -> Iterator[str]:
                 f"side: {leaked}."
             )
         else:
-            text += "no duplicates and no group on two sides of a split."
+            text += f"{nothing_apart(list(of_it.values()))}."
         conflicts = max(verdict.label_conflicts for verdict in of_it.values())
         kept_out = max(verdict.kept_out for verdict in of_it.values())
         if conflicts:

@@ -58,6 +58,8 @@ def settings(spec: RunSpec | PretrainSpec) -> dict[str, str]:
         values = dataclasses.asdict(start.pretrain)
         texts |= {f"pretrain.{k}": f"pretrain.{k}={_short(v)}" for k, v in values.items()}
         texts["pretrain.epochs"] = f"{start.pretrain.epochs} epochs"
+        texts["pretrain.pool"] = f"pool {start.pretrain.pool[:8]}" if start.pretrain.pool else "no pool"
+        del texts["pretrain.extra"]  # a path is no identity
     return texts
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.data.audit.verdict import Verdict
+from bench.data.splits.split import PartCount
 from bench.errors import StoreError
 from bench.interfaces.metric import Metric
 from bench.interfaces.predictions import Predictions
@@ -74,6 +75,11 @@ class ScoredUnit:
         return self.record.data.counts if self.record.data else {}
 
     @property
+    def labelled(self) -> Mapping[str, PartCount] | None:
+        """Images and groups of every class that fine-tuning saw; None for all of the training part."""
+        return self.record.data.labelled if self.record.data else None
+
+    @property
     def audit(self) -> Verdict | None:
         """What an audit says of the split."""
         return self.record.data.audit if self.record.data else None
@@ -83,6 +89,12 @@ class ScoredUnit:
         """How the split was drawn, as text."""
         settings = self.record.data.settings if self.record.data else None
         return "" if settings is None else split_text(settings)
+
+    @property
+    def unmended_split(self) -> str:
+        """The same without how a split that the data set fixes was mended."""
+        settings = self.record.data.settings if self.record.data else None
+        return "" if settings is None else split_text({k: v for k, v in settings.items() if k != "mend"})
 
 
 def score_records(
@@ -176,4 +188,5 @@ def _split_text(settings: str) -> str:
         "anywhere": ", label conflicts anywhere",
     }
     more = groups[drawn.groups] + (conflicts[drawn.conflicts] if drawn.groups == "audited" else "")
+    more += f", mended ({drawn.mend})" if drawn.mend != "none" else ""
     return f"{drawn.method} {how}, {drawn.val:g} val{more}"

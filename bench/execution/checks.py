@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bench.errors import ConfigError, SizeError
+from bench.execution.pools import check_pool, pretrains
 from bench.execution.session import Session
 from bench.interfaces.model import Context
 from bench.study.expand import check_cells
@@ -12,6 +13,8 @@ from bench.study.study import Study
 def check_study(study: Study, session: Session) -> None:
     """Raise ConfigError where a study's values do not go together, whatever its images are."""
     check_cells(study, session.registry)
+    if pretrains(study, session):
+        check_pool(study.protocol.pretrain)
     if study.protocol.audit.embed:
         session.registry.models.get(study.protocol.audit.embed)
     _check_single_images(study, session)

@@ -9,7 +9,7 @@ from functools import partial
 from itertools import chain, count, islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from bench.execution.prepare import prepare, pretraining_images, short_sides, training_of
+from bench.execution.prepare import prepare, pretraining_inputs, short_sides, training_of
 from bench.execution.session import Session
 from bench.identity import to_json
 from bench.results.record import Record
@@ -65,15 +65,17 @@ class Estimator:
         return step._replace(seconds=step.seconds * self._steps(spec))
 
     def _steps(self, spec: PretrainSpec | RunSpec) -> int:
+        from bench.data.splits.labelled import labelled_images
         from bench.data.splits.manifest import load_split
         from bench.engine.batches import steps_per_epoch
 
         images = self.session.images(spec.dataset, short_sides(spec))
         split = load_split(self.session.environment.results, images, spec.split)
         if isinstance(spec, PretrainSpec):
-            seen = len(pretraining_images(split, spec.pretrain.data))
+            seen = len(pretraining_inputs(spec, images, split, self.session)[1])
             return spec.pretrain.epochs * steps_per_epoch(seen, spec.pretrain.batch)
-        return spec.finetune.epochs * steps_per_epoch(len(split.indices("train")), spec.finetune.batch)
+        seen = len(labelled_images(split, spec.finetune.share, spec.seed))
+        return spec.finetune.epochs * steps_per_epoch(seen, spec.finetune.batch)
 
 
 def time_step(spec: PretrainSpec | RunSpec, session: Session) -> float:

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from bench.errors import ConfigError, DataError, PluginError
 from bench.execution.checks import check_study
+from bench.execution.pools import freeze_pools
 from bench.execution.session import Session
 from bench.execution.threads import share_machine
 from bench.identity import Ref
 from bench.interfaces.executor import Environment, Executor, Report, silent
 from bench.results import store
-from bench.study.expand import NotPossible, expand
+from bench.study.expand import NotPossible, Pool, expand
 from bench.study.spec import UnitSpec
 from bench.study.study import Study
 
@@ -120,13 +121,25 @@ def make_plan(
     """
     check_study(study, session)
     unlisted: dict[Ref, PluginError] = {}
-    splits = freeze_splits(study, session, report, manifests=manifests, strict=strict, unlisted=unlisted)
+    splits = freeze_splits(
+        study, session, report, study.short_sides, manifests=manifests, strict=strict, unlisted=unlisted
+    )
     listed = tuple(ref for ref in study.datasets if ref not in unlisted)
     if not listed:
         raise next(iter(unlisted.values()))
+    pools = freeze_pools(study, session, splits, report)
+
+    def pool_of(dataset: Ref, round_: int) -> Pool:
+        frozen = pools.get((dataset, round_))
+        return Pool(frozen.content, frozen.hash) if frozen else Pool()
+
     units, not_possible, notes = expand(
-        replace(study, datasets=listed), session.registry, lambda ref, round_: splits[ref, round_].hash
+        replace(study, datasets=listed),
+        session.registry,
+        lambda ref, round_: splits[ref, round_].hash,
+        pool_of,
     )
+    notes += [f"{ref.name} round {round_}: {frozen.text}" for (ref, round_), frozen in pools.items()]
     share_machine(units, session)
     failed = tuple(NotPossible(ref.name, str(error)) for ref, error in unlisted.items())
     return Plan(study, splits, tuple(units), tuple(not_possible), session, failed, tuple(notes))
@@ -136,6 +149,7 @@ def freeze_splits(
     study: Study,
     session: Session,
     report: Report = silent,
+    short_sides: Sequence[int] = (),
     *,
     manifests: Sequence[Path] = (),
     strict: bool = False,
@@ -143,9 +157,10 @@ def freeze_splits(
 ) -> Splits:
     """Decode and audit every data set of a study, once, and freeze the split of each round.
 
-    Where there are `manifests` for a data set, they are its splits. With `strict`, a split that leaks is
-    refused. Data sets whose plugin fails to list them are put into `unlisted` where it is given. Raises
-    BenchError.
+    The audit judges every split, whatever its settings; so its view of the images is decoded, and none else
+    but those at `short_sides`, for who goes on to train. Where there are `manifests` for a data set, they are
+    its splits. With `strict`, a split that leaks is refused. Data sets whose plugin fails to list them are
+    put into `unlisted` where it is given. Raises BenchError.
     """
     from bench.data.splits.manifest import adopt_manifest, freeze_split
     from bench.data.splits.split import require_sound
@@ -155,7 +170,7 @@ def freeze_splits(
     splits: dict[tuple[Ref, int], Split] = {}
     for ref in study.datasets:
         try:
-            images, audit = session.audited(ref, protocol.audit, study.short_sides, report)
+            images, audit = session.audited(ref, protocol.audit, short_sides, report)
         except PluginError as error:
             if unlisted is None:
                 raise

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from bench.data.images.images import Images
+    from bench.data.images.view import View
     from bench.data.splits.split import Split
     from bench.engine.input_pipeline import InputPipeline
     from bench.engine.job import Budget
@@ -141,7 +142,7 @@ def pretraining(spec: PretrainSpec, setup: Setup, session: Session) -> Training:
     module = checked(objective, nn.Module, f"strategy {spec.strategy.name!r}: objective", owner).to(
         setup.device
     )
-    indices = pretraining_images(setup.split, settings.data)
+    view, indices = pretraining_inputs(spec, setup.images, setup.split, session)
     budget = Budget(
         epochs=settings.epochs,
         steps=steps_per_epoch(len(indices), settings.batch),
@@ -151,7 +152,7 @@ def pretraining(spec: PretrainSpec, setup: Setup, session: Session) -> Training:
         warmup=settings.warmup,
     )
     inputs = input_pipeline.pretraining(
-        setup.images.view(settings.resize),
+        view,
         indices,
         batch=settings.batch,
         size=spec.size,
@@ -164,13 +165,14 @@ def pretraining(spec: PretrainSpec, setup: Setup, session: Session) -> Training:
 
 def finetuning(spec: RunSpec, setup: Setup, session: Session) -> Training:
     """The classifier, the batches and the budget of a fine-tuning."""
+    from bench.data.splits.labelled import labelled_images
     from bench.engine import input_pipeline
     from bench.engine.batches import steps_per_epoch
     from bench.engine.job import Budget
     from bench.engine.loop import Classifier
 
     settings = spec.finetune
-    indices = setup.split.indices("train")
+    indices = labelled_images(setup.split, settings.share, spec.seed)
     budget = Budget(
         epochs=settings.epochs,
         steps=steps_per_epoch(len(indices), settings.batch),
@@ -215,6 +217,18 @@ def pretraining_images(split: Split, data: str) -> NDArray[np.int64]:
 
     parts = {"train": ["train"], "train+val": ["train", "val"], "all": ["train", "val", "test"]}[data]
     return np.sort(np.concatenate([split.indices(part) for part in parts]))
+
+
+def pretraining_inputs(
+    spec: PretrainSpec, images: Images, split: Split, session: Session
+) -> tuple[View, NDArray[np.int64]]:
+    """The images that a pretraining sees, and their positions, those of a pool included."""
+    from bench.execution.pools import with_pool
+
+    rows = pretraining_images(split, spec.pretrain.data)
+    if spec.pretrain.pool:
+        return with_pool(spec, rows, session)
+    return images.view(spec.pretrain.resize), rows
 
 
 def load_initial_weights(spec: RunSpec, setup: Setup, session: Session) -> str:

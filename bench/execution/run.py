@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from bench import process
 from bench.errors import BenchError, PluginError, TrainingError, blame, describe, encodable
 from bench.execution.claim import claim, forget, holder
+from bench.execution.pools import pool_of
 from bench.execution.prepare import (
     ENCODER,
     Setup,
@@ -30,6 +31,7 @@ from bench.identity import Ref, derive_seed, to_json
 from bench.interfaces.executor import Outcome, Progress, Report
 from bench.interfaces.model import within
 from bench.interfaces.predictions import Predictions
+from bench.interfaces.selection import external_name, tested_on
 from bench.interruption import interrupted
 from bench.registry import DISTRIBUTION
 from bench.results import store
@@ -42,7 +44,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from bench.data.images.images import Images
-    from bench.data.splits.split import Split
+    from bench.data.splits.split import PartCount, Split
     from bench.engine.job import History, Job
     from bench.execution.session import Session
     from bench.registry import Components, Plugin
@@ -323,6 +325,8 @@ def _record(spec: PretrainSpec | RunSpec, setup: Setup, session: Session, traine
     history, job, usage = trained
     notes = list(setup.split.notes)
     notes += [f"{used.name}: {used.caution}" for used in (setup.model, setup.strategy) if used.caution]
+    if pool := pool_of(spec, session.environment.results):
+        notes.append(f"{spec.strategy.name}: {pool.text}")
     if job.accumulate > 1:
         notes.append(
             f"memory ran out: each step was done in {job.accumulate} parts, which changes batch norm"
@@ -331,7 +335,7 @@ def _record(spec: PretrainSpec | RunSpec, setup: Setup, session: Session, traine
     return Record(
         spec=spec,
         asked=_asked(session),
-        data=summarize_data(setup.images, setup.split, spec.dataset),
+        data=summarize_data(setup.images, setup.split, spec.dataset, _labelled(spec, setup.split)),
         normalization=setup.context.normalization,
         history=TrainingHistory(loss=tuple(history.losses), validation_accuracy=tuple(history.scores)),
         timings=Timings(
@@ -345,10 +349,23 @@ def _record(spec: PretrainSpec | RunSpec, setup: Setup, session: Session, traine
     )
 
 
-def summarize_data(images: Images, split: Split, dataset: Ref) -> DataSummary:
-    """What a record says about its images: content hash, split, and counts per part and class."""
+def _labelled(spec: PretrainSpec | RunSpec, split: Split) -> Mapping[str, PartCount] | None:
+    """Sizes of what a fine-tuning with a share of the labels sees; None for any other unit."""
+    from bench.data.splits.labelled import labelled_counts
+
+    if isinstance(spec, PretrainSpec) or spec.finetune.share == 1:
+        return None
+    return labelled_counts(split, spec.finetune.share, spec.seed)
+
+
+def summarize_data(
+    images: Images, split: Split, dataset: Ref, labelled: Mapping[str, PartCount] | None = None
+) -> DataSummary:
+    """What a record says about its images: content hash, split, and counts per part and class, and of the
+    training images that are `labelled`, where that are not all."""
+    name = {**dataset.params, **dataset.local}.get("title") or dataset.name
     return DataSummary(
-        title={**dataset.params, **dataset.local}.get("title") or dataset.name,
+        title=", ".join(filter(None, (name, tested_on(dataset.params)))),
         content=images.content,
         version=images.version,
         split=split.hash,
@@ -356,14 +373,20 @@ def summarize_data(images: Images, split: Split, dataset: Ref) -> DataSummary:
         audit=split.verdict,
         counts=split.counts(),
         fixed=_fixed(images, split),
+        bits=images.bits,
+        changes=images.changes,
+        reviewed={file.name: file.sha256 for file in images.reviewed},
+        labelled=labelled,
         passed_over=images.passed_over,
     )
 
 
 def _fixed(images: Images, split: Split) -> bool:
-    """Whether the parts are those that the data set fixes; validation may be drawn from its training part."""
+    """Whether the parts are those that the data set fixes. Validation may be drawn from its training part,
+    and images may be left out where that split was mended."""
     pairs = zip(images.parts, split.parts, strict=True)
-    return any(images.parts) and all(own == part or (own, part) == ("train", "val") for own, part in pairs)
+    drawn = ("train", "val")
+    return any(images.parts) and all(p in (own, "out") or (own, p) == drawn for own, p in pairs)
 
 
 def _asked(session: Session) -> Asked:
@@ -394,6 +417,8 @@ def _plugins(spec: UnitSpec, session: Session) -> Iterator[Plugin]:
             (registry.models, spec.model),
             (registry.strategies, spec.strategy),
         ]
+        if other := external_name(spec.dataset.params):
+            used.append((registry.datasets, Ref(other)))
     for components, ref in used:
         try:
             yield components.entry(ref.name).plugin

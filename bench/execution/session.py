@@ -7,11 +7,12 @@ once however many units need them, and nothing is remembered anywhere else.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property, partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.errors import BenchError, ConfigError, failure_of
+from bench.errors import ConfigError
 from bench.execution import provenance, verdict
 from bench.execution.exchange import MOST, Exchange
 from bench.execution.provenance import Software
@@ -43,7 +44,7 @@ class Session:
         self.environment = environment
         self.registry = registry or installed()
         self._indexes: dict[Ref, Index] = {}
-        self._images: dict[Ref, Images] = {}
+        self._images: dict[tuple[Ref, str], Images] = {}  # by data set, and folder of a pool or ""
         self._costs: dict[tuple[Ref, int, int], Cost] = {}
 
     # --- images --------------------------------------------------------------------------------------
@@ -55,20 +56,51 @@ class Session:
         Raises DataNotFound if the data set is not there, DataError if its index or a file cannot be used,
         PluginError naming the plugin if the listing fails.
         """
-        from bench.data.images.images import open_images
+        return self._opened(dataset, "", short_sides, report)
 
-        known = self._images.get(dataset)
+    def index(self, dataset: Ref) -> Index:
+        """The list of images of a data set, made once per session. Raises as `images` does."""
+        if dataset not in self._indexes:
+            self._indexes[dataset] = self.exchange.find("index", dataset) or self._list(dataset)
+        return self._indexes[dataset]
+
+    def with_pool(
+        self, dataset: Ref, folder: str, short_sides: Sequence[int], report: Report = silent
+    ) -> Images:
+        """The images of a data set, then those of a folder without labels, with a view at each of these short
+        sides. Raises as `images` does, and ConfigError for a folder that cannot be used."""
+        return self._opened(dataset, folder, short_sides, report)
+
+    def _opened(self, dataset: Ref, pool: str, short_sides: Sequence[int], report: Report) -> Images:
+        from bench.data.images.images import open_images
+        from bench.data.images.pool import united_index
+
+        known = self._images.get((dataset, pool))
         wanted = set(short_sides) | (known.views.keys() if known else set())
         if known and wanted == known.views.keys():
             return known
-        if dataset not in self._indexes:
-            self._indexes[dataset] = self.exchange.find("index", dataset) or self._index(dataset)
-        index = self._indexes[dataset]
-        images = open_images(dataset.name, index, self.environment, sorted(wanted), report)
-        if images.unreadable and not known and self.environment.exchange is None:  # not from every worker
-            _warn_of_unreadable(images)
-        self._images[dataset] = images
-        return images
+        name, index = dataset.name, self.index(dataset)
+        if pool:
+            name, index = f"{name}+pool", united_index(index, Path(pool))
+        opened = open_images(name, index, self.environment, sorted(wanted), report)
+        if not known and self.environment.exchange is None:  # not from every worker
+            alone = self._images.get((dataset, ""))
+            _warn_of_unreadable(opened, alone.unreadable if alone else {})
+        self._images[dataset, pool] = opened
+        return opened
+
+    def audited_with_pool(
+        self,
+        dataset: Ref,
+        folder: str,
+        settings: AuditSettings,
+        short_sides: Sequence[int],
+        report: Report = silent,
+    ) -> tuple[Images, Audit]:
+        """The same images and their audit, made now unless it is stored."""
+        from bench.data.audit.search import SHORT
+
+        return self._audited(self.with_pool(dataset, folder, (*short_sides, SHORT), report), settings, report)
 
     @property
     def exchange(self) -> Exchange:
@@ -83,51 +115,31 @@ class Session:
             if held <= MOST:
                 self.exchange.leave(index, "index", dataset)
 
-    def _index(self, dataset: Ref) -> Index:
-        from bench.data.images.index import read_index
+    def _list(self, dataset: Ref) -> Index:
+        from bench.data.images.listing import list_images
 
-        entry, params = self.registry.datasets.entry(dataset.name), self.registry.datasets.params(dataset)
-        try:
-            return read_index(entry.component, params, self.environment.data)
-        except (BenchError, KeyboardInterrupt):
-            raise
-        except BaseException as error:  # whatever a third-party function raises, sys.exit too
-            raise failure_of(
-                f"dataset {dataset.name!r}: its images could not be listed",
-                error,
-                self.registry.plugins,
-                "repair the plugin, or what it reads",
-                entry.plugin,
-            ) from error
+        return list_images(dataset, self.registry, self.environment.data)
 
     def sources(self, dataset: Ref) -> dict[str, str]:
         """Where the images of a data set come from, by id; empty where it does not say.
 
         Raises what its plugin raises on purpose, PluginError naming the plugin if it fails otherwise.
         """
-        entry, params = self.registry.datasets.entry(dataset.name), self.registry.datasets.params(dataset)
-        if entry.component.sources is None:
-            return {}
-        what = f"dataset {dataset.name!r}: the sources of its images could not be read"
-        try:
-            found = entry.component.sources(self.environment.data, params)
-            if any(not isinstance(text, str) for item in dict(found).items() for text in item):
-                raise TypeError("ids and sources must be texts")
-        except (BenchError, KeyboardInterrupt):
-            raise
-        except BaseException as error:  # whatever a third-party function raises, sys.exit too
-            remedy = "repair the plugin, or what it reads"
-            raise failure_of(what, error, self.registry.plugins, remedy, entry.plugin) from error
-        return dict(found)
+        from bench.data.images.listing import list_sources
+
+        return list_sources(dataset, self.registry, self.environment.data)
 
     def audited(
         self, dataset: Ref, settings: AuditSettings, short_sides: Sequence[int] = (), report: Report = silent
     ) -> tuple[Images, Audit]:
         """The images of a data set and their audit, made now unless it is stored. Raises as `images` does."""
-        from bench.data.audit.audit import stored_audit
-        from bench.data.audit.audit import SHORT
+        from bench.data.audit.search import SHORT
 
-        images = self.images(dataset, (*short_sides, SHORT), report)
+        return self._audited(self.images(dataset, (*short_sides, SHORT), report), settings, report)
+
+    def _audited(self, images: Images, settings: AuditSettings, report: Report) -> tuple[Images, Audit]:
+        from bench.data.audit.audit import stored_audit
+
         propose = partial(self._embedded_neighbours, images, settings.embed) if settings.embed else None
         environment = self.environment
         audit = stored_audit(environment.results, images, settings, environment.threads, propose, report)
@@ -135,7 +147,7 @@ class Session:
 
     def _embedded_neighbours(self, images: Images, name: str) -> NDArray[np.int64]:
         """Pairs of images that the model `name`, with its own ImageNet weights, places close together."""
-        from bench.data.audit.audit import SHORT
+        from bench.data.audit.search import SHORT
         from bench.engine.embedding import INPUT, nearest
 
         model = self.registry.models.get(name)
@@ -231,14 +243,16 @@ class Session:
         return provenance.software()
 
 
-def _warn_of_unreadable(images: Images) -> None:
+def _warn_of_unreadable(images: Images, said: Mapping[str, str]) -> None:
+    """Warn of the images that were left out, but for those that were `said`."""
     from bench.data.images.index import first_few
 
-    log.warning(
-        "%s: %d of %d images cannot be decoded and are left out (--on-bad-image skip): %s; "
-        "`bench data verify` says why",
-        images.dataset,
-        len(images.unreadable),
-        len(images) + len(images.unreadable),
-        first_few(list(images.unreadable)),
-    )
+    if left_out := [id_ for id_ in images.unreadable if id_ not in said]:
+        log.warning(
+            "%s: %d of %d images cannot be decoded and are left out (--on-bad-image skip): %s; "
+            "`bench data verify` says why",
+            images.dataset,
+            len(left_out),
+            len(images) + len(images.unreadable),
+            first_few(left_out),
+        )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
+from bench.interfaces.component import Component
 from bench.interfaces.dataset import Dataset
+from bench.interfaces.selection import external_name
 from bench.manuscript.bibliography import find
 from bench.manuscript.document import Cite, Code, Gap, Section, Sentence, listed
 from bench.manuscript.facts import Comparison, Material, distinct
@@ -44,12 +46,41 @@ def source(comparison: Comparison, material: Material) -> Iterator[Sentence]:
     elif not cited:
         yield (Gap(f"a reference for the data set {name}, if there is one"),)
     if comparison.dataset.params:
-        values = listed(f"{key} = {value}" for key, value in comparison.dataset.params.items())
+        values = listed(f"{key} = {_value(value)}" for key, value in comparison.dataset.params.items())
         yield (f"Its parameters that differ from their defaults were {values}.",)
+    if bits := distinct(data.bits for data in comparison.data.values() if data.bits):
+        yield (f"Images stored with 16 bits were reduced from {listed(map(str, bits))} bits to 8.",)
+    yield _terms(component)
+    yield from _external(comparison, material)
+    if changes := distinct(change for data in comparison.data.values() for change in data.changes):
+        yield (f"As this study used the images: {'; '.join(changes)}.",)
+
+
+def _external(comparison: Comparison, material: Material) -> Iterator[Sentence]:
+    """The data set that was tested on, if it is another one."""
+    name = external_name(comparison.dataset.params)
+    if not name:
+        return
+    registered = find("dataset", name, material.registry)
+    about = f" ({registered.component.about})" if registered else ""
+    cited = material.works.components.get(("dataset", name), ())
+    yield (f"Images for the external test came from the data set {name}{about}", Cite(cited), ".")
+    if not cited:
+        yield (Gap(f"a reference for the data set {name}, if there is one"),)
+    yield _terms(registered.component if registered else None)
+
+
+def _terms(component: Component | None) -> Sentence:
     if isinstance(component, Dataset) and component.licence:
-        yield (f"Terms of use: {component.licence}.",)
-    else:
-        yield (Gap("its terms of use"),)
+        return (f"Terms of use: {component.licence}.",)
+    return (Gap("its terms of use"),)
+
+
+def _value(value: object) -> str:
+    """A parameter as a user writes it."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key} = {_value(inner)}" for key, inner in value.items()) + "}"
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def classes(comparison: Comparison) -> Iterator[Sentence]:

@@ -11,11 +11,13 @@ from typing import TypeVar
 
 from bench.comparison.comparable import comparable, once_each, title_of
 from bench.comparison.footer import LEAST
+from bench.comparison.labels import labels_text
 from bench.comparison.rows import Label, labels, row_id
 from bench.comparison.scored import ScoredUnit
 from bench.errors import BenchError, StoreError, UnknownName, describe
 from bench.identity import Ref
 from bench.interfaces.metric import Metric
+from bench.interfaces.selection import external_name
 from bench.manuscript.bibliography import (
     ADJUSTMENT,
     OPTIMIZER,
@@ -44,6 +46,7 @@ class Comparison:
         pretrainings: finished pretrainings that the runs start from.
         unfinished: units that failed or are damaged.
         results: the folder of the records.
+        labels: which share of the labels was learned from; "" for all.
     """
 
     title: str
@@ -52,6 +55,12 @@ class Comparison:
     pretrainings: tuple[Record, ...]
     unfinished: tuple[ScoredUnit, ...]
     results: Path
+    labels: str = ""
+
+    @property
+    def heading(self) -> str:
+        """What sets its chapter apart from others."""
+        return f"{self.title}, {self.labels}" if self.labels else self.title
 
     @property
     def dataset(self) -> Ref:
@@ -196,6 +205,7 @@ def _comparison(group: Sequence[ScoredUnit], by_key: Mapping[str, Record], resul
     starts = [r.spec.start.key for r in runs.values() if isinstance(r.spec, RunSpec) and r.spec.start]
     return Comparison(
         title=title_of(group),
+        labels=labels_text(group),
         runs=tuple(runs.values()),
         ensembles=tuple(ensembles),
         pretrainings=tuple(by_key[key] for key in dict.fromkeys(starts) if key in by_key),
@@ -209,6 +219,8 @@ def used_in(comparisons: Iterable[Comparison]) -> list[Used]:
     used: dict[tuple[str, str], Used] = {}
     for comparison in comparisons:
         named = [("dataset", comparison.dataset)]
+        if external := external_name(comparison.dataset.params):
+            named.append(("dataset", Ref(external)))
         for spec in comparison.specs:
             named += [("model", spec.model), ("strategy", spec.strategy)]
         named += [("ensemble", spec.ensemble) for spec in comparison.ensemble_specs]

@@ -36,7 +36,7 @@ def _answers(item: Item, material: Material) -> Iterator[tuple[str, Answer]]:
     for comparison in material.comparisons:
         with telling(comparison):
             answer = ANSWERS[item.answer](comparison, material) if item.answer else Answer()
-        yield comparison.title, answer
+        yield comparison.heading, answer
 
 
 def counted(filled: Sequence[Filled]) -> str:

@@ -18,7 +18,7 @@ def methods(material: Material) -> list[Chapter]:
 def _chapter(comparison: Comparison, material: Material) -> Chapter:
     with telling(comparison):
         return Chapter(
-            comparison.title,
+            comparison.heading,
             (
                 data_section(comparison, material),
                 partition_section(comparison),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from bench.data.audit.verdict import Verdict
+from bench.data.audit.verdict import Verdict, nothing_apart
 from bench.errors import BenchError
+from bench.interfaces.selection import external_name, tested_on
 from bench.manuscript.document import Code, Gap, Section, Sentence, listed
 from bench.manuscript.facts import Comparison, distinct
 from bench.manuscript.links import manifests
@@ -62,15 +63,36 @@ def division(comparison: Comparison) -> Iterator[Sentence]:
     if any(path.name.split(".")[1] == "given" for path in manifests(comparison)):
         yield ("The parts were read from split manifests that had been made before; their settings follow.",)
     if fixed(comparison):
-        yield (
-            "Images were in the training, validation and test parts that the data set itself fixes; where it "
-            "fixes no validation part, one was drawn from the training part, stratified by class.",
-        )
+        yield (_fixed_parts(comparison),)
+        if settings.mend != "none":
+            first = "first" if settings.mend == "drop_test" else "last"
+            yield (
+                "Of a group, or a set of duplicates, with images in several of these parts, only those in "
+                f"the {first} of training, validation and test part were kept; the others were left out.",
+            )
         return
     yield (_drawn(settings),)
     if fixed(comparison) is None:
         yield (Gap("check that the data set does not fix the parts itself, which these records do not say"),)
     yield (together(settings),)
+
+
+def _fixed_parts(comparison: Comparison) -> str:
+    tested, name = tested_on(comparison.dataset.params), comparison.dataset.name
+    if external := external_name(comparison.dataset.params):
+        return (
+            f"The test part was the whole of another data set, {external} (external test). The validation "
+            f"part was drawn from {name}, stratified by class, and the rest of {name} was for training."
+        )
+    if tested:
+        return (
+            f"Models were {tested}, with all of its images, and trained on the other sources; the validation "
+            "part was drawn from these, stratified by class."
+        )
+    return (
+        "Images were in the training, validation and test parts that the data set itself fixes; where it "
+        "fixes no validation part, one was drawn from the training part, stratified by class."
+    )
 
 
 def _drawn(settings: SplitSettings) -> str:
@@ -137,10 +159,16 @@ def audit(comparison: Comparison) -> Iterator[Sentence]:
 def _method(verdict: Verdict) -> str:
     settings = verdict.settings
     neighbours = f", and nearest neighbours among features of {settings.embed}" if settings.embed else ""
+    hashes = f"64-bit perceptual hashes that differ in at most {settings.distance} bits"
+    if verdict.revision == 1 or not settings.keypoints:
+        return (
+            f"Duplicates were looked for in an audit: pairs of images were proposed by {hashes}{neighbours}, "
+            f"and confirmed where detail correlates by at least {settings.similarity:g} after a shift (audit "
+        )
     return (
-        "Duplicates were looked for in an audit: pairs of images were proposed by 64-bit perceptual hashes "
-        f"that differ in at most {settings.distance} bits{neighbours}, and confirmed where aligned detail "
-        f"correlates by at least {settings.similarity:g} (audit "
+        f"Duplicates were looked for in an audit: pairs of images were proposed by {hashes}, and by the SIFT "
+        f"keypoints that they share{neighbours}, and confirmed where detail correlates by at least "
+        f"{settings.similarity:g} after a shift, or after the affine map on which keypoints agree (audit "
     )
 
 
@@ -148,7 +176,8 @@ def found(verdicts: dict[int, Verdict]) -> str:
     """What one audit says of the splits of these rounds."""
     leaking = {number: verdict for number, verdict in verdicts.items() if verdict.leaks}
     if not leaking:
-        return "No duplicates and no group were found in more than one part."
+        text = nothing_apart(list(verdicts.values()))
+        return f"{text[0].upper()}{text[1:]}."
     texts = [
         f"round {number}: {verdict.leaking_clusters} sets of duplicates and {verdict.leaking_groups} groups, "
         f"with {verdict.leaked} validation and test images"

@@ -10,6 +10,7 @@ from bench.manuscript.document import Cite, Gap, Part, Section, Sentence, listed
 from bench.manuscript.facts import Comparison, Material, distinct, shared_by
 from bench.manuscript.partition_text import percent
 from bench.results.record import Record
+from bench.study.protocol import Pretraining
 from bench.study.spec import RunSpec
 
 SELECTED = {
@@ -167,7 +168,7 @@ def pretraining(comparison: Comparison, material: Material) -> Iterator[Sentence
         methods = listed(distinct(comparison.method(spec) for spec in specs))
         peak = budget.learning_rate * budget.batch / 256
         yield (
-            f"{methods}: networks were pretrained without labels on {parts[budget.data]}, for "
+            f"{methods}: networks were pretrained without labels on {parts[budget.data]}{_pool(budget)}, for "
             f"{budget.epochs} epochs in batches of {budget.batch} images, with AdamW",
             Cite((material.works.packages[OPTIMIZER],)),
             f" (β = {_triple(budget.betas)}; weight decay {budget.weight_decay:g}, not of biases and norms).",
@@ -184,15 +185,39 @@ def fine_tuning(comparison: Comparison, material: Material) -> Iterator[Sentence
     """Each budget: epochs, batches, loss, optimiser, learning rate, which weights were evaluated."""
     for budget, specs in shared_by(comparison.specs, lambda spec: spec.finetune):
         yield (
-            "All networks were fine-tuned with the labels of the training "
-            f"part{_of_some(comparison, specs)}, for {budget.epochs} epochs in batches of {budget.batch} "
-            "images, with the mean cross-entropy as loss and AdamW",
+            "All networks were fine-tuned with the labels of "
+            f"{_labelled(comparison, budget.share)}the training part{_of_some(comparison, specs)}, for "
+            f"{budget.epochs} epochs in batches of {budget.batch} images, with the mean cross-entropy as "
+            "loss and AdamW",
             Cite((material.works.packages[OPTIMIZER],)),
             f" (β = {_triple(budget.betas)}; weight decay {budget.weight_decay:g}, not of biases and norms).",
         )
+        if budget.share != 1:
+            yield (
+                "The images with labels were drawn once a round, in whole groups and stratified by class; "
+                "they were the same for all networks, and are among those of every larger share.",
+            )
         yield (f"The learning rate was {budget.learning_rate:g}; it ", *_schedule(budget.warmup, material))
         yield (SELECTED[budget.selection],)
     yield from _accumulated(comparison.runs, "fine-tuning")
+
+
+def _pool(budget: Pretraining) -> str:
+    if not budget.pool:
+        return ""
+    return (
+        f" and on further images without labels (digest of their pixels {budget.pool}), without those that "
+        "an audit found to be duplicates of validation or test images"
+    )
+
+
+def _labelled(comparison: Comparison, share: float) -> str:
+    """ "10 % of the images (54) of "; empty for all images."""
+    if share == 1:
+        return ""
+    known = [sum(n.images for n in d.labelled.values()) for d in comparison.data.values() if d.labelled]
+    count = f" ({sum(known) / len(known):.4g}{' on average' * (len(set(known)) > 1)})" if known else ""
+    return f"{percent(share)} of the images{count} of "
 
 
 def _schedule(warmup: float, material: Material) -> Sentence:

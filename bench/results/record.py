@@ -81,6 +81,11 @@ class DataSummary:
         audit: what the audit says of the split; None for a split older than audits.
         counts: images and groups of every class in every part.
         fixed: whether the data set itself says which part an image is in; None in records older than that.
+        bits: of the values in 16-bit files; None without such files, and in records older than that.
+        changes: what the study changed of the data set: classes, groups, images, what is tested on.
+        reviewed: files of a person's decisions about images that were applied, with their sha256.
+        labelled: images and groups of every class that fine-tuning saw, where that was a share of the
+            training part; None where it was all of it.
         passed_over: kind -> files among the images that are none of them; empty in records older than that.
     """
 
@@ -92,6 +97,10 @@ class DataSummary:
     audit: Verdict | None = None
     counts: Counts = field(default_factory=dict)
     fixed: bool | None = None
+    bits: int | None = None
+    changes: tuple[str, ...] = ()
+    reviewed: Mapping[str, str] = field(default_factory=dict)
+    labelled: Mapping[str, PartCount] | None = None
     passed_over: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -321,9 +330,14 @@ def _data_to_json(data: DataSummary) -> dict[str, Any]:
     plain = _plain(
         {name: getattr(data, name) for name in ("title", "content", "version", "split", "settings")}
     )
-    more: dict[str, Any] = {} if data.fixed is None else {"fixed": data.fixed}
-    if data.passed_over:
-        more["passed_over"] = dict(data.passed_over)
+    more: dict[str, Any] = {
+        name: getattr(data, name) for name in ("fixed", "bits") if getattr(data, name) is not None
+    }
+    more |= {"changes": list(data.changes)} if data.changes else {}
+    more |= {"reviewed": dict(data.reviewed)} if data.reviewed else {}
+    if data.labelled is not None:
+        more["labelled"] = {name: list(n) for name, n in data.labelled.items()}
+    more |= {"passed_over": dict(data.passed_over)} if data.passed_over else {}
     return {**plain, "audit": audit, "counts": counts, **more}
 
 
@@ -420,7 +434,22 @@ def _data_from_json(data: Mapping[str, Any] | None) -> DataSummary | None:
     }
     audit = verdict_from_json(data["audit"]) if data.get("audit") else None
     texts = {name: str(data.get(name) or "") for name in ("title", "content", "version", "split")}
-    summary: DataSummary = _read(DataSummary, {**data, **texts, "counts": counts, "audit": audit})
+    known = data.get("labelled")
+    labelled = None if known is None else {name: PartCount(*n) for name, n in known.items()}
+    changes = tuple(map(str, data.get("changes") or ()))
+    reviewed = data.get("reviewed") or {}
+    summary: DataSummary = _read(
+        DataSummary,
+        {
+            **data,
+            **texts,
+            "counts": counts,
+            "audit": audit,
+            "changes": changes,
+            "reviewed": reviewed,
+            "labelled": labelled,
+        },
+    )
     return summary
 
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from bench.errors import ConfigError, UnknownName
 from bench.parsing import DEEPEST, brief, check_plain, parse, read_toml, shown
+from bench.study.protocol import Share
 
 DEFAULT_PROTOCOL = "paper"
 NO_ENSEMBLES = ("none",)
@@ -30,6 +31,8 @@ class StudyConfig:
         ensembles: names of ensembles, over all strategies of each model, or with the members to combine:
             "mean(egmae+imagenet)", "mean(resnet18.egmae+resnet50.egmae)"; None means the default one, "none"
             none.
+        shares: shares of the training images whose labels fine-tuning sees; the study is run with each.
+            None means the protocol's `finetune.share`.
         base: a shipped protocol or the path of a protocol file.
         protocol: values that differ from the base.
         dataset: parameters of data sets, by name.
@@ -44,6 +47,7 @@ class StudyConfig:
     baselines: tuple[str, ...] = ()
     strategies: tuple[str, ...] = ()
     ensembles: tuple[str, ...] | None = None
+    shares: tuple[Share, ...] | None = None
     base: str = DEFAULT_PROTOCOL
     protocol: Mapping[str, Any] = field(default_factory=dict)
     dataset: Parameters = field(default_factory=dict)

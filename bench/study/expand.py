@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from bench.errors import ConfigError, SizeError
@@ -32,30 +33,46 @@ class Expansion(NamedTuple):
     notes: list[str]
 
 
-def expand(study: Study, registry: Registry, split_of: Callable[[Ref, int], str]) -> Expansion:
+class Pool(NamedTuple):
+    """What the pretrainings of one round see beside the images of their data set: `Pretraining.pool` and
+    `PretrainSpec.left_out`."""
+
+    content: str = ""
+    left_out: str = ""
+
+
+def expand(
+    study: Study,
+    registry: Registry,
+    split_of: Callable[[Ref, int], str],
+    pool_of: Callable[[Ref, int], Pool] = lambda dataset, round_: Pool(),
+) -> Expansion:
     """All units of a study in dependency order, round by round so that whole rounds come early.
 
-    `split_of(dataset, round)` is the hash of the frozen split manifest. Raises ConfigError where no cell
-    can exist.
+    `split_of(dataset, round)` is the hash of the frozen split manifest, `pool_of(dataset, round)` what is
+    seen of a pool. Raises ConfigError where no cell can exist.
     """
     units: list[UnitSpec] = []
     cells = {model.name: _cells(study, registry, model) for model in study.models}
     combined = _combined(study, cells)
     for dataset in study.datasets:
         for round_ in range(study.protocol.rounds):
-            split = split_of(dataset, round_)
-            runs: dict[Member, RunSpec] = {}
-            for model in study.models:
-                possible, _ = cells[model.name]
-                for cell in possible:
-                    run = _run(study.protocol, dataset, model, cell, split, round_)
-                    runs[Member(cell.strategy.name, model.name)] = run
-                    units.extend([*run.needs, run])
-                units.extend(
-                    EnsembleSpec(ensemble, tuple(runs[member] for member in members))
-                    for ensemble, members in combined.ensembles
-                    if members[-1].model == model.name  # so all of its runs are there
-                )
+            split, pool = split_of(dataset, round_), pool_of(dataset, round_)
+            for finetuning in study.finetunings:
+                protocol = replace(study.protocol, finetune=finetuning)
+                runs: dict[Member, RunSpec] = {}
+                for model in study.models:
+                    possible, _ = cells[model.name]
+                    for cell in possible:
+                        run = _run(protocol, dataset, model, cell, split, round_, pool)
+                        runs[Member(cell.strategy.name, model.name)] = run
+                        units.extend([*run.needs, run])
+                    units.extend(
+                        EnsembleSpec(ensemble, tuple(runs[member] for member in members))
+                        for ensemble, members in combined.ensembles
+                        if members[-1].model == model.name  # so all of its runs are there
+                    )
+    units = list({unit.key: unit for unit in units}.values())  # the shares of a round have one pretraining
     not_possible = [cell for _, impossible in cells.values() for cell in impossible]
     if not_possible and not units:
         reasons = "; ".join(dict.fromkeys(cell.reason for cell in not_possible))
@@ -162,7 +179,9 @@ def _check_weights(study: Study, registry: Registry, model: str, model_params: A
         )
 
 
-def _run(protocol: Protocol, dataset: Ref, model: Ref, cell: _Cell, split: str, round_: int) -> RunSpec:
+def _run(
+    protocol: Protocol, dataset: Ref, model: Ref, cell: _Cell, split: str, round_: int, pool: Pool
+) -> RunSpec:
     shared: dict[str, Any] = {
         "dataset": dataset,
         "model": model,
@@ -173,5 +192,6 @@ def _run(protocol: Protocol, dataset: Ref, model: Ref, cell: _Cell, split: str, 
         "seed": protocol.seed,
         "precision": protocol.precision,
     }
-    start = PretrainSpec(**shared, pretrain=protocol.pretrain) if cell.pretrains else None
+    pretraining = replace(protocol.pretrain, pool=pool.content)
+    start = PretrainSpec(**shared, pretrain=pretraining, left_out=pool.left_out) if cell.pretrains else None
     return RunSpec(**shared, finetune=protocol.finetune, start=start)

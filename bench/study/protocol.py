@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from annotated_types import Ge, Interval
@@ -11,6 +11,8 @@ Epochs = Annotated[int, Interval(ge=1, le=1_000_000)]
 Images = Annotated[int, Interval(ge=1, le=65_536)]
 Side = Annotated[int, Interval(ge=8, le=8192)]
 Fraction = Annotated[float, Interval(ge=0.001, lt=1)]
+LEAST_SHARE = 0.0001
+Share = Annotated[float, Interval(ge=LEAST_SHARE, le=1)]
 Rate = Annotated[float, Interval(gt=0, le=100)]
 Decay = Annotated[float, Interval(ge=0, le=100)]
 Betas = tuple[Annotated[float, Interval(ge=0, lt=1)], Annotated[float, Interval(ge=0, lt=1)]]
@@ -25,11 +27,13 @@ class AuditSettings:
         distance: candidates are pairs whose 64-bit perceptual hashes differ in at most so many bits.
         similarity: correlation of aligned detail from which candidates count as duplicates.
         embed: a model whose ImageNet features propose further candidates, each image's nearest neighbours.
+        keypoints: whether the same picture is also looked for at another crop, scale, aspect or rotation.
     """
 
     distance: Annotated[int, Interval(ge=0, le=16)] = 10
     similarity: Annotated[float, Interval(gt=0, le=1)] = 0.55
     embed: str = ""
+    keypoints: bool = True
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,10 @@ class SplitSettings:
             what that leaks.
         conflicts: where images go whose duplicates carry another label, with audited groups: "train" keeps
             them out of validation and test, "out" out of all parts, "anywhere" treats them like the rest.
+        mend: what is left out of a split that the data set itself fixes and that leaks. Of a group or a set
+            of duplicates that is in several parts, "drop_test" keeps the images in the first of training,
+            validation and test that has some, so that what was trained stays the same; "drop_train" keeps
+            those in the last, so that what is tested stays the same; "none" leaves the split as it is.
     """
 
     method: Literal["holdout", "kfold"] = "holdout"
@@ -55,6 +63,7 @@ class SplitSettings:
     folds: Annotated[int, Interval(ge=2, le=20)] = 5
     groups: Literal["audited", "given", "none"] = "audited"
     conflicts: Literal["train", "out", "anywhere"] = "train"
+    mend: Literal["none", "drop_test", "drop_train"] = "none"
 
     def __post_init__(self) -> None:
         if self.method == "holdout" and self.val + self.test >= 1:
@@ -76,6 +85,9 @@ class Pretraining:
         weight_decay: AdamW's, of weights alone (biases and norms are not decayed).
         warmup: share of all steps over which the learning rate rises linearly; then half a cosine to 0.
         data: which parts of the split it sees, without labels; "all" is transductive.
+        extra: a folder of further images, without labels, all below it; empty for none. Those that are
+            duplicates of validation or test images are left out (`bench.data.splits.pool`).
+        pool: digest of the pixels of these images, which the plan fills in; what is given must fit.
     """
 
     epochs: Epochs = 1000
@@ -88,6 +100,8 @@ class Pretraining:
     weight_decay: Decay = 0.05
     warmup: Annotated[float, Interval(ge=0, lt=1)] = 0.05
     data: Literal["train", "train+val", "all"] = "train"
+    extra: str = field(default="", metadata={"identity": False})
+    pool: str = ""
 
     def __post_init__(self) -> None:
         if self.scale[0] > self.scale[1]:
@@ -110,6 +124,8 @@ class Finetuning:
         weight_decay: AdamW's, of weights alone (biases and norms are not decayed).
         warmup: share of all steps over which the learning rate rises linearly; then half a cosine to 0.
         selection: weights to judge: of the last epoch, or of the one with the best validation accuracy.
+        share: share of the training images that it sees, with their labels (`bench.data.splits.labelled`);
+            pretraining sees all of them, validation and test stay as they are.
     """
 
     epochs: Epochs = 15
@@ -121,6 +137,7 @@ class Finetuning:
     weight_decay: Decay = 0.05
     warmup: Annotated[float, Interval(ge=0, lt=1)] = 0.0
     selection: Literal["last", "best"] = "last"
+    share: Share = 1.0
 
 
 @dataclass(frozen=True)

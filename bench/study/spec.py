@@ -34,6 +34,7 @@ class PretrainSpec:
         seed: what all random numbers of the unit derive from.
         precision: "fp32", "bf16", or "auto" for the device's own.
         pretrain: budget and images of the pretraining.
+        left_out: hash of what this round leaves out of the pool (`bench.data.splits.pool`); "" without one.
     """
 
     kind: ClassVar[str] = "pretrain"
@@ -46,6 +47,7 @@ class PretrainSpec:
     seed: int = 0
     precision: str = "auto"
     pretrain: Pretraining = field(default_factory=Pretraining)
+    left_out: str = ""
 
     @cached_property
     def key(self) -> str:
@@ -101,7 +103,7 @@ class RunSpec:
 
     @property
     def label(self) -> str:
-        return f"{self.model.name}.{self.strategy.name}.r{self.round}"
+        return f"{self.model.name}.{self.strategy.name}{_share(self)}.r{self.round}"
 
 
 @dataclass(frozen=True)
@@ -150,11 +152,25 @@ class EnsembleSpec:
     @property
     def label(self) -> str:
         models = sorted({m.model.name for m in self.members})
-        return f"{'+'.join(models)}.{self.ensemble.name}({'+'.join(self.member_names)}).r{self.round}"
+        members = f"{self.ensemble.name}({'+'.join(self.member_names)})"
+        return f"{'+'.join(models)}.{members}{_share(self)}.r{self.round}"
 
 
 UnitSpec = PretrainSpec | RunSpec | EnsembleSpec
 UNIT_KINDS: Mapping[str, type[UnitSpec]] = {c.kind: c for c in (PretrainSpec, RunSpec, EnsembleSpec)}
+
+
+def share_of(unit: UnitSpec) -> float:
+    """Share of the training images whose labels a unit saw; of an ensemble, what its first member saw; of a
+    pretraining, which sees none, 1."""
+    run = unit.members[0] if isinstance(unit, EnsembleSpec) else unit
+    return run.finetune.share if isinstance(run, RunSpec) else 1.0
+
+
+def _share(unit: UnitSpec) -> str:
+    """ ".share0.1": what tells a unit from those of other shares in its label; "" for all labels."""
+    share = share_of(unit)
+    return "" if share == 1 else f".share{share:g}"
 
 
 def _key(unit: UnitSpec) -> str:

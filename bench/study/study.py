@@ -5,15 +5,17 @@ Nothing here opens an image or imports torch.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from bench.errors import ConfigError, UnknownName
 from bench.identity import Ref
+from bench.interfaces.selection import split_external
 from bench.parsing import parse, shown
-from bench.registry import Components, Registry, installed
+from bench.registry import Components, Datasets, Registry, installed
 from bench.study.config import (
     DEFAULT_PROTOCOL,
     NO_ENSEMBLES,
@@ -28,7 +30,7 @@ from bench.study.config import (
 )
 from bench.study.declaration import NOTHING, Declaration, check_declaration
 from bench.study.ensembles import StudyEnsemble, parse_ensemble
-from bench.study.protocol import Protocol
+from bench.study.protocol import LEAST_SHARE, Finetuning, Protocol
 
 Names = str | Iterable[str]
 """Names of components: comma-separated, or one by one."""
@@ -50,6 +52,7 @@ class Study:
         protocol: what all methods share: image size, budgets, splits, rounds.
         protocol_name: what the protocol is called, for tables.
         evidence: metric, baseline and margin, as declared.
+        shares: of the training images whose labels fine-tuning sees, one run each; none for the protocol's.
     """
 
     datasets: tuple[Ref, ...]
@@ -59,6 +62,7 @@ class Study:
     protocol: Protocol
     protocol_name: str
     evidence: Declaration = NOTHING
+    shares: tuple[float, ...] = ()
 
     @classmethod
     def from_names(
@@ -71,6 +75,7 @@ class Study:
         ensembles: Names | None = None,
         protocol: str = DEFAULT_PROTOCOL,
         rounds: int | None = None,
+        shares: Sequence[float] | None = None,
         values: Mapping[str, Any] | None = None,
         registry: Registry | None = None,
     ) -> Study:
@@ -78,6 +83,7 @@ class Study:
 
         `ensembles` are names, or names with the members to combine: "mean(egmae+imagenet)", in a study of
         several models also "mean(resnet18.egmae+resnet50.imagenet)".
+        `shares` are those of the training images whose labels fine-tuning sees, say [0.05, 0.1, 1].
         `values` changes single values, say `{"protocol.finetune.epochs": 30, "strategy.egmae.patch": 32}`.
         Raises ConfigError or UnknownName, one line each.
         """
@@ -87,6 +93,7 @@ class Study:
             baselines=split_names(baselines),
             strategies=split_names(strategies),
             ensembles=None if ensembles is None else split_names(ensembles),
+            shares=None if shares is None else parse_shares(shares, "shares"),
             base=protocol,
         )
         changes = {**(values or {}), **({} if rounds is None else {"protocol.rounds": rounds})}
@@ -118,6 +125,12 @@ class Study:
         ConfigError or UnknownName, one line each.
         """
         return make_study(parse(StudyConfig, _checked(keywords), "study"), registry or installed())
+
+    @property
+    def finetunings(self) -> tuple[Finetuning, ...]:
+        """Every fine-tuning that each strategy starts: one for each share of the labels."""
+        own = self.protocol.finetune
+        return tuple(replace(own, share=share) for share in self.shares) or (own,)
 
     @property
     def short_sides(self) -> tuple[int, ...]:
@@ -175,14 +188,46 @@ def make_study(config: StudyConfig, registry: Registry, assignments: Sequence[As
     declared: Declaration = parse(Declaration, changed.evidence, "evidence")
     check_declaration(declared, registry.metrics.names(), config.strategies, registry.ensembles.names())
     return Study(
-        _refs(datasets, config.datasets, changed.dataset),
+        _refs(datasets, config.datasets, _with_external(changed.dataset, config.datasets, datasets)),
         model_refs,
         strategy_refs,
         _study_ensembles(_ensembles(config, registry), changed.ensemble, registry, model_refs, strategy_refs),
         protocol,
-        name + ("+" if changed.protocol else ""),
+        name + ("+" if changed.protocol or config.shares else ""),
         declared,
+        _shares(config.shares, changed.protocol),
     )
+
+
+def parse_shares(values: Sequence[Any], said: str) -> tuple[float, ...]:
+    """Shares from numbers or texts, as the option or keyword `said` takes them. Raises ConfigError."""
+    shares = []
+    for value in values:
+        try:
+            shares.append(float(value))
+        except (TypeError, ValueError):
+            shares.append(math.nan)
+        if not LEAST_SHARE <= shares[-1] <= 1:  # also what is not a number
+            raise ConfigError(
+                f"{said} {shown(value)}: must be shares from {LEAST_SHARE:g} to 1; 0.1 is a tenth of the "
+                "training images"
+            )
+    return tuple(shares)
+
+
+def _shares(shares: Sequence[float] | None, protocol: Mapping[str, Any]) -> tuple[float, ...]:
+    """The shares of a study. Raises ConfigError where there are none, one stands twice, or the protocol was
+    given another."""
+    if shares is None:
+        return ()
+    if not shares:
+        raise ConfigError("shares: names none; give some, such as 0.1,1, or leave shares out")
+    for share in shares:
+        if shares.count(share) > 1:
+            raise ConfigError(f"shares: {share:g} is named twice")
+    if "share" in protocol.get("finetune", {}):
+        raise ConfigError("shares and protocol.finetune.share: two values for one setting; give one of them")
+    return tuple(shares)
 
 
 def _refs(
@@ -197,6 +242,40 @@ def _refs(
         if names.count(name) > 1:
             raise ConfigError(f"{kind} {name!r} is named twice")
     return tuple(components.ref(name, parameters.get(name, {})) for name in names)
+
+
+def _with_external(
+    parameters: Mapping[str, Mapping[str, Any]], names: Sequence[str], datasets: Datasets
+) -> dict[str, Mapping[str, Any]]:
+    """Parameters of data sets, those of one that another is tested on put into that one's `test_on` too.
+
+    What is not the study's own data set then has no parameters left. Raises ConfigError for a parameter that
+    says what such a one is itself tested on.
+    """
+    changed = dict(parameters)
+    tested: set[str] = set()
+    for name in names:
+        given = parameters.get(name, {}).get("test_on")
+        if not isinstance(given, str) or not given or "test_on" not in datasets.shared(name):
+            continue
+        other, root, _ = split_external(given, f"dataset.{name}.test_on")
+        tested.add(other)
+        own = parameters.get(other, {}) if other != name else {}
+        of_a_test_set = {
+            key: value
+            for key, value in own.items()
+            if key not in ("test_on", "test_source") or key not in datasets.shared(other)
+        }
+        if of_a_test_set:
+            where = {"root": str(root)} if root else {}
+            table = {"name": other, **of_a_test_set, **where}
+            changed[name] = {**changed[name], "test_on": table}
+        if other not in names and (left := own.keys() - of_a_test_set.keys()):
+            raise ConfigError(
+                f"dataset.{other}.{min(left)}: {other} is what {name} is tested on, and nothing else in this "
+                "study; leave it out"
+            )
+    return {name: values for name, values in changed.items() if name in names or name not in tested}
 
 
 def _study_ensembles(
@@ -236,9 +315,9 @@ def _default_model() -> str:
 def dataset_ref(name: str, registry: Registry, assignments: Sequence[Assignment]) -> Ref:
     """One data set with its parameters, for `bench data`. Raises UnknownName or ConfigError."""
     changed = assign(StudyConfig(), assignments, KINDS)
-    others = changed.dataset.keys() - {name}
+    parameters = _with_external(changed.dataset, [name], registry.datasets)
     if (
-        others
+        parameters.keys() - {name}
         or changed.protocol
         or changed.evidence
         or changed.model
@@ -246,7 +325,7 @@ def dataset_ref(name: str, registry: Registry, assignments: Sequence[Assignment]
         or changed.ensemble
     ):
         raise ConfigError(f"--set: here only dataset.{name}.PARAMETER=value can be set")
-    return registry.datasets.ref(name, changed.dataset.get(name, {}))
+    return registry.datasets.ref(name, parameters.get(name, {}))
 
 
 def baseline_names(names: Sequence[str], registry: Registry) -> list[str]:

@@ -17,11 +17,14 @@ def check_dataset(dataset: Dataset[P], root: Path, params: P | None = None) -> N
 
     In particular: ids are unique; every label is a class and every class has images; each sample has either a
     path or an array; all samples have a part or none has; `expected` counts the classes; of every class the
-    first image is decoded; archives can be fetched as described; and where nothing lies under the root,
-    `index` raises a BenchError (DataNotFound) if it needs files at all.
+    first image is decoded; a reviewed file that comes with it names its images; archives can be fetched as
+    described; and where nothing lies under the root, `index` raises a BenchError (DataNotFound) if it needs
+    files at all.
     """
     from bench.data.fetch.fetch import check_archive
     from bench.data.images.index import check_index
+    from bench.data.images.reviewed import read_reviewed
+    from bench.data.images.selection import apply_reviewed
 
     check_component(dataset)
     name = dataset.name
@@ -29,6 +32,8 @@ def check_dataset(dataset: Dataset[P], root: Path, params: P | None = None) -> N
     with works(name):
         index, again = dataset.index(root, params), dataset.index(root, params)
         check_index(index, name)
+        if dataset.reviewed is not None:
+            apply_reviewed(index, read_reviewed(dataset.reviewed), name)
         for archive in dataset.archives(params):
             check_archive(archive, name)
     assert _described(index) == _described(again), f"{name}: the index must not change from call to call"
@@ -37,7 +42,7 @@ def check_dataset(dataset: Dataset[P], root: Path, params: P | None = None) -> N
     if expected := index.expected or dataset.expected:
         assert set(expected) == set(index.classes), f"{name}: `expected` must count the classes of the index"
     for label in index.classes:
-        _check_pixels(name, *(_first(each, label) for each in (index, again)))
+        _check_pixels(name, index.bits, *(_first(each, label) for each in (index, again)))
     _check_nothing_there(dataset, params)
 
 
@@ -50,14 +55,15 @@ def _first(index: Index, label: str) -> Sample:
     return next(sample for sample in index.samples if sample.label == label)
 
 
-def _check_pixels(name: str, sample: Sample, again: Sample) -> None:
+def _check_pixels(name: str, bits: int, sample: Sample, again: Sample) -> None:
     import numpy as np
 
     from bench.data.images.decode import check_array, decode
+    from bench.data.images.ranges import WHOLE, Ranges
 
     with works(name):
         if sample.path is not None:
-            decode(sample.path)
+            decode(sample.path, Ranges(bits or WHOLE.bits))
         elif sample.array is not None and again.array is not None:
             pixels = check_array(sample.array, sample.id)
             same = np.array_equal(pixels, check_array(again.array, again.id))

@@ -83,5 +83,5 @@ DATASET = Dataset(
         "Data in Brief 28:104863, 2020. doi:10.1016/j.dib.2019.104863"
     ),
     bibtex=REFERENCES,
-    licence="no licence is stated; the authors ask for citation",
+    licence="no licence is stated; the authors ask for citation",  # so nothing permits to pass images on
 )

@@ -235,5 +235,6 @@ DATASET = Dataset(
         "doi:10.1016/j.compbiomed.2021.104319"
     ),
     bibtex=REFERENCES,
+    # Its sources have licences of their own, some without the right to pass images on.
     licence="no licence is stated by the authors' README, which asks for citation of both papers",
 )

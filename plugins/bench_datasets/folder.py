@@ -13,17 +13,17 @@ import os
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from bench import DataError, DataNotFound, Dataset, Index, Sample
+from bench import DataError, DataNotFound, Dataset, Index, Sample, is_image_file
+from bench_datasets.dicom import with_patients
 from bench_datasets.listing import (
     counted,
     files_in,
     first_few,
     folders_in,
     images_below,
-    is_image,
     natural,
     passed_over,
     without_masks,
@@ -56,13 +56,19 @@ class Params:
             patient has a folder, as in benign/p7/1.png, set "dataset.folder.group=([^/]+)/[^/]+$". Paths
             start below the data root, and every path must match. Empty: every image stands alone, so that
             images of one patient may be in training and in test. In a csv file, a value in the column
-            "group" comes first, and the expression serves the rows without one.
+            "group" comes first, and the expression serves the rows without one. DICOM files need none:
+            where neither gives a group, the file's PatientID does.
+        bits: of the values in 16-bit files: 12 if 4095 is white. 0: the smallest of 8, 10, 12, 14 and 16 bits
+            that holds the highest value of all of them; `bench data verify folder` says which.
     """
 
     title: str = field(default="", metadata={"identity": False})
     group: str = ""
+    bits: int = 0
 
     def __post_init__(self) -> None:
+        if self.bits not in range(17):
+            raise ValueError(f"bits = {self.bits} is none of 1 to 16, or 0 to have them found from the data")
         if not self.group:
             return
         try:
@@ -74,7 +80,14 @@ class Params:
 
 
 def index(root: Path, params: Params) -> Index:
-    """List the images at `root`. Raises DataNotFound, or DataError for files that fit no layout."""
+    """List the images at `root`. Raises DataNotFound, DataError for files that fit no layout or cannot be
+    read, and ConfigError if there are DICOM files and pydicom is not installed."""
+    listed = _listed(root, params)
+    samples, notes = with_patients(listed.samples)
+    return replace(listed, samples=samples, notes=(*listed.notes, *notes), bits=params.bits)
+
+
+def _listed(root: Path, params: Params) -> Index:
     group_of = _grouping(params.group)
     if table := _table(root):
         return _from_csv(table, group_of)
@@ -179,7 +192,7 @@ def _from_classes(root: Path, folders: list[Path], tables: list[Path], group_of:
         raise DataNotFound(
             f"folder: {root} has {len(folders)} class folders, fewer than two; {LAYOUTS}{hint}"
         )
-    return _listed(root, {"": folders}, group_of)
+    return _from_class_folders(root, {"": folders}, group_of)
 
 
 def _from_parts(root: Path, parts: Mapping[str, Path], group_of: GroupOf) -> Index:
@@ -188,10 +201,12 @@ def _from_parts(root: Path, parts: Mapping[str, Path], group_of: GroupOf) -> Ind
     notes = []
     if bare := [f.name for f in folders_in(root) if f not in parts.values()]:
         notes.append(f"folders beside the parts, passed over because they hold no images: {first_few(bare)}")
-    return _listed(root, {part: folders_in(folder) for part, folder in parts.items()}, group_of, notes)
+    return _from_class_folders(
+        root, {part: folders_in(folder) for part, folder in parts.items()}, group_of, notes
+    )
 
 
-def _listed(
+def _from_class_folders(
     root: Path, folders: Mapping[str, Sequence[Path]], group_of: GroupOf, notes: Iterable[str] = ()
 ) -> Index:
     """The images of the class folders of each part."""
@@ -236,7 +251,7 @@ def _listed(
 
 
 def _refuse_loose(root: Path) -> None:
-    if loose := sorted((p.name for p in root.iterdir() if is_image(p)), key=natural):
+    if loose := sorted((p.name for p in root.iterdir() if is_image_file(p)), key=natural):
         raise DataError(
             f"folder: {len(loose)} images lie directly in {root}, where they have no class "
             f"({loose[0]}, ...); move them into a class folder, or take them away"

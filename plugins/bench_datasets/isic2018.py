@@ -282,4 +282,5 @@ DATASET = Dataset(
     ),
     bibtex=REFERENCES,
     licence="CC BY-NC 4.0",
+    redistribution="CC BY-NC 4.0 permits it for non-commercial purposes, with credit to the authors",
 )

@@ -136,5 +136,6 @@ DATASET = Dataset(
         "Gastrointestinal Disease Detection. MMSys 2017, 164-169. doi:10.1145/3083187.3083212"
     ),
     bibtex=REFERENCES,
+    # Use is permitted, and nothing is said of passing images on.
     licence="free for research and education; the authors ask for citation",
 )

@@ -6,24 +6,15 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from fnmatch import fnmatch
-from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from bench import DataError, DataNotFound
+from bench import DataError, DataNotFound, is_dicom_file, is_image_file
 
-SUFFIXES = frozenset(
-    {
-        *(".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff"),
-        ".webp",
-    }
-)
-JPEG_2000 = frozenset({".j2k", ".jp2"})  # read where Pillow was built with OpenJPEG
 HIDDEN = (".", "__MACOSX")  # how names begin that are passed over
 SYSTEM = frozenset({"thumbs.db", "desktop.ini"})  # hidden by Windows
 MASK = re.compile(r"(.+)_(?:mask|segmentation)(?:_[0-9]+)?", re.IGNORECASE)  # names without their suffix
 MASK_FOLDERS = ("mask", "masks")
-DICOM = frozenset({".dcm", ".dicom"})
 NIFTI = (".nii", ".nii.gz")
 
 
@@ -31,24 +22,6 @@ def natural(text: str) -> tuple[list[tuple[int, int, str]], str]:
     """Sort key that puts "benign (2)" before "benign (10)"; the text itself decides between equals."""
     pieces = re.findall(r"[0-9]+|[^0-9]+", text)
     return [(0, int(p), "") if p[0] in "0123456789" else (1, 0, p.casefold()) for p in pieces], text
-
-
-def is_image(path: Path) -> bool:
-    """Whether it is an image by its suffix. Hidden files are not: macOS leaves "._x.png" in archives."""
-    return has_image_suffix(path.name) and not path.name.startswith(".") and path.is_file()
-
-
-def has_image_suffix(name: str) -> bool:
-    """Whether files with such names are decoded."""
-    suffix = os.path.splitext(name)[1].lower()
-    return suffix in SUFFIXES or (suffix in JPEG_2000 and _reads_jpeg_2000())
-
-
-@cache
-def _reads_jpeg_2000() -> bool:
-    from PIL import features
-
-    return bool(features.check("jpg_2000"))
 
 
 def folders_in(root: Path) -> list[Path]:
@@ -84,7 +57,7 @@ def _refuse(error: OSError) -> None:
 
 def images_below(folder: Path) -> list[Path]:
     """All images in `folder` and its subfolders, without hidden ones. Raises as `files_below` does."""
-    return in_order((p for p in files_below(folder) if is_image(p)), folder)
+    return in_order((p for p in files_below(folder) if is_image_file(p)), folder)
 
 
 class Sorted(NamedTuple):
@@ -98,10 +71,10 @@ class Sorted(NamedTuple):
 def without_masks(images: Sequence[Path]) -> Sorted:
     """Tell masks from images: x_mask.*, x_mask_1.* and x_segmentation.* are masks where an image x.* lies
     beside them."""
-    known = {(path.parent, path.stem.casefold()) for path in images}
+    known = {(path.parent, _stem(path).casefold()) for path in images}
     found = Sorted([], [], [])
     for path in images:
-        named = MASK.fullmatch(path.stem)
+        named = MASK.fullmatch(_stem(path))
         if named and (path.parent, named[1].casefold()) in known:
             found.masks.append(path)
             continue
@@ -109,6 +82,11 @@ def without_masks(images: Sequence[Path]) -> Sorted:
         if named:
             found.lone.append(path)
     return found
+
+
+def _stem(path: Path) -> str:
+    """The name without its suffix, which may be .nii.gz."""
+    return path.name[: -len(".nii.gz")] if path.name.lower().endswith(".nii.gz") else path.stem
 
 
 def passed_over(folders: Iterable[Path], taken: Iterable[Path]) -> dict[str, int]:
@@ -131,29 +109,19 @@ def kind_of(path: Path) -> str:
         return "dangling links"
     if path.is_dir():
         return "links to folders"
-    if has_image_suffix(name):
-        is_mask = MASK.fullmatch(path.stem) or path.parent.name.lower() in MASK_FOLDERS
-        return "masks" if is_mask else "other images"
-    if suffix in DICOM or (not suffix.strip(".0123456789") and _has_dicom_magic(path)):
-        return "DICOM files"
-    if name.endswith(NIFTI):
-        return "NIfTI files"
+    if is_image_file(path):
+        if MASK.fullmatch(_stem(path)) or path.parent.name.lower() in MASK_FOLDERS:
+            return "masks"
+        if is_dicom_file(path):
+            return "DICOM files"
+        return "NIfTI files" if name.endswith(NIFTI) else "other images"
+    if name == "dicomdir":
+        return "DICOMDIR files"
     if path.is_file() and not path.stat().st_size:
         return "empty files"
     if not suffix:
         return "files without suffix"
     return f"{suffix} files" if re.fullmatch(r"\.(?=.*[a-z])[a-z0-9]{1,8}", suffix) else "other files"
-
-
-def _has_dicom_magic(path: Path) -> bool:
-    """Scanners name files by numbers with dots, or without any suffix."""
-    if not path.is_file():  # a pipe would keep us waiting
-        return False
-    try:
-        with path.open("rb") as file:
-            return file.read(132)[128:] == b"DICM"
-    except OSError:
-        return False
 
 
 def in_order(paths: Iterable[Path], root: Path) -> list[Path]:
@@ -171,7 +139,9 @@ def native_images(folder: Path, suffix: str) -> tuple[list[Path], list[Path]]:
 def unexpected_folders(home: Path, classes: Iterable[Path]) -> list[str]:
     """Names of folders in `home` that hold images and are not among `classes`."""
     known = set(classes)
-    return [f.name for f in folders_in(home) if f not in known and any(is_image(p) for p in f.rglob("*"))]
+    return [
+        f.name for f in folders_in(home) if f not in known and any(is_image_file(p) for p in f.rglob("*"))
+    ]
 
 
 def first_few(names: Iterable[object], limit: int = 5) -> str:

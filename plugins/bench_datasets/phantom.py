@@ -56,4 +56,5 @@ DATASET = Dataset(
     expected={"no_lesion": 61, "smooth": 181, "irregular": 88},  # with the default parameters
     fetch="nothing to fetch: the images are generated",
     licence="MIT, as bench itself",
+    redistribution="bench generates them, and its licence, MIT, permits it",
 )

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import html
 import io
 import json
 import math
 import re
 from collections.abc import Callable, Sequence
 
-from bench import Estimate, Reporter, Row, Table, Tables, cells
+from bench import Estimate, Reporter, Row, Table, Tables, cells, html_page
 from bench_standard.latex import as_latex
 
 
@@ -81,11 +80,13 @@ def as_csv(tables: Sequence[Table]) -> str:
     parts = ["mean", "sd", "low", "high", "best", "rank_low", "rank_high", "rank_first"]
     measures = [f"{name}_{part}" for name in names for part in (*parts, *(f"round{r}" for r in rounds))]
     writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
-    text.write(",".join([*heads, "gmacs", "mparams", *costs, *measures, "note"]) + "\n")
+    labels = ["share", "labelled"] if any(table.share != 1 for table in tables) else []
+    text.write(",".join([*heads, *labels, "gmacs", "mparams", *costs, *measures, "note"]) + "\n")
     for table in tables:
         for row in table.rows:
             first = map(_csv_text, (table.title, table.protocol, row.kind, row.model, row.method))
-            numbers = [row.gmacs, row.mparams, *(row.costs.get(name) for name in costs)]
+            numbers = [table.share, table.labelled] if labels else []
+            numbers += [row.gmacs, row.mparams, *(row.costs.get(name) for name in costs)]
             numbers += [n for name in names for n in _numbers(row.values.get(name), rounds)]
             shown = [_Empty() if n is None or math.isnan(n) else n for n in numbers]
             writer.writerow([*first, row.rounds_done, row.rounds_asked, *shown, _csv_text(row.note)])
@@ -132,32 +133,10 @@ def _plain(value: object) -> object:
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
-PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<title>{title}</title>
-<style>
-body {{ font-family: sans-serif; margin: 2em; }}
-table {{ border-collapse: collapse; }}
-td, th {{ padding: 0.2em 0.7em; text-align: right; }}
-thead tr, tbody tr:last-child {{ border-bottom: 1px solid; }}
-caption {{ padding-bottom: 0.7em; }}
-p {{ max-width: 60em; margin-bottom: 3em; }}
-</style>
-</head>
-<body>
-{body}
-</body>
-</html>
-"""
-
-
 def as_page(tables: Sequence[Table]) -> str:
     """A page of its own: the tables as notebooks show them, one below the other."""
     title = ", ".join(dict.fromkeys(table.title for table in tables)) or "bench table"
-    return PAGE.format(title=html.escape(title), body=Tables(tables)._repr_html_())
+    return html_page(title, Tables(tables)._repr_html_())
 
 
 def as_screen(tables: Sequence[Table]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
@@ -15,11 +16,13 @@ from bench.text import by_kind
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from bench.data.audit.audit import Audit, Duplicate
+    from bench.data.audit.audit import Audit
+    from bench.data.audit.search import Duplicate
     from bench.data.images.images import Images
 
 MAX_LISTED = 12  # pairs in the terminal
 MAX_PICTURED = 24  # pairs in the picture
+MAX_ON_PAGE = 300  # pairs of each kind on the page
 SHORT = 160  # short side of the pictured images, pixels
 
 
@@ -44,11 +47,19 @@ def audit(
         Path | None,
         typer.Option(help="Where to draw the worst pairs (.png) [default: beside the audit]."),
     ] = None,
+    page: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where to write the page on which a person decides about pairs (.html) "
+            "[default: beside the audit]."
+        ),
+    ] = None,
     set_: SetDatasetOption = None,
 ) -> None:
-    """Look for duplicates, label conflicts, leaking groups, and shortcuts in borders and sizes.
+    """Look for duplicates, suspects, label conflicts, leaking groups, and what tells the class unseen.
 
     `bench run` does the same with the protocol's settings; its default split keeps duplicates together.
+    Suspected pairs are for a person to decide, on the page that is written beside the audit.
 
     Example: bench data audit busi --picture pairs.png
     """
@@ -75,6 +86,10 @@ def audit(
     if pairs:
         target = picture or path.with_suffix(".png")
         _draw(pairs[:MAX_PICTURED], images, target)
+        say(console, f"written: {target}")
+    if pairs or audited.suspects:
+        target = page or path.with_suffix(".html")
+        _write_page(audited, pairs, images, target)
         say(console, f"written: {target}")
 
 
@@ -179,3 +194,57 @@ def _draw(pairs: Sequence[_Pair], images: Images, target: Path) -> None:
         draw_pairs(pictured_pairs).save(target)
     except (OSError, ValueError) as error:
         raise StoreError(f"{target}: cannot be written ({error}); give a .png file with --picture") from None
+
+
+def _write_page(audited: Audit, pairs: Sequence[_Pair], images: Images, target: Path) -> None:
+    """The page with suspects, then duplicates, the worst first."""
+    from bench.data.audit.page import PageImage, PagePair, PageSection, pairs_page
+    from bench.data.audit.search import SHORT as HASHED
+    from bench.data.audit.search import hashes_of
+    from bench.errors import StoreError
+    from bench.files import write_text
+
+    positions = {id_: i for i, id_ in enumerate(images.ids)}
+    suspects = [(positions[s.first], positions[s.second], s) for s in audited.suspects[:MAX_ON_PAGE]]
+    shown = {i for first, second, _ in (*suspects, *pairs[:MAX_ON_PAGE]) for i in (first, second)}
+    hashes = hashes_of(images.view(HASHED), sorted(shown))
+    sizes = Counter(images.groups)
+    view = images.view(SHORT)
+
+    def on_page(i: int) -> PageImage:
+        group = images.groups[i] if sizes[images.groups[i]] > 1 else ""
+        return PageImage(view[i], images.ids[i], images.classes[images.labels[i]], group, hashes[i])
+
+    sections = [
+        PageSection(
+            "Suspected pairs",
+            "Alike, but not enough for a duplicate: perhaps neighbouring frames of one lesion, perhaps two "
+            "patients. They are not kept together in a split until a person has decided.",
+            [
+                PagePair(on_page(a), on_page(b), f"{s.similarity:.2f} alike, {s.points} points")
+                for a, b, s in suspects
+            ],
+        ),
+        PageSection(
+            "Duplicates",
+            "Kept together in a split. Those across classes come first, then those across groups.",
+            [
+                PagePair(on_page(a), on_page(b), f"{d.similarity:.2f} alike, {d.points} points")
+                for a, b, d in pairs[:MAX_ON_PAGE]
+            ],
+        ),
+    ]
+    about = (
+        f"{len(audited.suspects)} suspected pairs and {len(audited.duplicates)} duplicates among "
+        f"{audited.images} images; at most {MAX_ON_PAGE} of each are shown. The pictures are for your own "
+        "eyes: the data set's licence says whether they may be passed on.",
+        f"Save the decisions, then give the file to bench: --set dataset.{images.dataset}.groups=FILE.csv. "
+        "It enters the identity of the split; images of one group are kept together, images left out are in "
+        "no part.",
+    )
+    text = pairs_page(audited.dataset, audited.hash, about, [s for s in sections if s.pairs])
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_text(target, text)
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{target}: cannot be written ({error}); give a .html file with --page") from None

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -20,13 +19,9 @@ from bench.cli.options import (
     StrictOption,
     ThreadsOption,
     assignments,
+    study_of_dataset,
 )
 from bench.cli.screen import contain, installed_components, make_console, say
-
-if TYPE_CHECKING:
-    from bench.registry import Registry
-    from bench.study.config import Assignment
-    from bench.study.study import Study
 
 
 def split(
@@ -59,7 +54,7 @@ def split(
     from bench.execution.session import Session
 
     registry = contain(installed_components())
-    study = _study(name, protocol, assignments(set_, rounds), registry)
+    study = study_of_dataset(name, protocol, assignments(set_, rounds), registry)
     environment = local_environment(data, results, device="cpu", threads=threads, on_bad_image=on_bad_image)
     console = make_console()
     with display(console) as shown:
@@ -82,13 +77,3 @@ def _copy(path: Path, target: Path) -> Path:
 
     write_result(target, path.read_text(encoding="utf-8"))
     return target
-
-
-def _study(name: str, protocol: str, changes: Sequence[Assignment], registry: Registry) -> Study:
-    """A study of this data set alone; what it would train does not matter here."""
-    from bench.study.config import DEFAULT_PROTOCOL, StudyConfig
-    from bench.study.study import make_study
-
-    strategies = tuple(registry.strategies.names()[:1])
-    config = StudyConfig(datasets=(name,), strategies=strategies, base=protocol or DEFAULT_PROTOCOL)
-    return make_study(config, registry, changes)

@@ -36,8 +36,9 @@ def verify(
     Example: bench data verify busi
     """
     from bench.cli.progress import display
-    from bench.data.fetch.fetch import image_folder
+    from bench.data.fetch.fetch import image_folder, only_looks_like
     from bench.data.fetch.verify import verify_dataset
+    from bench.data.images.listing import select
     from bench.execution.provenance import usable_cores
 
     registry = contain(installed_components())
@@ -47,15 +48,24 @@ def verify(
     console = make_console()
     with display(console) as shown:
         verification = verify_dataset(
-            dataset, params, root, threads or usable_cores(), shown.report, skip=on_bad_image == "skip"
+            dataset,
+            params,
+            root,
+            threads or usable_cores(),
+            shown.report,
+            lambda index: select(index, ref, registry, root),
+            skip=on_bad_image == "skip",
         )
-    version = verification.index.version
-    place = image_folder(verification.index, root)
-    say(console, f"{name}{f', {version},' if version else ''} in {place}")
-    _print_counts(verification, bool(verification.index.expected or dataset.expected), console)
+    index = verification.index
+    place = image_folder(index, root)
+    version = f", {index.version}" if index.version else ""
+    has_files = any(sample.path for sample in index.samples)
+    where = f"in {place}" if has_files else f"data root {root}"
+    say(console, f"{name}{version}: {len(index.samples)} images of {len(index.classes)} classes, {where}")
+    _print_counts(verification, bool(index.expected or dataset.expected), console)
     _print_details(verification, console)
     if not verification.problems:
-        images = len(verification.index.samples) - len(verification.left_out)
+        images = len(index.samples) - len(verification.left_out)
         state = f"{len(verification.left_out)} left out" if verification.left_out else ""
         say(console, f"{name} is whole: {images} images, {state or 'all of them readable'}")
         return
@@ -63,6 +73,8 @@ def verify(
     remedy = (
         f"move the faulty files away and run `bench data fetch {name}`" if fetchable else dataset.fetch
     ) or "replace the faulty files"
+    if only_looks_like(dataset, index, root):
+        remedy = f"images of your own only have its layout; if this is a copy of {name}, {remedy}"
     say(console, f"{name} is not as it should be: {', '.join(verification.problems)}; {remedy}")
     raise typer.Exit(1)
 
@@ -87,7 +99,8 @@ def _print_counts(verification: Verification, has_expected: bool, console: Conso
 
 
 def _print_details(verification: Verification, console: Console) -> None:
-    for note in verification.index.notes:
+    index = verification.index
+    for note in (*index.notes, *index.changes, *verification.ranges):
         say(console, f"note: {note}")
     if verification.passed_over:
         say(console, f"passed over: {by_kind(verification.passed_over)}")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from bench.data.audit.duplicates import FINE, FLOOR, NEIGHBOURHOOD
 from bench.data.audit.keypoints import Keypoints
 from bench.data.images.parallel import each, in_order, one_thread_each
 
@@ -24,9 +25,6 @@ LEAST_POINTS = 6  # that agree on a map
 LARGEST_SCALE = 4.0  # along the map's longer axis, either way
 TOLERANCE = 3.0  # by which a point may miss its counterpart, pixels
 ITERATIONS = 500  # of RANSAC
-FINE = 1.0  # standard deviation of the blur that separates detail from shape, pixels
-NEIGHBOURHOOD = 2.0  # standard deviation of the blur that measures local contrast, pixels
-FLOOR = 2.0  # grey levels added to local contrast, so that flat regions do not count
 MARGIN = 4  # of the overlap that is not compared, pixels: blurs reach over its edge
 LEAST_PIXELS = 400  # that are compared
 REACH = 2  # largest shift tried in each direction after the map, pixels
@@ -82,10 +80,13 @@ def _affine_map(keypoints: Keypoints, first: int, second: int, least: int) -> _F
     rows, columns = _matches(own @ their.T)
     if len(rows) < least:
         return None
-    matrix, agree = cv2.estimateAffine2D(
+    fitted, agree = cv2.estimateAffine2D(
         points[rows], others[columns], ransacReprojThreshold=TOLERANCE, maxIters=ITERATIONS
     )
-    if matrix is None or int(agree.sum()) < least or np.linalg.det(matrix[:, :2]) <= 0:
+    if fitted is None or int(agree.sum()) < least:
+        return None
+    matrix = np.asarray(fitted, dtype=np.float64)
+    if np.linalg.det(matrix[:, :2]) <= 0:
         return None
     scales = np.linalg.svd(matrix[:, :2], compute_uv=False)
     if scales[0] > LARGEST_SCALE or scales[1] < 1 / LARGEST_SCALE:
@@ -115,17 +116,18 @@ def _compare(
 
     scale = float(np.sqrt(np.linalg.det(matrix[:, :2])))
     if scale < 1:  # drawn into the frame of the coarser one, because detail can be lost and not be made
-        first, second, matrix, scale = second, first, cv2.invertAffineTransform(matrix), 1 / scale
-    if scale > 1.3:
-        second = cv2.GaussianBlur(second, (0, 0), scale / 2)  # what the frame cannot show would alias
+        inverse = np.asarray(cv2.invertAffineTransform(matrix), dtype=np.float64)
+        first, second, matrix, scale = second, first, inverse, 1 / scale
+    if scale > 1.3:  # what the frame cannot show would alias
+        second = np.asarray(cv2.GaussianBlur(second, (0, 0), scale / 2), dtype=np.uint8)
     size = first.shape[1], first.shape[0]
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    drawn = cv2.warpAffine(second, matrix, size, flags=flags)
+    drawn = np.asarray(cv2.warpAffine(second, matrix, size, flags=flags), dtype=np.uint8)
     inside = cv2.warpAffine(np.full(second.shape, 255, np.uint8), matrix, size, flags=flags) == 255
     side = 2 * MARGIN + 1
-    compared = cv2.erode(
-        inside.astype(np.uint8), np.ones((side, side), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0
-    ).astype(bool)
+    kernel = np.ones((side, side), np.uint8)
+    inner = cv2.erode(inside.astype(np.uint8), kernel, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    compared = inner.astype(bool)
     if int(compared.sum()) < LEAST_PIXELS:
         return 0.0, 0.0
     similarity = _correlation(_detail(first), _detail(drawn), compared)
@@ -138,8 +140,7 @@ def _detail(copy: NDArray[np.uint8]) -> NDArray[np.float32]:
     wide = copy.astype(np.float32)
     high = wide - cv2.GaussianBlur(wide, (0, 0), FINE)
     contrast = np.sqrt(cv2.GaussianBlur(high * high, (0, 0), NEIGHBOURHOOD)) + FLOOR
-    detail: NDArray[np.float32] = high / contrast
-    return detail
+    return np.asarray(high / contrast, dtype=np.float32)
 
 
 def _correlation(first: NDArray[np.float32], second: NDArray[np.float32], where: NDArray[np.bool_]) -> float:
@@ -149,8 +150,8 @@ def _correlation(first: NDArray[np.float32], second: NDArray[np.float32], where:
     length = float(own @ own)
     for down in range(-REACH, REACH + 1):
         for right in range(-REACH, REACH + 1):
-            other = np.roll(second, (down, right), (0, 1))[where]
-            other = other - other.mean()
+            moved = np.roll(second, (down, right), (0, 1))[where]
+            other = moved - moved.mean()
             product = length * float(other @ other)
             if product > 0:
                 largest = max(largest, float(own @ other) / float(np.sqrt(product)))

@@ -11,22 +11,19 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
 
-from bench.data.audit import duplicates
-from bench.data.audit.alignment import NONE, Alignment, align_pairs
 from bench.data.audit.clusters import clusters, join_groups, label_conflicts
-from bench.data.audit.keypoints import find_keypoints, propose_pairs
-from bench.data.audit.shortcuts import ShortcutProbe, border_features, probe_shortcut
+from bench.data.audit.give_aways import metadata_features
+from bench.data.audit.search import SHORT, Duplicate, Suspect, find_pairs, reduced_copies, suspects
+from bench.data.audit.shortcuts import ShortcutProbe, probe_shortcut
 from bench.data.images.images import Images
-from bench.data.images.view import View
 from bench.errors import DataError
 from bench.files import write_result
 from bench.identity import digest, to_json
@@ -37,36 +34,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FORMAT = 2  # of the audit file; files of format 1 know no suspects
-SHORT = 128  # short side of the copies in which points are looked for, pixels
-CONFIRMING_POINTS = 8  # that agree on how two pictures lie on each other, for a duplicate
-SUSPECT_POINTS = 6
-SUSPECT_SIMILARITY = 0.3  # correlation of detail from which a pair is shown for a person to decide
-REVISION = 2  # raise when the same images and settings would now give other duplicates
+REVISION = 2  # of how pairs are searched; raise when the same images and settings would now give others
 
 Propose = Callable[[], "NDArray[np.int64]"]
 """Gives further pairs (P, 2) to compare by pixels; called only if the audit is not stored yet."""
-
-
-@dataclass(frozen=True)
-class Duplicate:
-    """Two images that show the same picture."""
-
-    first: str  # id
-    second: str
-    bits: int  # of 64 in which the perceptual hashes differ
-    similarity: float  # correlation of aligned detail
-    exact: bool  # all pixels are equal
-    points: int = 0  # that agree on how the pictures lie on each other; 0 if only a shift was tried
-
-
-@dataclass(frozen=True)
-class Suspect:
-    """Two images that may show the same patient or lesion: for a person to decide."""
-
-    first: str  # id
-    second: str
-    similarity: float  # correlation of aligned detail
-    points: int  # that agree on how the pictures lie on each other
 
 
 @dataclass(frozen=True)
@@ -82,12 +53,13 @@ class Audit:
     probes: tuple[ShortcutProbe, ...] = ()
     suspects: tuple[Suspect, ...] = ()  # the most similar first
     notes: tuple[str, ...] = ()
+    revision: int = 1  # of how pairs were searched: REVISION then
 
     @cached_property
     def hash(self) -> str:
         """Identity of the duplicates, images and settings: 16 hex digits of a sha256."""
         pairs = [[d.first, d.second, d.exact] for d in self.duplicates]
-        return digest([REVISION, self.content, to_json(self.settings), pairs])[:16]
+        return digest([self.revision, self.content, to_json(self.settings), pairs])[:16]
 
     def clusters(self, ids: Sequence[str]) -> list[list[int]]:
         """Sets of duplicates, as positions in `ids`; images that are not in `ids` are passed over."""
@@ -129,117 +101,38 @@ def audit_path(results: Path, audit: Audit) -> Path:
 def make_audit(
     images: Images, settings: AuditSettings, threads: int = 1, propose: Propose | None = None
 ) -> Audit:
-    """Look for duplicates, then for shortcuts with duplicates kept together."""
+    """Look for duplicates, then for suspects and shortcuts with duplicates kept together."""
     copies = reduced_copies(images.view(SHORT))
     further = propose() if propose else np.empty((0, 2), dtype=np.int64)
-    hashed = duplicates.find_duplicates(
-        copies.squares, images.sha256, settings.distance, settings.similarity, further
-    )
-    keypoints = find_keypoints(copies.grey, threads)
-    proposed = np.unique(np.concatenate([propose_pairs(keypoints), further]), axis=0)
-    alignments = align_pairs(copies.grey, keypoints, proposed, SUSPECT_POINTS, threads)
-    aligned = {
-        (a, b): alignment
-        for (a, b), alignment in zip(proposed.tolist(), alignments, strict=True)
-        if alignment is not NONE
-    }
-    shifted = dict(zip(zip(hashed.first.tolist(), hashed.second.tolist(), strict=True), hashed.similarity.tolist(), strict=True))
-    confirmed = _confirmed(images, settings, shifted, aligned, hashed.hashes)
-    notes = []
-    if hashed.distance < settings.distance:
-        notes.append(
-            f"more than {duplicates.MAX_CANDIDATES} pairs have hashes within {settings.distance} bits; "
-            f"only those within {hashed.distance} were compared by pixels"
-        )
+    short_sides = [min(o.height, o.width) for o in images.originals]
+    found = find_pairs(copies, images.ids, images.sha256, short_sides, settings, further, threads)
     audit = Audit(
         dataset=images.dataset,
         content=images.content,
         settings=settings,
         images=len(images),
-        candidates=len(np.unique(np.concatenate([hashed.candidates, proposed]), axis=0)),
-        duplicates=confirmed,
-        notes=tuple(notes),
+        candidates=found.candidates,
+        duplicates=found.duplicates,
+        notes=found.notes,
+        revision=REVISION,
     )
     groups = join_groups(images.groups, audit.clusters(images.ids))
+    seen = {
+        "border pixels": copies.borders,
+        "image size and colour": _file_features(images),
+        "bright and coloured marks": copies.marks if copies.marks.any() else None,
+        "metadata of the files": metadata_features(images.paths, threads),
+    }
     probes = (
-        probe_shortcut("border pixels", copies.borders, images.labels, groups, threads),
-        probe_shortcut("image size and colour", _file_features(images), images.labels, groups, threads),
+        probe_shortcut(what, features, images.labels, groups, threads)
+        for what, features in seen.items()
+        if features is not None
     )
     return dataclasses.replace(
         audit,
-        suspects=tuple(_suspects(images, aligned, groups)),
+        suspects=tuple(suspects(found.aligned, images.ids, groups)),
         probes=tuple(p for p in probes if p),
     )
-
-
-def _confirmed(
-    images: Images,
-    settings: AuditSettings,
-    shifted: Mapping[tuple[int, int], float],
-    aligned: Mapping[tuple[int, int], Alignment],
-    hashes: NDArray[np.uint64],
-) -> tuple[Duplicate, ...]:
-    """Pairs whose detail agrees after a shift, or after the map on which enough points agree."""
-    mapped = {
-        pair: alignment
-        for pair, alignment in aligned.items()
-        if alignment.points >= CONFIRMING_POINTS and alignment.similarity >= settings.similarity
-    }
-    pairs = sorted({*shifted, *mapped})
-    bits = duplicates.differing_bits(hashes, np.array(pairs, dtype=np.int64).reshape(-1, 2))
-    return tuple(
-        Duplicate(
-            first=images.ids[a],
-            second=images.ids[b],
-            bits=int(count),
-            similarity=round(max(shifted.get((a, b), 0.0), mapped.get((a, b), NONE).similarity), 3),
-            exact=images.sha256[a] == images.sha256[b],
-            points=mapped.get((a, b), NONE).points,
-        )
-        for (a, b), count in zip(pairs, bits, strict=True)
-    )
-
-
-def _suspects(
-    images: Images, aligned: Mapping[tuple[int, int], Alignment], groups: Sequence[str]
-) -> Iterator[Suspect]:
-    """Pairs that are alike and not known to belong together, the most similar first."""
-    alike = [
-        (alignment, pair)
-        for pair, alignment in aligned.items()
-        if alignment.similarity >= SUSPECT_SIMILARITY and groups[pair[0]] != groups[pair[1]]
-    ]
-    for alignment, (a, b) in sorted(alike, key=lambda item: (-item[0].similarity, item[1])):
-        yield Suspect(images.ids[a], images.ids[b], round(alignment.similarity, 3), alignment.points)
-
-
-class Copies(NamedTuple):
-    """All images, reduced.
-
-    Attributes:
-        grey: (h, w) of each, the short side SHORT.
-        squares: (N, SIDE, SIDE), grey.
-        borders: (N, F) features of their borders.
-    """
-
-    grey: list[NDArray[np.uint8]]
-    squares: NDArray[np.uint8]
-    borders: NDArray[np.float32]
-
-
-def reduced_copies(view: View) -> Copies:
-    """Copies of all images, of a view at the short side SHORT."""
-    side = duplicates.SIDE
-    squares = np.empty((len(view), side, side), dtype=np.uint8)
-    grey, borders = [], []
-    for i in range(len(view)):
-        pixels = view[i]
-        image = Image.fromarray(pixels[0] if pixels.shape[0] == 1 else pixels.transpose(1, 2, 0))
-        grey.append(np.asarray(image.convert("L")))
-        square = image.resize((side, side), Image.Resampling.BILINEAR)
-        squares[i] = np.asarray(square.convert("L"))
-        borders.append(border_features(np.asarray(square.convert("RGB"))))
-    return Copies(grey, squares, np.stack(borders))
 
 
 def _file_features(images: Images) -> NDArray[np.float32]:
@@ -284,9 +177,13 @@ def audit_counts(audit: Audit, images: Images) -> dict[str, int]:
 
 def _to_text(audit: Audit, images: Images) -> str:
     """JSON with one duplicate per line."""
+    import cv2
+
     head = {
         "format": FORMAT,
         "hash": audit.hash,
+        "revision": audit.revision,
+        "opencv": cv2.__version__,
         "dataset": audit.dataset,
         "content": audit.content,
         "version": images.version,
@@ -319,6 +216,7 @@ def read_audit(path: Path) -> Audit:
             probes=tuple(ShortcutProbe(**p) for p in data["probes"]),
             suspects=tuple(Suspect(**s) for s in data.get("suspects", ())),
             notes=tuple(data["notes"]),
+            revision=data.get("revision", 1),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(

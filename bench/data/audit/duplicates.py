@@ -77,7 +77,8 @@ def find_duplicates(
 
 def differing_bits(hashes: NDArray[np.uint64], pairs: NDArray[np.int64]) -> NDArray[np.int64]:
     """(P,) in how many bits the hashes of each pair (P, 2) differ."""
-    return np.bitwise_count(hashes[pairs[:, 0]] ^ hashes[pairs[:, 1]]).astype(np.int64)
+    bits: NDArray[np.int64] = np.bitwise_count(hashes[pairs[:, 0]] ^ hashes[pairs[:, 1]]).astype(np.int64)
+    return bits
 
 
 def perceptual_hashes(copies: NDArray[np.uint8]) -> NDArray[np.uint64]:

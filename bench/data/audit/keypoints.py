@@ -60,7 +60,7 @@ def find_keypoints(copies: Sequence[NDArray[np.uint8]], threads: int) -> Keypoin
         keypoints, descriptors = sift.detectAndCompute(copy, None)
         if not keypoints:
             return np.empty((0, 2), np.float32), np.empty((0, _DIMENSIONS), np.uint8)
-        # OpenCV keeps all that are as prominent as the last: the order below decides, whatever its threads did.
+        # OpenCV keeps all that are as prominent as the last: this order decides, whatever its threads did.
         order = sorted(range(len(keypoints)), key=lambda i: (-keypoints[i].response, *keypoints[i].pt))[:most]
         points = np.array([keypoints[i].pt for i in order], dtype=np.float32)
         return points, descriptors[order].astype(np.uint8)
@@ -114,15 +114,15 @@ def _word_tables(keypoints: Keypoints) -> list[csr_array]:
     return tables
 
 
-def _words(
-    descriptors: NDArray[np.uint8], hyperplanes: NDArray[np.float32], bits: int
-) -> NDArray[np.int64]:
+def _words(descriptors: NDArray[np.uint8], hyperplanes: NDArray[np.float32], bits: int) -> NDArray[np.int64]:
     """(M, TABLES) on which side of its hyperplanes each descriptor lies, as a number. They pass through the
     mean of all descriptors, which halves them."""
     size = 1 << 16
     blocks = [descriptors[i : i + size] for i in range(0, len(descriptors), size)]
     count = max(1, len(descriptors))
-    mean = sum((_unit(block).sum(axis=0, dtype=np.float64) for block in blocks), np.zeros(_DIMENSIONS)) / count
+    mean = (
+        sum((_unit(block).sum(axis=0, dtype=np.float64) for block in blocks), np.zeros(_DIMENSIONS)) / count
+    )
     powers = 1 << np.arange(bits, dtype=np.int64)
     words = [np.empty((0, TABLES), dtype=np.int64)]
     for block in blocks:

@@ -23,6 +23,9 @@ _STORED_AS = {
 }
 """Fields whose names in manifests and records are older ones; stored files are never rewritten."""
 
+_LATER = ("revision", "pairs", "groups", "suspects", "suspects_apart")
+"""Fields that older manifests and records lack: not written at their default, so that those stay the same."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
@@ -39,6 +42,12 @@ class Verdict:
             label.
         examples: some of the leaks, as "id (part) = id (part)".
         remarks: what else a reader of results should know.
+        revision: of how the audit searched for pairs; 1 is hashes and shifts alone.
+        pairs: number of pairs of duplicates that the audit found; None in a verdict of revision 1.
+        groups: number of groups of several images that the data set (or a reviewed file) names; None where
+            it names no groups at all, and in a verdict of revision 1.
+        suspects: number of suspected pairs of which nobody has decided whether they belong together.
+        suspects_apart: number of those whose images are in different parts.
     """
 
     audit: str
@@ -50,6 +59,11 @@ class Verdict:
     kept_out: int
     examples: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+    revision: int = 1
+    pairs: int | None = None
+    groups: int | None = None
+    suspects: int = 0
+    suspects_apart: int = 0
 
     @property
     def leaks(self) -> bool:
@@ -58,13 +72,51 @@ class Verdict:
 
     @property
     def text(self) -> str:
-        """The leaks in one sentence."""
+        """The leaks in one sentence, or what was found instead: never more than was looked for."""
         if not self.leaks:
-            return "no duplicates and no group on two sides"
+            return nothing_apart([self])
         return (
             f"{self.leaking_clusters} sets of duplicates and {self.leaking_groups} groups are on more than "
             f"one side: {self.leaked} validation and test images have a duplicate or group mate elsewhere"
         )
+
+    @property
+    def search(self) -> str:
+        """How the audit looked for duplicates, in words."""
+        settings = self.settings
+        embedded = f" and nearest neighbours of {settings.embed}" if settings.embed else ""
+        if self.revision == 1 or not settings.keypoints:
+            return (
+                f"perceptual hash within {settings.distance} bits{embedded}, detail {settings.similarity:g} "
+                "alike after a shift"
+            )
+        return (
+            f"perceptual hashes within {settings.distance} bits, keypoints{embedded}; detail "
+            f"{settings.similarity:g} alike after a shift or an affine map"
+        )
+
+
+def nothing_apart(verdicts: Sequence[Verdict]) -> str:
+    """What one audit says of splits that do not leak, one of each round."""
+    verdict = max(verdicts, key=lambda verdict: verdict.suspects_apart)
+    if verdict.pairs is None:
+        return "no duplicates and no group found on two sides"
+    text = f"{_number(verdict.pairs, 'pair')} of duplicates found" if verdict.pairs else "no duplicates found"
+    if verdict.groups is None:
+        text += ", none on two sides" if verdict.pairs else ""
+        text += "; patients and lesions are not published"
+    else:
+        text += f", {_number(verdict.groups, 'group')} of several images known, none on two sides"
+    if verdict.suspects:
+        apart = f"{'up to ' * (len(verdicts) > 1)}{verdict.suspects_apart} of them"
+        text += (
+            f"; {_number(verdict.suspects, 'suspected pair')}, {apart} on two sides, for a person to decide"
+        )
+    return text
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count} {what}{'s' * (count != 1)}"
 
 
 def judge(audit: Audit, images: Images, parts: Sequence[str]) -> Verdict:
@@ -76,6 +128,8 @@ def judge(audit: Audit, images: Images, parts: Sequence[str]) -> Verdict:
         members[group].append(i)
     leaking_groups = [m for m in members.values() if len(_parts_of(m, parts)) > 1]
     leaked = {i for c in (*leaking, *leaking_groups) for i in c if parts[i] in ("val", "test")}
+    part_of = dict(zip(images.ids, parts, strict=True))
+    undecided = [(part_of[s.first], part_of[s.second]) for s in audit.suspects]
     conflicting = label_conflicts(duplicates, images.labels.tolist())
     evaluated = [i for i in conflicting if parts[i] in ("val", "test")]
     return Verdict(
@@ -88,6 +142,11 @@ def judge(audit: Audit, images: Images, parts: Sequence[str]) -> Verdict:
         kept_out=len(conflicting) - len(evaluated),
         examples=tuple(_example(c, images.ids, parts) for c in (*leaking, *leaking_groups)[:5]),
         remarks=(*audit.notes, *(p.text for p in audit.probes if p.beats)),
+        revision=audit.revision,
+        pairs=len(audit.duplicates),
+        groups=sum(len(group) > 1 for group in members.values()) if images.grouped else None,
+        suspects=len(undecided),
+        suspects_apart=sum(len(set(pair) & set(PARTS)) > 1 for pair in undecided),
     )
 
 
@@ -104,7 +163,15 @@ def _example(members: Sequence[int], ids: Sequence[str], parts: Sequence[str]) -
 
 def verdict_to_json(verdict: Verdict) -> dict[str, Any]:
     """A verdict in the form of manifests and records."""
-    return {_STORED_AS.get(name, name): value for name, value in asdict(verdict).items()}
+    later = {f.name: f.default for f in fields(Verdict) if f.name in _LATER}
+    values = asdict(verdict)
+    if verdict.settings.keypoints:  # a later field, too
+        del values["settings"]["keypoints"]
+    return {
+        _STORED_AS.get(name, name): value
+        for name, value in values.items()
+        if name not in later or value != later[name]
+    }
 
 
 def verdict_from_json(data: Mapping[str, Any]) -> Verdict:

@@ -22,13 +22,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO, NamedTuple, cast
+from typing import IO, NamedTuple, Self, cast
 
 from bench.data.fetch.local_state import STATE_FOLDER, OnProgress, disk_errors
 from bench.errors import DataError
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
-CHUNK = 1 << 20
+CHUNK = 1 << 20  # bytes; also what a header of a tar may hold
+TRAILING_CHUNKS = 64  # that may follow the end of a tar
+_READ_WHOLE = (  # headers that `tarfile` reads into memory: long names, and what pax knows beside them
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+)
 _UNFIT_FOR_WINDOWS = re.compile(r'(?i)(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?|.*[. ]|.*[<>:"|?*].*')
 
 
@@ -64,6 +72,26 @@ class _Member(NamedTuple):
 def is_archive(name: str) -> bool:
     """Whether a file of this name is one that `extract` unpacks."""
     return name.lower().endswith(SUFFIXES)
+
+
+def is_whole(archive: Path) -> bool:
+    """Whether a zip or tar archive shows by its own form that its end is there: the directory of a zip, the
+    mark at the end of a tar, the ends of compressed streams. Reads all of a tar, and of a zip its end."""
+    try:
+        with _reading(archive):
+            if _is_zip(archive):
+                with zipfile.ZipFile(archive) as unzipped:
+                    # A zip that ends after a zip within it would be taken for that one, with bytes before it.
+                    return min((info.header_offset for info in unzipped.infolist()), default=1) == 0
+            with tarfile.open(archive, tarinfo=_Header) as tar:
+                while tar.next() is not None:
+                    tar.members.clear()  # type: ignore[attr-defined]  # or it keeps a million headers
+                cast("IO[bytes]", tar.fileobj).seek(tar.offset)
+                is_marked = cast("IO[bytes]", tar.fileobj).read(tarfile.BLOCKSIZE) == bytes(tarfile.BLOCKSIZE)
+                _read_to_end(tar)
+                return is_marked
+    except DataError:
+        return False
 
 
 def extract(archive: Path, folder: Path, on_progress: OnProgress, limits: Limits | None = None) -> Extracted:
@@ -164,12 +192,15 @@ def _ignores_case(folder: Path) -> bool:
     return ignores_case
 
 
+def _is_zip(archive: Path) -> bool:
+    with archive.open("rb") as file:  # a tar whose last member is a zip ends like one
+        return file.read(2) == b"PK" and zipfile.is_zipfile(archive)
+
+
 def _members(archive: Path) -> Iterator[_Member]:
     """The members of an archive, in its order; each must be read before the next is taken."""
     with _reading(archive):
-        with archive.open("rb") as file:  # a tar whose last member is a zip ends like one
-            is_zip = file.read(2) == b"PK" and zipfile.is_zipfile(archive)
-        if is_zip:
+        if _is_zip(archive):
             with zipfile.ZipFile(archive) as unzipped:
                 total = sum(info.file_size for info in unzipped.infolist())
                 for info in unzipped.infolist():
@@ -177,13 +208,39 @@ def _members(archive: Path) -> Iterator[_Member]:
                     content = partial(unzipped.open, info)
                     yield _Member(info.filename, info.file_size, info.is_dir(), is_special, content, total)
         else:
-            with tarfile.open(archive) as tar:
+            with tarfile.open(archive, tarinfo=_Header) as tar:
                 while (entry := tar.next()) is not None:
                     is_special = entry.issparse() or not (entry.isreg() or entry.isdir())
                     # The type says that it may give None: for a folder, which nobody opens.
                     content = cast("partial[IO[bytes]]", partial(tar.extractfile, entry))
                     yield _Member(entry.name, entry.size, entry.isdir(), is_special, content, 0)
                     tar.members.clear()  # type: ignore[attr-defined]  # or it keeps a million headers
+                _read_to_end(tar)
+
+
+class _Header(tarfile.TarInfo):
+    """A header of a tar. One that is damaged is an error: `tarfile` takes it for the end, if it is not the
+    first. A name without end is not read into memory."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        try:
+            header = super().frombuf(buf, encoding, errors)
+        except tarfile.HeaderError as error:
+            if not any(buf):  # nothing more, or the zeros that mark the end
+                raise
+            raise tarfile.SubsequentHeaderError(str(error)) from None  # type: ignore[attr-defined]
+        if header.type in _READ_WHOLE and header.size > CHUNK:
+            raise tarfile.TarError(f"a header of {header.size} bytes")
+        return header
+
+
+def _read_to_end(tar: tarfile.TarFile) -> None:
+    """Read what follows the last member: the checksum of a compressed stream is compared at its end."""
+    for _ in range(TRAILING_CHUNKS):
+        if not cast("IO[bytes]", tar.fileobj).read(CHUNK):
+            return
+    raise tarfile.TarError(f"more than {TRAILING_CHUNKS * CHUNK} bytes follow its end")
 
 
 def _chunks(member: _Member, archive: Path) -> Iterator[bytes]:

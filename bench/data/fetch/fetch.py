@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.data.fetch import local_state
-from bench.data.fetch.download import SCHEMES, DownloadError, part_of
+from bench.data.fetch.connection import SCHEMES, address_fault
+from bench.data.fetch.download import DownloadError, part_of
 from bench.data.fetch.install import install, is_unpacked
 from bench.data.fetch.local_state import STATE_FOLDER, disk_errors, file_size, is_installed
 from bench.errors import ConfigError, DataError, DataNotFound, PluginError
@@ -61,7 +62,8 @@ class FetchTask:
 
 
 def plan_fetch(dataset: Dataset, params: Any, root: Path) -> FetchTask:
-    """What there is to fetch. Raises ConfigError for a data set that nobody can fetch."""
+    """What there is to fetch. Raises ConfigError for a data set that nobody can fetch, DataError for a data
+    root whose own images would be taken for it."""
     archives = tuple(dataset.archives(params))
     if not archives and dataset.download is None:
         raise ConfigError(f"{dataset.name} has no download; {dataset.fetch or 'see its documentation'}")
@@ -71,6 +73,11 @@ def plan_fetch(dataset: Dataset, params: Any, root: Path) -> FetchTask:
         index = dataset.index(root, params)
     except DataError:
         index = None
+    if index is not None and only_looks_like(dataset, index, root):
+        raise DataError(
+            f"{root}: holds {len(index.samples)} images in the layout of {dataset.name}, which would be "
+            "found in place of those fetched; choose another --data, or move them away"
+        )
     pending = tuple(archive for archive in archives if not is_installed(root / dataset.name, archive))
     return FetchTask(dataset, params, root, archives, pending, index)
 
@@ -82,8 +89,13 @@ def check_archive(archive: Archive, name: str) -> None:
         "must be a plain file name": Path(archive.name).name != archive.name or not archive.name.strip("."),
         "needs an address": not archive.urls,
         "has an address that is neither http nor https": not all(
-            url.startswith(SCHEMES) for url in archive.urls
+            url.lower().startswith(tuple(f"{scheme}://" for scheme in SCHEMES)) for url in archive.urls
         ),
+        **{
+            f"has the address {url!r}, which {fault}": True
+            for url in archive.urls
+            if (fault := address_fault(url))
+        },
         'has a checksum that is neither "sha256:HEX" nor "md5:HEX"': not _CHECKSUM.fullmatch(
             archive.checksum
         ),
@@ -113,6 +125,14 @@ def image_folder(index: Index, root: Path) -> Path:
     if len({os.path.isabs(parent) for parent in parents}) > 1:  # which have nothing in common as they are
         parents = set(map(os.path.abspath, parents))
     return Path(os.path.commonpath(parents)) if parents else root
+
+
+def only_looks_like(dataset: Dataset, index: Index, root: Path) -> bool:
+    """Whether what was found may be anybody's images: they lie at the data root itself, in a layout that
+    others use too (a folder per class), and are not as many as the data set has."""
+    is_at_root = image_folder(index, root).absolute() == root.absolute()
+    has_files = any(sample.path for sample in index.samples)
+    return is_at_root and has_files and bool(count_differences(index, dataset))
 
 
 def has_consent(task: FetchTask) -> bool:

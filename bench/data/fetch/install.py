@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.data.fetch import archives, local_state
-from bench.data.fetch.download import download, file_digest
+from bench.data.fetch.download import Published, download, file_digest
 from bench.data.fetch.local_state import STATE_FOLDER, OnProgress
 from bench.errors import DataError
 from bench.files import read_json, sync_directory, sync_tree, write_json
@@ -79,7 +79,9 @@ def _arrive(archive: Archive, target: Path, draft: Path, progress: StageProgress
         url = str((read_json(draft) or {}).get("url", ""))
     else:
         draft.unlink(missing_ok=True)
-        url = download(archive.urls, target, progress(f"download {archive.name}"), checksum=published)
+        shows_end = archives.is_archive(archive.name) or archive.name.lower().endswith(".npz")
+        known = Published(published, archive.size, archives.is_whole if shows_end else None)
+        url = download(archive.urls, target, progress(f"download {archive.name}"), known)
         checksum = published
     write_json(draft, {"url": url})  # without what it says of an earlier unpacking
     if not checksum:

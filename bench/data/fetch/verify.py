@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from bench.data.fetch.download import file_digest
 from bench.data.fetch.fetch import class_counts
 from bench.data.fetch.local_state import byte_progress, is_unfinished, missing_files, read_record
+from bench.data.images.decode import extent
 from bench.data.images.index import check_index
 from bench.data.images.parallel import each, in_order
-from bench.data.images.unreadable import FRAMES, KIND, Look, look_at, may_be_left_out
+from bench.data.images.ranges import WHOLE, Extent, Ranges, merged, notes_of
+from bench.data.images.unreadable import look_at, may_be_left_out, with_passed_over
 from bench.errors import DataError
-from bench.interfaces.dataset import Dataset, Index
+from bench.interfaces.dataset import Dataset, Index, Sample
 from bench.interfaces.executor import Progress, Report
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,9 @@ class Verification:
     archives: Mapping[str, str]  # archives that are still there -> what is wrong with them, or ""
     missing: tuple[str, ...]  # files that came out of an archive and are gone, or have another size
     faults: tuple[str, ...]  # contradictions of the index, an interrupted fetch
+    ranges: tuple[
+        str, ...
+    ] = ()  # which values of 16-bit files, and of DICOM files without a window, are black and white
     left_out: tuple[
         str, ...
     ] = ()  # like `unreadable`, of images that a study with --on-bad-image skip leaves out
@@ -50,27 +58,43 @@ class Verification:
 
 
 def verify_dataset(
-    dataset: Dataset, params: Any, root: Path, threads: int, report: Report, *, skip: bool = False
+    dataset: Dataset,
+    params: Any,
+    root: Path,
+    threads: int,
+    report: Report,
+    select: Callable[[Index], Index] = lambda index: index,
+    *,
+    skip: bool = False,
 ) -> Verification:
-    """Look at all of a data set. With `skip`, images that cannot be decoded are no fault where a study may
-    leave them out. Raises DataNotFound if it is not there, DataError if it has no index."""
+    """Look at all that `select` leaves of a data set's index, which it is handed if it has no fault.
+
+    With `skip`, images that cannot be decoded are no fault where a study may leave them out. Raises
+    DataNotFound if the data set is not there, DataError if it has no index, ConfigError where what reads a
+    format is not installed, and what `select` raises.
+    """
     index = dataset.index(root, params)
     faults = []
     try:
         check_index(index, dataset.name)
     except DataError as error:
         faults.append(str(error))
+    else:
+        index = select(index)
     folder = root / dataset.name
     if is_unfinished(folder):
         faults.append(f"{folder}: a fetch was interrupted here; `bench data fetch {dataset.name}` goes on")
-    looks = list(_looks(dataset.name, index, threads, report))
+    looking = partial(_each_sample, index=index, name=dataset.name, threads=threads, report=report)
+    # A range that is found holds all values, so that no file is unreadable because of it.
+    looks = list(looking(partial(look_at, ranges=Ranges(index.bits or WHOLE.bits)), "decode"))
     faulty = {s.id: look.fault for s, look in zip(index.samples, looks, strict=True) if look.fault}
-    too_many = may_be_left_out(dataset.name, index.samples, faulty) if skip else ""
+    bad = {s.id: faulty[s.id] for s in index.samples if s.id in faulty and look_at(s).fault}
+    too_many = may_be_left_out(dataset.name, index.samples, bad) if skip else ""
     if too_many:
         faults.append(too_many)
-    leave_out = skip and not too_many
-    left_out = tuple(faulty.values()) if leave_out else ()
-    unreadable = () if leave_out else tuple(faulty.values())
+    left_out = bad if skip and not too_many else {}
+    read = replace(index, samples=tuple(s for s in index.samples if s.id not in bad))
+    extents = merged(looking(_extent, "read", index=read))
     damages: dict[str, str] = {}
     missing: list[str] = []
     for archive in dataset.archives(params):
@@ -81,30 +105,31 @@ def verify_dataset(
             on_progress = byte_progress(report, dataset.name, f"check {archive.name}")
             actual = file_digest(folder / archive.name, recorded.partition(":")[0], on_progress)
             damages[archive.name] = "" if actual == recorded else f"has {actual}, recorded was {recorded}"
-    counts = class_counts(index, dataset)
-    frames = sum(look.frames - 1 for look in looks)
-    passed_over = {
-        **index.passed_over,
-        **({FRAMES: frames} if frames else {}),
-        **({KIND: len(left_out)} if left_out else {}),
-    }
     return Verification(
         index=index,
-        counts=counts,
-        unreadable=unreadable,
+        counts=class_counts(index, dataset),
+        unreadable=tuple(fault for id_, fault in faulty.items() if id_ not in left_out),
         archives=damages,
         missing=tuple(missing),
         faults=tuple(faults),
-        left_out=left_out,
-        passed_over=passed_over,
+        ranges=notes_of(extents, index.bits),
+        left_out=tuple(left_out.values()),
+        passed_over=with_passed_over(index, (look.frames for look in looks), len(left_out)),
     )
 
 
-def _looks(name: str, index: Index, threads: int, report: Report) -> Iterator[Look]:
-    """What decoding each image shows."""
+def _each_sample(
+    function: Callable[[Sample], Result], stage: str, index: Index, name: str, threads: int, report: Report
+) -> Iterator[Result]:
+    """What `function` gives for each image, in order."""
     total = len(index.samples)
-    report(Progress(unit=name, stage="decode", done=0, total=total))
-    for done, look in enumerate(in_order(each(look_at), index.samples, 4, threads), 1):
-        yield look
+    report(Progress(unit=name, stage=stage, done=0, total=total))
+    for done, result in enumerate(in_order(each(function), index.samples, 4, threads), 1):
+        yield result
         if done % 50 == 0 or done == total:
-            report(Progress(unit=name, stage="decode", done=done, total=total))
+            report(Progress(unit=name, stage=stage, done=done, total=total))
+
+
+def _extent(sample: Sample) -> Extent | None:
+    """The values of an image, if the data set decides their range."""
+    return None if sample.path is None else extent(sample.path)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,17 +17,17 @@ import numpy as np
 from bench.data.images.content import DecodeTask
 from bench.data.images.store import StoredPixels, open_views
 from bench.data.images.unreadable import (
-    FRAMES,
-    KIND,
     find_unreadable,
     may_be_left_out,
     remembered_unreadable,
+    with_passed_over,
 )
 from bench.data.images.view import Original, View
 from bench.errors import DataError
 from bench.identity import digest
 from bench.interfaces.dataset import Index, Sample
 from bench.interfaces.executor import Environment, Report
+from bench.interfaces.reviewed import Reviewed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -46,6 +47,11 @@ class Images:
     version: str
     views: Mapping[int, View]
     originals: tuple[Original, ...] = ()  # size, channels and bytes of every file
+    paths: tuple[Path | None, ...] = ()  # of the files; None for an array
+    grouped: bool = False  # whether the data set names the group of any image
+    bits: int | None = None  # of the values in 16-bit files; None if there are no such files
+    changes: tuple[str, ...] = ()  # what a study changed of the data set, for tables
+    reviewed: tuple[Reviewed, ...] = ()  # the files whose decisions of a person were applied
     passed_over: Mapping[str, int] = field(
         default_factory=dict
     )  # kind -> files, or frames, that are no images
@@ -76,8 +82,7 @@ def open_images(
     if environment.on_bad_image == "skip":
         stored, index, unreadable = _open_readable(name, index, environment, short_sides, report)
     else:
-        stored, unreadable = open_views(name, index.samples, environment, short_sides, report), {}
-    frames = sum(original.frames - 1 for original in stored.originals)
+        stored, unreadable = open_views(name, index.samples, environment, short_sides, report, index.bits), {}
     class_numbers = {name: i for i, name in enumerate(index.classes)}
     return Images(
         dataset=name,
@@ -90,11 +95,12 @@ def open_images(
         version=index.version,
         views=stored.views,
         originals=stored.originals,
-        passed_over={
-            **index.passed_over,
-            **({FRAMES: frames} if frames else {}),
-            **({KIND: len(unreadable)} if unreadable else {}),
-        },
+        paths=tuple(s.path for s in index.samples),
+        grouped=any(s.group for s in index.samples),
+        bits=stored.bits,
+        changes=index.changes,
+        reviewed=index.reviewed,
+        passed_over=with_passed_over(index, (o.frames for o in stored.originals), len(unreadable)),
         unreadable=unreadable,
     )
 
@@ -104,13 +110,14 @@ def _open_readable(
 ) -> tuple[StoredPixels, Index, Mapping[str, str]]:
     """The stored pixels of the images that can be decoded, their index, and why the others cannot.
 
-    Where all can, that costs no more than without looking for others.
+    Where all can, that costs no more than without looking for others. The range of 16-bit files is that of
+    the images that are left.
     """
     task = DecodeTask(name, index.samples, environment.data, environment.threads, report)
     unreadable = remembered_unreadable(task, environment.scratch)
     if not unreadable:
         try:
-            return open_views(name, index.samples, environment, short_sides, report), index, {}
+            return open_views(name, index.samples, environment, short_sides, report, index.bits), index, {}
         except DataError:
             unreadable = find_unreadable(task, environment.scratch)
             if not unreadable:  # it was no image that could not be used
@@ -119,7 +126,7 @@ def _open_readable(
         raise DataError(fault)
     kept = tuple(sample for sample in index.samples if sample.id not in unreadable)
     return (
-        open_views(name, kept, environment, short_sides, report),
+        open_views(name, kept, environment, short_sides, report, index.bits),
         replace(index, samples=kept),
         unreadable,
     )

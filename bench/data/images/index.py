@@ -35,6 +35,8 @@ def check_index(index: Index, name: str) -> None:
         raise DataError(
             f"{name}: no images were found{others}; check the data root and the layout of its folders"
         )
+    if index.bits not in range(17):
+        raise DataError(f"{name}: bits = {index.bits!r}; give 1 to 16, or 0 to have them found from the data")
     odd = [str(s) for s in index.samples if not isinstance(s, Sample)]
     odd += [repr(s.id) for s in index.samples if isinstance(s, Sample) and not _is_text(s)]
     if odd:

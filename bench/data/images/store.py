@@ -1,15 +1,17 @@
 """Every image of a data set decoded once, into uint8 memory maps that concurrent runs share.
 
-    scratch/images/<data set>/<content key>/<short side>/pixels.u8     images in sequence, each (C, h, w)
-                                                         index.json    ids, sha256 of original pixels, shapes,
-                                                                       sha256 of pixels.u8
-                                                         checked.json  its size and time when that was checked
-                              .sources/<listing key>.json              the content key of these files
+    scratch/images/<data set>/<pixels key>/<short side>/pixels.u8     images in sequence, each (C, h, w)
+                                                        index.json    ids, sha256 of original pixels, shapes,
+                                                                      sha256 of pixels.u8
+                                                        checked.json  its size and time when that was checked
+                              .sources/<listing key>.json             the content key of these files, and the
+                                                                      values of those of unknown range
 
-A folder is named by what the files contain (`content.content_key`): a changed file leads to another folder,
-and a copied or touched file does not. Every short side has a folder of its own: one more is added without
-touching the others. A build holds the lock of its content key, writes to `.building`, and renames when all is
-on disk. A `.building` whose lock is free was left by a killed build; the next build removes it.
+A folder is named by what the files contain and how their values are shown (`content.Content.pixels_key`): a
+changed file or another range leads to another folder, and a copied or touched file does not. Every short side
+has a folder of its own: one more is added without touching the others. A build holds the lock of its content
+key, writes to `.building`, and renames when all is on disk. A `.building` whose lock is free was left by a
+killed build; the next build removes it.
 
 Stored pixels are hashed while they are written, and again before they are used if the file's size or time is
 not what it was when they were last hashed. Pixels that were altered are decoded again, with a warning.
@@ -35,14 +37,16 @@ import numpy as np
 
 from bench.data.images.content import (
     BATCH,
+    Content,
     DecodeTask,
     changed_while_read,
-    content_key,
     listing_key,
     path_of_sample,
+    read_content,
 )
 from bench.data.images.decode import check_array, decode, pixel_digest, resize_all
 from bench.data.images.parallel import in_order
+from bench.data.images.ranges import WIDE, Ranges, ranges_of
 from bench.data.images.view import Original, View
 from bench.errors import DataError, describe
 from bench.files import read_json, sha256_of, sync_directory, write_json
@@ -63,40 +67,54 @@ class StoredPixels(NamedTuple):
     sha256: tuple[str, ...]  # of the decoded pixels at full resolution
     originals: tuple[Original, ...]
     views: Mapping[int, View]  # by short side
+    bits: int | None  # of the values in 16-bit files; None if there are no such files
 
 
 def open_views(
-    dataset: str, samples: Sequence[Sample], environment: Environment, shorts: Sequence[int], report: Report
+    dataset: str,
+    samples: Sequence[Sample],
+    environment: Environment,
+    shorts: Sequence[int],
+    report: Report,
+    bits: int = 0,
 ) -> StoredPixels:
     """The pixels of `samples` with a view for every short side; decodes what is not stored yet.
 
-    Raises DataError if a file cannot be used, or the store cannot be written.
+    `bits` of the values in 16-bit files; 0: found from them. Raises DataError if a file cannot be used, or
+    the store cannot be written; ConfigError where what reads a format is not installed.
     """
     task = DecodeTask(dataset, samples, environment.data, environment.threads, report)
     root = environment.scratch / "images" / dataset
     listing = listing_key(task)
-    folder = root / _remembered_content_key(task, root / ".sources" / f"{listing}.json")
+    content = _remembered_content(task, root / ".sources" / f"{listing}.json")
+    ranges = ranges_of(content.extents, bits)
+    folder = root / content.pixels_key(bits)
     sides = {short: _read_side(folder / str(short)) for short in sorted(set(shorts))}
     if not all(sides.values()):
-        _build(folder, list(sides), task, listing)
+        _build(folder, list(sides), task, ranges, listing)
         sides = {short: _read_side(folder / str(short)) for short in sides}
     stored = {short: side for short, side in sides.items() if side is not None}
     if len(stored) < len(sides) or not stored:
         raise DataError(f"{folder}: was removed while it was read; run the command again")
     first = next(iter(stored.values()))
-    return StoredPixels(first.sha256, first.originals, {short: side.view for short, side in stored.items()})
+    views = {short: side.view for short, side in stored.items()}
+    return StoredPixels(
+        first.sha256, first.originals, views, ranges.bits if WIDE in content.extents else None
+    )
 
 
-def _remembered_content_key(task: DecodeTask, memory: Path) -> str:
-    """The content key, from the file `memory` if files with this listing key have been hashed before."""
-    if key := str((read_json(memory) or {}).get("content", "")):
-        return key
-    key = content_key(task)
+def _remembered_content(task: DecodeTask, memory: Path) -> Content:
+    """What the files contain, from the file `memory` if files with this listing key have been read before."""
+    known = read_json(memory) or {}
+    with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError):  # of before ranges, or damaged
+        extents = {kind: (low, high) for kind, (low, high) in known["values"].items()}
+        return Content(str(known["content"]), extents)
+    content = read_content(task)
     if listing_key(task) != memory.stem:
         raise changed_while_read(task)
     with _storing(memory.parent):
-        write_json(memory, {"content": key})
-    return key
+        write_json(memory, {"content": content.key, "values": content.extents})
+    return content
 
 
 # --- reading -----------------------------------------------------------------------------------------
@@ -172,14 +190,14 @@ def check_stored(folder: Path) -> str | None:
 # --- building ----------------------------------------------------------------------------------------
 
 
-def _build(folder: Path, shorts: Sequence[int], task: DecodeTask, listing: str) -> None:
+def _build(folder: Path, shorts: Sequence[int], task: DecodeTask, ranges: Ranges, listing: str) -> None:
     """Add the short sides that are missing. Concurrent builders of one content key take turns."""
     building = folder / ".building"
     with _storing(folder), _locked(folder, task), _temporary(building):
         missing = [short for short in shorts if _read_side(folder / str(short)) is None]
         if not missing:
             return
-        _write(building, missing, task)
+        _write(building, missing, task, ranges)
         if listing_key(task) != listing:
             raise changed_while_read(task)
         for short in missing:
@@ -228,7 +246,7 @@ def _temporary(folder: Path) -> Iterator[None]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _write(building: Path, shorts: Sequence[int], task: DecodeTask) -> None:
+def _write(building: Path, shorts: Sequence[int], task: DecodeTask, ranges: Ranges) -> None:
     """Decode everything into one folder per short side, synced to disk."""
     sha256: list[str] = []
     originals: list[Original] = []
@@ -240,7 +258,8 @@ def _write(building: Path, shorts: Sequence[int], task: DecodeTask) -> None:
             (building / str(short)).mkdir(parents=True)
             files[short] = stack.enter_context((building / str(short) / "pixels.u8").open("wb", _BUFFER))
         task.report_progress("decode", 0)
-        decoded = in_order(partial(_decode_samples, shorts=shorts), task.samples, BATCH, task.threads)
+        decode_batch = partial(_decode_samples, shorts=shorts, ranges=ranges)
+        decoded = in_order(decode_batch, task.samples, BATCH, task.threads)
         for done, (sha, original, copies) in enumerate(decoded, 1):
             sha256.append(sha)
             originals.append(original)
@@ -277,20 +296,20 @@ class _DecodedSample(NamedTuple):
     copies: tuple[NDArray[np.uint8], ...]  # (C, h, w), one per short side
 
 
-def _decode_samples(samples: Sequence[Sample], shorts: Sequence[int]) -> list[_DecodedSample]:
+def _decode_samples(samples: Sequence[Sample], shorts: Sequence[int], ranges: Ranges) -> list[_DecodedSample]:
     """Decode images and resize each to every short side. Raises DataError."""
-    pixels, originals = zip(*map(_decode, samples), strict=True)
+    pixels, originals = zip(*(_decode(sample, ranges) for sample in samples), strict=True)
     copies = resize_all(pixels, shorts)
     return [_DecodedSample(pixel_digest(p), o, c) for p, o, c in zip(pixels, originals, copies, strict=True)]
 
 
-def _decode(sample: Sample) -> tuple[NDArray[np.uint8], Original]:
+def _decode(sample: Sample, ranges: Ranges) -> tuple[NDArray[np.uint8], Original]:
     """The pixels of a sample at full resolution, and what its file stores."""
     if sample.array is not None:
         pixels, size, frames = check_array(sample.array, sample.id), 0, 1
         channels = 1 if sample.array.ndim == 2 else 3
     else:
         path = path_of_sample(sample)
-        pixels, channels, frames = decode(path)
+        pixels, channels, frames = decode(path, ranges)
         size = path.stat().st_size
     return pixels, Original(pixels.shape[0], pixels.shape[1], channels, size, frames)

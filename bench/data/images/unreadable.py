@@ -7,7 +7,7 @@ So the processes of a command, and the next one, leave out the same images witho
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -16,27 +16,32 @@ from bench.data.images.content import BATCH, DecodeTask, listing_key
 from bench.data.images.decode import check_array, decode
 from bench.data.images.index import first_few
 from bench.data.images.parallel import each, in_order
+from bench.data.images.ranges import WHOLE, Ranges
 from bench.errors import DataError
 from bench.files import read_json, write_json
-from bench.interfaces.dataset import Sample
+from bench.interfaces.dataset import Index, Sample
 
 MOST = 0.05  # share of all images that may be left out
 KIND = "images that could not be read"  # in what is passed over
-FRAMES = "pages or frames after the first"  # likewise
+FRAMES = "further pages, frames or slices"  # likewise
 
 
 class Look(NamedTuple):
     """What decoding an image shows."""
 
     fault: str  # why it cannot be decoded; "" if it can
-    frames: int  # pages or frames of its file
+    frames: int  # pages, frames or slices of its file
 
 
-def look_at(sample: Sample) -> Look:
-    """Decode an image for its faults alone."""
+def look_at(sample: Sample, ranges: Ranges = WHOLE) -> Look:
+    """Decode an image for its faults alone. A value beyond `ranges` is one, but no reason to leave an image
+    out: it can be read, and the range is wrong, so `ranges` is not given where that is asked.
+
+    Raises ConfigError where what reads its format is not installed: that is no fault of the image.
+    """
     try:
         if sample.path is not None:
-            return Look("", decode(sample.path).frames)
+            return Look("", decode(sample.path, ranges).frames)
         if sample.array is not None:
             check_array(sample.array, sample.id)
     except DataError as error:
@@ -93,3 +98,14 @@ def may_be_left_out(dataset: str, samples: Sequence[Sample], unreadable: Mapping
             f"would leave the class empty: {remedy}"
         )
     return ""
+
+
+def with_passed_over(index: Index, frames: Iterable[int], left_out: int) -> dict[str, int]:
+    """What an index passed over, what of the files with these `frames` is not read, and how many images could
+    not be read: kind -> number."""
+    further = sum(count - 1 for count in frames)
+    return {
+        **index.passed_over,
+        **({FRAMES: further} if further else {}),
+        **({KIND: left_out} if left_out else {}),
+    }

@@ -103,6 +103,25 @@ def validation(images: GroupedLabels, share: float, seed: int) -> NDArray[np.int
     return part_of[images.groups]
 
 
+def subset(images: GroupedLabels, share: float, seed: int) -> NDArray[np.bool_]:
+    """(N,) which images are in a subset of about `share` of these, whole groups of every class.
+
+    Unlike a part of a split, it takes the first groups of the order without skipping any that is too large
+    for the rest of its share. So of two subsets of one seed the smaller lies within the larger, and of all
+    images a class is off its share by at most half a group. Every class has at least one image.
+    """
+    taken = np.zeros(len(images.names), dtype=np.bool_)
+    for class_, groups in enumerate(images.strata):
+        order = _ordered(images, groups, (seed, "labels"))
+        sizes = images.sizes[order]
+        before = np.cumsum(sizes) - sizes
+        taken[np.array(order, dtype=np.int64)[before + sizes / 2 < share * sizes.sum()]] = True
+        # At least one; where all groups with images of a class belong to rarer ones, the first of them.
+        with_class = np.unique(images.groups[images.classes == class_]).tolist()
+        taken[(order or _ordered(images, with_class, (seed, "labels")))[:1]] = True
+    return taken[images.groups]
+
+
 def _fold(images: GroupedLabels, groups: list[int], folds: int, number: int, seed: int) -> set[int]:
     """The groups of one class in fold `number`; every fold takes from the groups that earlier folds left."""
     rest = list(groups)
@@ -125,7 +144,7 @@ def _fill(
     most = len(groups) - keep
     if most < 1:
         return set()
-    ordered = sorted(groups, key=lambda g: _position(images.names[g], order))
+    ordered = _ordered(images, groups, order)
     taken: set[int] = set()
     image_count = 0
     for group in ordered:
@@ -134,6 +153,11 @@ def _fill(
             taken.add(group)
             image_count += size
     return taken or {min(ordered, key=lambda g: images.sizes[g])}
+
+
+def _ordered(images: GroupedLabels, groups: list[int], order: tuple[int, str]) -> list[int]:
+    """Groups in the order that a seed and a purpose give."""
+    return sorted(groups, key=lambda g: _position(images.names[g], order))
 
 
 def _position(name: str, order: tuple[int, str]) -> bytes:

@@ -87,11 +87,18 @@ def draw_split(
     would be divided between parts, or there are too few groups; DataError if only some images have a part.
     """
     official = any(images.parts)
-    clusters = audit.clusters(images.ids) if audit and settings.groups == "audited" and not official else []
-    groups = images.groups if official else _indivisible_groups(images, settings, clusters)
+    mended = official and settings.mend != "none"
+    wanted = settings.groups == "audited" and not official
+    clusters = audit.clusters(images.ids) if audit and (wanted or mended) else []
+    if official:
+        groups = join_groups(images.groups, clusters) if mended else images.groups
+    else:
+        groups = _indivisible_groups(images, settings, clusters)
     try:
         if official:
-            parts = _official(images, settings, round, seed)
+            parts = _official(images, groups, settings, round, seed)
+            if mended:
+                parts = mend(parts, groups, settings.mend)
         else:
             anywhere = settings.conflicts == "anywhere"
             conflicting = [] if anywhere else label_conflicts(clusters, images.labels.tolist())
@@ -113,7 +120,7 @@ def draw_split(
     )
     _check(split)
     verdict = judge(audit, images, parts) if audit else None
-    return dataclasses.replace(split, notes=tuple(_notes(split, official)), verdict=verdict)
+    return dataclasses.replace(split, notes=tuple(_notes(split, images.parts)), verdict=verdict)
 
 
 def _indivisible_groups(
@@ -151,7 +158,22 @@ def _drawn(
     return parts
 
 
-def _official(images: Images, settings: SplitSettings, round: int, seed: int) -> list[str]:
+def mend(parts: Sequence[str], groups: Sequence[str], rule: str) -> list[str]:
+    """Parts in which no group is in several: of such a group the images in one part stay, the others are out.
+
+    With the rule "drop_test" that part is the first of train, val and test that has some of the group, with
+    "drop_train" the last.
+    """
+    order = PARTS if rule == "drop_test" else PARTS[::-1]
+    kept: dict[str, str] = {}
+    for part in reversed(order):  # the first in order has the last word
+        kept |= {group: part for group, own in zip(groups, parts, strict=True) if own == part}
+    return [part if kept[group] == part else OUT for group, part in zip(groups, parts, strict=True)]
+
+
+def _official(
+    images: Images, groups: Sequence[str], settings: SplitSettings, round: int, seed: int
+) -> list[str]:
     """The part of every image that the data set fixes; validation is drawn from training if it is missing."""
     parts = list(images.parts)
     if without := [name for name, part in zip(images.ids, parts, strict=True) if not part]:
@@ -166,7 +188,7 @@ def _official(images: Images, settings: SplitSettings, round: int, seed: int) ->
         )
     if "val" not in parts:
         rows = np.flatnonzero(np.array(parts) == "train").tolist()
-        labels = _grouped_labels(images, images.groups, rows)
+        labels = _grouped_labels(images, groups, rows)
         share = settings.val / (1 - settings.test) if settings.method == "holdout" else settings.val
         round_seed = derive_seed(seed, images.dataset, "split", "official", round)
         for row, code in zip(rows, assign.validation(labels, share, round_seed), strict=True):
@@ -183,11 +205,13 @@ def _grouped_labels(images: Images, groups: Sequence[str], rows: Sequence[int]) 
 
 def _check(split: Split) -> None:
     """Raise SplitError for a split that nobody could train or evaluate with."""
-    sides = Counter(group for group, part in set(zip(split.groups, split.parts, strict=True)))
+    placed = set(zip(split.groups, split.parts, strict=True))
+    sides = Counter(group for group, part in placed if part != OUT)
     if leaking := sorted(group for group, count in sides.items() if count > 1):
         raise SplitError(
             f"{split.dataset}: {len(leaking)} groups have images on more than one side of the split: "
-            f"{first_few(leaking)}; mend the parts or the groups in the data set's index"
+            f"{first_few(leaking)}; mend the parts or the groups in the data set's index, or have images "
+            "left out: --set protocol.split.mend=drop_test (or drop_train)"
         )
     if empty := sorted(set(PARTS) - set(split.parts)):
         raise SplitError(
@@ -203,11 +227,22 @@ def _check(split: Split) -> None:
         )
 
 
-def _notes(split: Split, official: bool) -> Iterator[str]:
-    """What a reader of results should know about the split."""
+def _notes(split: Split, own: Sequence[str]) -> Iterator[str]:
+    """What a reader of results should know about the split. `own` are the parts that the data set fixes."""
+    official, rule = any(own), split.settings.mend
     if official and split.settings.method == "kfold":
         yield "the data set fixes its own split; split.method kfold was not used"
-    if left := split.parts.count(OUT):
+    left = split.parts.count(OUT)
+    if rule != "none" and not official:
+        yield f"the data set fixes no split; split.mend {rule} had nothing to mend"
+    if rule != "none" and official:
+        of_part = Counter(before for before, now in zip(own, split.parts, strict=True) if now == OUT)
+        numbers = ", ".join(f"{of_part[part]} of {own.count(part)} {part}" for part in PARTS if part in own)
+        yield (
+            f"the data set's own split was mended (split.mend {rule}): left out are {numbers} images, which "
+            "have a duplicate or group mate in another part"
+        )
+    elif left:
         yield f"{left} images are in no part, because their duplicates carry another label"
     counts = split.counts()
     for part in ("val", "test"):

@@ -80,6 +80,13 @@ REFERENCE = """
 """  # noqa: E501
 
 
+PERMITS = {
+    "CC BY 4.0": "CC BY 4.0 permits it, with credit to the authors",
+    "CC BY-NC 4.0": "CC BY-NC 4.0 permits it for non-commercial purposes, with credit to the authors",
+}
+"""Licence -> which right it gives to pass on images."""
+
+
 def dataset_of(source: MedMNISTSet) -> Dataset[Params]:
     """The component of one set."""
     return Dataset(
@@ -97,6 +104,7 @@ def dataset_of(source: MedMNISTSet) -> Dataset[Params]:
         ),
         bibtex=REFERENCE,
         licence=source.licence,
+        redistribution=PERMITS[source.licence],
     )
 
 

@@ -1,0 +1,1 @@
+"""What a data set looks like: a data sheet as one page. See docs/data.md."""
