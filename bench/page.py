@@ -1,11 +1,14 @@
-"""Pages of HTML that need nothing but themselves: no script, no network, one look in light and dark.
+"""Pages of HTML that need nothing but themselves: no network, one look in light and dark, no script but one
+that the page was made with.
 
 What comes from outside (names of files and classes) goes through `shown`. Should something slip past it, the
-page itself forbids scripts and addresses.
+page itself forbids addresses, and all scripts but that one.
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Iterable, Sequence
 from html import escape
 from typing import NamedTuple
@@ -26,7 +29,7 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; overflow-
 td, th { padding: 0.2em 0.7em; text-align: right; vertical-align: top; }
 td:first-child, th:first-child { padding-left: 0; text-align: left; }
 thead tr, tbody tr:last-child { border-bottom: 1px solid; }
-caption { padding-bottom: 0.7em; text-align: left; }
+caption { padding-bottom: 0.7em; text-align: left; white-space: nowrap; }
 table + p { margin-bottom: 3em; }
 dl { display: grid; gap: 0.3em 1.5em; grid-template-columns: max-content 1fr; }
 dt { opacity: 0.75; }
@@ -55,7 +58,7 @@ PAGE = """\
 </head>
 <body>
 {body}
-</body>
+{script}</body>
 </html>
 """
 
@@ -76,9 +79,21 @@ class Picture(NamedTuple):
     lines: Sequence[str]
 
 
-def html_page(title: str, body: str) -> str:
-    """A whole page. `title` is text, `body` HTML whose texts are escaped already."""
-    return PAGE.format(generator=GENERATOR, policy=POLICY, title=shown(title), style=STYLE, body=body)
+def html_page(title: str, body: str, style: str = "", script: str = "") -> str:
+    """A whole page. `title` is text, `body` HTML whose texts are escaped already, `style` is added to the
+    look of all pages, and `script` is the one that the page may run."""
+    policy = POLICY
+    if script:
+        allowed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+        policy += f"; script-src 'sha256-{allowed}'"
+    return PAGE.format(
+        generator=GENERATOR,
+        policy=policy,
+        title=shown(title),
+        style=STYLE + style,
+        body=body,
+        script=f"<script>{script}</script>\n" if script else "",
+    )
 
 
 def is_page(text: str) -> bool:

@@ -1,10 +1,11 @@
 """What an image-level split adds: `python -m benchmarks.leakage --data DIR`, from the source tree's root.
 
-The same protocol on the same images under two splits: the default one, which keeps duplicates on one side,
-and the naive one, image by image. What is done is kept, so the command can be interrupted and repeated. The
+The same protocol on the same images under three splits: the default one, which keeps together what the audit
+finds and a person decided; one by perceptual hashes alone, which miss the same picture at another crop; and
+the naive one, image by image. What is done is kept, so the command can be interrupted and repeated. The
 accuracies over all test images, and over those that have a duplicate somewhere in the data set, go to
-results/<hardware>/<data set>-leakage.md. Images whose duplicates carry another label are left out of the
-accuracies of both, because the default split never tests on them.
+results/<hardware>/<data set>-leakage.md. Duplicates are those of the default split, for all three; images
+whose duplicates carry another label are left out of all accuracies, because that split never tests on them.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import math
 import statistics
 import sys
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -38,7 +40,21 @@ from benchmarks.report import ROOT, Facts, facts_of, folder_name, one_line
 if TYPE_CHECKING:
     import pandas as pd
 
-SPLITS = {"audited": "duplicates on one side", "none": "image by image"}  # by protocol.split.groups
+
+class Drawn(NamedTuple):
+    """How a split is drawn."""
+
+    label: str
+    values: tuple[tuple[str, object], ...]
+
+
+SPLITS = {
+    "audited": Drawn("duplicates on one side", ()),
+    "hashes": Drawn(
+        "by hashes alone", (("protocol.audit.keypoints", False), ("dataset.{dataset}.groups", "none"))
+    ),
+    "none": Drawn("image by image", (("protocol.split.groups", "none"),)),
+}
 
 
 class Round(NamedTuple):
@@ -65,19 +81,22 @@ def main(
     / "leakage",
     results: Annotated[Path, typer.Option(help="Where the table is written.")] = ROOT / "results",
 ) -> None:
-    """Run both splits and write what the naive one adds."""
+    """Run all splits and write what those that leak add."""
     rounds_of: dict[str, list[Round]] = {}
     shown: dict[str, Estimate] = {}
-    for groups in SPLITS:
-        values = {"protocol.finetune.epochs": epochs, "protocol.split.groups": groups}
+    known: dict[str, str] = {}
+    for name, drawn in SPLITS.items():
+        own = {key.format(dataset=dataset): value for key, value in drawn.values}
+        values = {"protocol.finetune.epochs": epochs, **own}
         study = Study.from_names(dataset, strategy, protocol=protocol, rounds=rounds, values=values)
-        planned = plan(study, local_environment(data or None, work / groups, threads=threads), print_progress)
+        planned = plan(study, local_environment(data or None, work / name, threads=threads), print_progress)
+        known = known or groups_of(planned)
         if failed := [outcome for outcome in run(planned, report=print_progress) if outcome.status != "done"]:
             raise BenchError(f"{failed[0].unit.label}: {failed[0].reason}")
-        stored = load_results(work / groups)
-        rounds_of[groups] = read_rounds(planned, stored)
+        stored = load_results(work / name)
+        rounds_of[name] = read_rounds(planned, stored, known)
         [table] = tables(stored, "accuracy")
-        shown[groups] = table.rows[0].values["accuracy"]
+        shown[name] = table.rows[0].values["accuracy"]
     provenance = next(r for r in stored.records if r.key == planned.units[0].key).provenance
     precision = "fp32" if provenance.device == "cpu" else "bf16 autocast"
     now = datetime.now(UTC)
@@ -91,23 +110,39 @@ def main(
     print(text)
 
 
-def read_rounds(planned: Plan, stored: Results) -> list[Round]:
-    """The rounds of one split, in order."""
+def groups_of(planned: Plan) -> dict[str, str]:
+    """The group of every image in the splits of a study, duplicates joined, by id."""
+    split = next(iter(planned.splits.values()))
+    return dict(zip(split.ids, split.groups, strict=True))
+
+
+def read_rounds(planned: Plan, stored: Results, known: Mapping[str, str]) -> list[Round]:
+    """The rounds of one split, in order. `known` is the group of every image, by id."""
     (dataset,) = planned.study.datasets
-    images, audit = planned.session.audited(dataset, planned.study.protocol.audit)
-    duplicated: set[str] = set()
-    conflicting: set[str] = set()
-    for cluster in audit.clusters(images.ids):
-        same_label = len({images.labels[i] for i in cluster}) == 1
-        (duplicated if same_label else conflicting).update(images.ids[i] for i in cluster)
+    split = next(iter(planned.splits.values()))
+    labels_of: dict[str, set[str]] = {}
+    for id_, label in zip(split.ids, split.labels, strict=True):
+        labels_of.setdefault(known[id_], set()).add(label)
+    sizes = Counter(known.values())
+    duplicated = {id_ for id_, group in known.items() if sizes[group] > 1 and len(labels_of[group]) == 1}
+    conflicting = {id_ for id_, group in known.items() if len(labels_of[group]) > 1}
     test = stored.predictions[stored.predictions["part"] == "test"]
     rounds = []
     for unit in planned.units:
-        verdict = planned.splits[dataset, unit.round].verdict
-        assert verdict is not None  # the split was drawn by `plan`, with this audit
         if isinstance(unit, RunSpec):
-            rounds.append(judge(test[test["key"] == unit.key], duplicated, conflicting, verdict.leaked))
+            split = planned.splits[dataset, unit.round]
+            leaked = exposed(dict(zip(split.ids, split.parts, strict=True)), known)
+            rounds.append(judge(test[test["key"] == unit.key], duplicated, conflicting, leaked))
     return rounds
+
+
+def exposed(parts: Mapping[str, str], known: Mapping[str, str]) -> int:
+    """Validation and test images that have a group mate in another part, given part and group by id."""
+    found: dict[str, set[str]] = {}
+    for id_, part in parts.items():
+        if part != "out":
+            found.setdefault(known[id_], set()).add(part)
+    return sum(part in ("val", "test") and len(found[known[id_]]) > 1 for id_, part in parts.items())
 
 
 def judge(
@@ -134,10 +169,13 @@ def as_markdown(
     shown: Mapping[str, Estimate],
     facts: Facts,
 ) -> str:
-    """The table for readers. `rounds_of` has the rounds by `protocol.split.groups`, `shown` what `bench
-    table` says of the accuracy over all test images."""
+    """The table for readers. `rounds_of` has the rounds by the names of SPLITS, `shown` what `bench table`
+    says of the accuracy over all test images."""
     lines = [f"# What an image-level split adds on {dataset}", "", "```console"]
-    lines += [f"$ {command}", f"$ {command} --set protocol.split.groups=none", "```", ""]
+    for drawn in SPLITS.values():
+        own = [f" --set {key.format(dataset=dataset)}={str(value).lower()}" for key, value in drawn.values]
+        lines.append(f"$ {command}{''.join(own)}")
+    lines += ["```", ""]
     lines += [one_line(facts), ""]
     lines += [
         "Accuracy, mean ± sample standard deviation over rounds. Duplicates are test images that have a",
@@ -149,19 +187,23 @@ def as_markdown(
         "| split | rounds | test images | leaked images | accuracy | on duplicates | on other images |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
-    for groups, rounds in rounds_of.items():
+    for name, rounds in rounds_of.items():
         sizes = [[r.tested for r in rounds], [r.leaked for r in rounds]]
         cells = [f"{statistics.fmean(counts):.1f}" for counts in sizes]
         cells += [spread(values) for values in accuracies(rounds)]
-        lines.append(f"| {SPLITS[groups]} | {len(rounds)} | {' | '.join(cells)} |")
-    naive, grouped = accuracies(rounds_of["none"]), accuracies(rounds_of["audited"])
-    gains = [difference(a, b) for a, b in zip(naive, grouped, strict=True)]
-    lines.append(f"| difference (95 % interval) | | | | {' | '.join(gains)} |")
+        lines.append(f"| {SPLITS[name].label} | {len(rounds)} | {' | '.join(cells)} |")
+    grouped = accuracies(rounds_of["audited"])
+    for name in rounds_of:
+        if name != "audited":
+            others = accuracies(rounds_of[name])
+            gains = [difference(a, b) for a, b in zip(others, grouped, strict=True)]
+            what = f"{SPLITS[name].label}, difference (95 % interval)"
+            lines.append(f"| {what} | | | | {' | '.join(gains)} |")
     lines += ["", "The accuracy over all test images, with the 95 % interval of `bench table`:", ""]
     lines += ["| split | accuracy | 95 % interval |", "| --- | ---: | ---: |"]
-    for groups, value in shown.items():
+    for name, value in shown.items():
         ends = "-" if value.low is None else f"{value.low:.3f} to {value.high:.3f}"
-        lines.append(f"| {SPLITS[groups]} | {value.mean:.4f} | {ends} |")
+        lines.append(f"| {SPLITS[name].label} | {value.mean:.4f} | {ends} |")
     return "\n".join(lines) + "\n"
 
 

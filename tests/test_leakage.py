@@ -55,9 +55,17 @@ def test_the_table_gives_the_difference_with_its_interval(leakage: ModuleType) -
 def test_accuracy_over_no_images_is_a_dash(leakage: ModuleType) -> None:
     rounds = [leakage.Round(0.4, math.nan, 0.5, 0, 10), leakage.Round(0.6, 0.5, 0.6, 0, 10)]
     text = leakage.as_markdown("d", "bench run", {"audited": rounds, "none": rounds}, {}, {})
-    table = [line for line in text.splitlines() if line.startswith("| d")]
-    assert table[0].startswith("| duplicates on one side | 2 | 10.0 | 0.0 | 0.5000 ± 0.1414 | - |")
-    assert table[1].split("|")[6].strip() == "-"
+    grouped, _, gain = (row for row in rows_of(text))
+    assert grouped[:6] == ["duplicates on one side", "2", "10.0", "0.0", "0.5000 ± 0.1414", "-"]
+    assert gain[0] == "image by image, difference (95 % interval)"
+    assert gain[5] == "-"
+
+
+def test_images_are_exposed_by_a_group_mate_in_another_part(leakage: ModuleType) -> None:
+    known = {"a": "g", "b": "g", "c": "h", "d": "h", "e": "i", "f": "h"}
+    parts = {"a": "train", "b": "test", "c": "val", "d": "test", "e": "test", "f": "out"}
+    assert leakage.exposed(parts, known) == 3
+    assert leakage.exposed({**parts, "b": "train", "d": "out"}, known) == 0
 
 
 @pytest.mark.long
@@ -89,13 +97,19 @@ def test_both_splits_of_a_data_set_with_duplicates_are_run_once(
     assert "fine-tune epoch 1/1" in command()
     (table,) = (tmp_path / "results").glob("*/folder-leakage.md")
     written = table.read_text()
-    grouped, naive, difference, *shown = rows_of(written)
+    grouped, hashes, naive, *differences = rows_of(written)
+    shown = differences[2:]
     assert grouped[:2] == ["duplicates on one side", "2"]
     assert naive[:2] == ["image by image", "2"]
+    assert hashes[:2] == ["by hashes alone", "2"]
     assert float(grouped[3]) == 0
     assert float(naive[3]) > 0  # leaked
-    assert difference[0].startswith("difference")
-    assert [row[0] for row in shown] == [grouped[0], naive[0]]  # with the intervals of `bench table`
+    assert [row[0].split(",")[0] for row in differences[:2]] == [hashes[0], naive[0]]
+    assert [row[0] for row in shown] == [
+        grouped[0],
+        hashes[0],
+        naive[0],
+    ]  # with the intervals of `bench table`
     for row in shown:
         low, high = map(float, row[2].split(" to "))
         assert low < float(row[1]) < high

@@ -29,6 +29,7 @@ from bench.execution.run import execute
 from bench.identity import to_json
 from bench.interfaces.executor import silent
 from bench.results import store
+from bench.results.verify import Verification, verify_results
 from bench.study.protocol import AuditSettings, Pretraining, SplitSettings
 from bench.study.spec import PretrainSpec, RunSpec
 
@@ -159,6 +160,13 @@ def test_a_pool_that_has_changed_since_the_plan_is_refused(tmp_path: Path, pool:
     assert "not those that the study was planned with" in outcome.reason
 
 
+def verified(results: Path) -> tuple[list[str], int]:
+    """What `bench verify` says of pools, and how many it has seen."""
+    found = Verification()
+    verify_results(results, found)
+    return [p.what for p in found.problems if "pools" in p.place.parts], found.counts["pools"]
+
+
 def test_the_frozen_file_cannot_be_edited(tmp_path: Path, pool: Path) -> None:
     shown = watched(tmp_path, pool, run=False)
     test = ids_of(shown, "test")[0]
@@ -168,7 +176,10 @@ def test_the_frozen_file_cannot_be_edited(tmp_path: Path, pool: Path) -> None:
     (file,) = (shown.results / "pools" / "tagged").glob("*.json")
     data = json.loads(file.read_text())
     assert [row[0] for row in data["left_out"]] == ["pool/copy.png"]
+    assert verified(shown.results) == ([], 1)
     file.write_text(json.dumps({**data, "left_out": []}))
+    (problem,), _ = verified(shown.results)
+    assert "was edited" in problem
     with pytest.raises(DataError, match="was edited"):
         load_pool(shown.results, "tagged", spec.split, spec.left_out)
     file.unlink()

@@ -237,7 +237,7 @@ def test_the_footer_names_the_audit_its_split_passed() -> None:
 
 def test_the_footer_says_what_was_found_and_how_it_was_searched() -> None:
     """Never that there is none: only what was looked for, and what is not known."""
-    new = replace(PASSED, revision=2, pairs=225, suspects=6, suspects_apart=1)
+    new = replace(PASSED, revision=2, pairs=225, published=False, suspects=6, suspects_apart=1)
     said = footer_of(new, replace(new, suspects_apart=4))
     assert (
         "Audit abcdef01 (perceptual hashes within 10 bits, keypoints; detail 0.55 alike after a shift or an "
@@ -248,7 +248,7 @@ def test_the_footer_says_what_was_found_and_how_it_was_searched() -> None:
     assert "1 pair of duplicates found, 12 groups of several images known, none on two sides." in footer_of(
         known
     )
-    none = replace(PASSED, revision=2, pairs=0)
+    none = replace(PASSED, revision=2, pairs=0, published=False)
     assert "no duplicates found; patients and lesions are not published." in footer_of(none)
     hashes_alone = replace(PASSED.settings, keypoints=False)
     assert "keypoints" not in footer_of(replace(none, settings=hashes_alone))

@@ -100,7 +100,8 @@ class Session:
         """The same images and their audit, made now unless it is stored."""
         from bench.data.audit.search import SHORT
 
-        return self._audited(self.with_pool(dataset, folder, (*short_sides, SHORT), report), settings, report)
+        united = self.with_pool(dataset, folder, (*short_sides, SHORT), report)
+        return self._audited(united, settings, report, with_probes=False)  # images without a class
 
     @property
     def exchange(self) -> Exchange:
@@ -137,12 +138,15 @@ class Session:
 
         return self._audited(self.images(dataset, (*short_sides, SHORT), report), settings, report)
 
-    def _audited(self, images: Images, settings: AuditSettings, report: Report) -> tuple[Images, Audit]:
+    def _audited(
+        self, images: Images, settings: AuditSettings, report: Report, with_probes: bool = True
+    ) -> tuple[Images, Audit]:
         from bench.data.audit.audit import stored_audit
 
         propose = partial(self._embedded_neighbours, images, settings.embed) if settings.embed else None
         environment = self.environment
-        audit = stored_audit(environment.results, images, settings, environment.threads, propose, report)
+        threads, results = environment.threads, environment.results
+        audit = stored_audit(results, images, settings, threads, propose, report, with_probes)
         return images, audit
 
     def _embedded_neighbours(self, images: Images, name: str) -> NDArray[np.int64]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from bench.data.audit.audit import read_audit
 from bench.data.images.store import check_stored
 from bench.data.splits.manifest import read_named
+from bench.data.splits.pool import load_pool
 from bench.errors import BenchError, DataError, StoreError, describe
 from bench.results import store
 from bench.results.artefacts import changed
@@ -71,6 +72,7 @@ def verify_results(results: Path, found: Verification) -> list[Record]:
     to `found`. Returns the records that could be read."""
     splits = _manifests(results, found)
     _audits(results, found)
+    _pools(results, found)
     _pixels(results, found)
     records = []
     for path, record in _records(results, found):
@@ -203,6 +205,16 @@ def _audits(results: Path, found: Verification) -> None:
         found.counts["audits"] += 1
         try:
             read_audit(path)
+        except DataError as error:
+            found.add_error(path, error)
+
+
+def _pools(results: Path, found: Verification) -> None:
+    for path in sorted((results / "pools").glob("*/*.json")):
+        found.counts["pools"] += 1
+        split, _, hash_ = path.stem.partition(".")
+        try:
+            load_pool(results, path.parent.name, split, hash_)
         except DataError as error:
             found.add_error(path, error)
 

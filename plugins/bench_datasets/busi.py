@@ -83,5 +83,6 @@ DATASET = Dataset(
         "Data in Brief 28:104863, 2020. doi:10.1016/j.dib.2019.104863"
     ),
     bibtex=REFERENCES,
+    reviewed=Path(__file__).with_name("busi_reviewed.csv"),
     licence="no licence is stated; the authors ask for citation",  # so nothing permits to pass images on
 )

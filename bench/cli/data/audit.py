@@ -65,6 +65,7 @@ def audit(
     """
     from bench.cli.progress import display
     from bench.data.audit.audit import audit_path
+    from bench.data.audit.decided import undecided
     from bench.execution.session import Session
     from bench.parsing import parse
     from bench.study.protocol import AuditSettings
@@ -87,7 +88,7 @@ def audit(
         target = picture or path.with_suffix(".png")
         _draw(pairs[:MAX_PICTURED], images, target)
         say(console, f"written: {target}")
-    if pairs or audited.suspects:
+    if pairs or undecided(audited, images):
         target = page or path.with_suffix(".html")
         _write_page(audited, pairs, images, target)
         say(console, f"written: {target}")
@@ -198,6 +199,7 @@ def _draw(pairs: Sequence[_Pair], images: Images, target: Path) -> None:
 
 def _write_page(audited: Audit, pairs: Sequence[_Pair], images: Images, target: Path) -> None:
     """The page with suspects, then duplicates, the worst first."""
+    from bench.data.audit.decided import undecided
     from bench.data.audit.page import PageImage, PagePair, PageSection, pairs_page
     from bench.data.audit.search import SHORT as HASHED
     from bench.data.audit.search import hashes_of
@@ -205,7 +207,8 @@ def _write_page(audited: Audit, pairs: Sequence[_Pair], images: Images, target: 
     from bench.files import write_text
 
     positions = {id_: i for i, id_ in enumerate(images.ids)}
-    suspects = [(positions[s.first], positions[s.second], s) for s in audited.suspects[:MAX_ON_PAGE]]
+    suspected = undecided(audited, images)
+    suspects = [(positions[s.first], positions[s.second], s) for s in suspected[:MAX_ON_PAGE]]
     shown = {i for first, second, _ in (*suspects, *pairs[:MAX_ON_PAGE]) for i in (first, second)}
     hashes = hashes_of(images.view(HASHED), sorted(shown))
     sizes = Counter(images.groups)
@@ -235,7 +238,7 @@ def _write_page(audited: Audit, pairs: Sequence[_Pair], images: Images, target: 
         ),
     ]
     about = (
-        f"{len(audited.suspects)} suspected pairs and {len(audited.duplicates)} duplicates among "
+        f"{len(suspected)} suspected pairs to decide and {len(audited.duplicates)} duplicates among "
         f"{audited.images} images; at most {MAX_ON_PAGE} of each are shown. The pictures are for your own "
         "eyes: the data set's licence says whether they may be passed on.",
         f"Save the decisions, then give the file to bench: --set dataset.{images.dataset}.groups=FILE.csv. "

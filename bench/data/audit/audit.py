@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,10 +20,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.data.audit.clusters import clusters, join_groups, label_conflicts
+from bench.data.audit.decided import undecided
+from bench.data.audit.duplicates import perceptual_hashes
 from bench.data.audit.give_aways import metadata_features
-from bench.data.audit.search import SHORT, Duplicate, Suspect, find_pairs, reduced_copies, suspects
+from bench.data.audit.search import SHORT, Copies, Duplicate, Suspect, find_pairs, reduced_copies, suspects
 from bench.data.audit.shortcuts import ShortcutProbe, probe_shortcut
 from bench.data.images.images import Images
+from bench.data.images.index import first_few
 from bench.errors import DataError
 from bench.files import write_result
 from bench.identity import digest, to_json
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FORMAT = 2  # of the audit file; files of format 1 know no suspects
+SAME_PICTURE = 10  # bits in which the hashes of one picture at another size or compression may differ
 REVISION = 2  # of how pairs are searched; raise when the same images and settings would now give others
 
 Propose = Callable[[], "NDArray[np.int64]"]
@@ -75,6 +79,7 @@ def stored_audit(
     threads: int = 1,
     propose: Propose | None = None,
     report: Report = silent,
+    with_probes: bool = True,
 ) -> Audit:
     """The audit stored for these images and settings. If there is none, one is made, reported and stored.
 
@@ -86,7 +91,7 @@ def stored_audit(
     if stored:
         return read_audit(stored[0])
     report(Progress(unit=images.dataset, stage="audit", total=len(images)))
-    new = make_audit(images, settings, threads, propose)
+    new = make_audit(images, settings, threads, propose, with_probes)
     write_result(folder / f"{request}.{new.hash}.json", _to_text(new, images))
     report(Progress(unit=images.dataset, stage="audit", done=len(images), total=len(images)))
     return new
@@ -99,10 +104,18 @@ def audit_path(results: Path, audit: Audit) -> Path:
 
 
 def make_audit(
-    images: Images, settings: AuditSettings, threads: int = 1, propose: Propose | None = None
+    images: Images,
+    settings: AuditSettings,
+    threads: int = 1,
+    propose: Propose | None = None,
+    with_probes: bool = True,
 ) -> Audit:
-    """Look for duplicates, then for suspects and shortcuts with duplicates kept together."""
+    """Look for duplicates, then for suspects and shortcuts with duplicates kept together.
+
+    Raises DataError if a reviewed file was made for other pictures.
+    """
     copies = reduced_copies(images.view(SHORT))
+    _check_reviewed(images, copies.squares)
     further = propose() if propose else np.empty((0, 2), dtype=np.int64)
     short_sides = [min(o.height, o.width) for o in images.originals]
     found = find_pairs(copies, images.ids, images.sha256, short_sides, settings, further, threads)
@@ -117,22 +130,47 @@ def make_audit(
         revision=REVISION,
     )
     groups = join_groups(images.groups, audit.clusters(images.ids))
+    probes = _probes(images, copies, groups, threads) if with_probes else ()
+    return dataclasses.replace(
+        audit,
+        suspects=tuple(suspects(found.aligned, images.ids, groups)),
+        probes=tuple(probes),
+    )
+
+
+def _probes(images: Images, copies: Copies, groups: Sequence[str], threads: int) -> Iterator[ShortcutProbe]:
+    """What tells the class that is not the picture."""
     seen = {
         "border pixels": copies.borders,
         "image size and colour": _file_features(images),
         "bright and coloured marks": copies.marks if copies.marks.any() else None,
         "metadata of the files": metadata_features(images.paths, threads),
     }
-    probes = (
-        probe_shortcut(what, features, images.labels, groups, threads)
-        for what, features in seen.items()
-        if features is not None
-    )
-    return dataclasses.replace(
-        audit,
-        suspects=tuple(suspects(found.aligned, images.ids, groups)),
-        probes=tuple(p for p in probes if p),
-    )
+    for what, features in seen.items():
+        if features is not None:
+            probe = probe_shortcut(what, features, images.labels, groups, threads)
+            if probe is not None:
+                yield probe
+
+
+def _check_reviewed(images: Images, squares: NDArray[np.uint8]) -> None:
+    """Raise DataError if a reviewed file gives another hash of a picture than it has."""
+    positions = {id_: i for i, id_ in enumerate(images.ids)}
+    for file in images.reviewed:
+        stated = [image for image in file.images if image.phash and image.id in positions]
+        if not stated:
+            continue
+        rows = [positions[image.id] for image in stated]
+        hashes = np.frombuffer(bytes.fromhex("".join(image.phash for image in stated)), dtype=np.uint64)
+        differing = np.bitwise_count(perceptual_hashes(squares[rows]) ^ hashes)
+        other = [image.id for image, bits in zip(stated, differing, strict=True) if bits > SAME_PICTURE]
+        if other:
+            raise DataError(
+                f"{images.dataset}: {file.name} was reviewed for other pictures: the perceptual hashes of "
+                f"{len(other)} of {len(stated)} images are not those that it states ({first_few(other)}); "
+                "look at these images again (bench data audit), or go on without it: "
+                f"--set dataset.{images.dataset}.groups=none"
+            )
 
 
 def _file_features(images: Images) -> NDArray[np.float32]:
@@ -164,7 +202,7 @@ def audit_counts(audit: Audit, images: Images) -> dict[str, int]:
         "images in them": sum(map(len, sets)),
         "images in the largest": max(map(len, sets), default=0),
         "images whose duplicates carry another label": len(label_conflicts(sets, images.labels.tolist())),
-        "suspected pairs, for a person to decide": len(audit.suspects),
+        "suspected pairs, for a person to decide": len(undecided(audit, images)),
         "groups of several images": sum(n > 1 for n in Counter(images.groups).values()),
         "groups of several labels": sum(
             n > 1
@@ -190,6 +228,7 @@ def _to_text(audit: Audit, images: Images) -> str:
         "settings": dataclasses.asdict(audit.settings),
         "images": audit.images,
         "candidates": audit.candidates,
+        "reviewed": {file.name: file.sha256 for file in images.reviewed},
         "counts": audit_counts(audit, images),
         "probes": [dataclasses.asdict(p) for p in audit.probes],
         "notes": audit.notes,

@@ -6,21 +6,18 @@ dataset.NAME.groups=FILE.csv` takes; without scripts, the page still shows all p
 
 from __future__ import annotations
 
-import base64
-import html
-import io
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from PIL import Image
+from bench.data.images.thumbnail import thumbnail
+from bench.page import html_page, paragraphs, shown
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-QUALITY = 88  # of the JPEGs in the page
+SIDE = 320  # longest side of a picture, pixels
 
 
 @dataclass(frozen=True)
@@ -41,7 +38,6 @@ class PagePair:
     first: PageImage
     second: PageImage
     text: str
-    decided: str = ""  # what a reviewed file says of the pair, in words
 
 
 @dataclass(frozen=True)
@@ -56,24 +52,26 @@ class PageSection:
 def pairs_page(dataset: str, audit: str, about: Sequence[str], sections: Sequence[PageSection]) -> str:
     """The page, as HTML. `audit` is the hash of the audit, `about` are lines for its head."""
     title = f"{dataset}: pairs of audit {audit[:8]}"
-    lines = "".join(f"<p>{html.escape(line)}</p>" for line in about)
-    body = "".join(_section(section) for section in sections)
-    settings = json.dumps({"dataset": dataset, "audit": audit[:8]}).replace("<", "\\u003c")
-    return _PAGE.format(title=html.escape(title), about=lines, body=body, settings=settings)
+    body = (
+        f"<h1>{shown(title)}</h1>\n{paragraphs(about)}"
+        f'<p class="save" data-dataset="{shown(dataset)}" data-audit="{shown(audit[:8])}" hidden>'
+        "<button>Save the decisions as a csv file</button> <span></span></p>\n"
+        + "".join(map(_section, sections))
+    )
+    return html_page(title, body, _STYLE, _SCRIPT)
 
 
 def _section(section: PageSection) -> str:
     cards = "".join(map(_card, section.pairs))
-    heading = f"{html.escape(section.heading)} <small>{len(section.pairs)}</small>"
-    return f"<section><h2>{heading}</h2><p>{html.escape(section.about)}</p>{cards}</section>"
+    heading = f"{shown(section.heading)} <small>{len(section.pairs)}</small>"
+    return f"<section><h2>{heading}</h2><p>{shown(section.about)}</p>{cards}</section>"
 
 
 def _card(pair: PagePair) -> str:
     differ = " differ" * (pair.first.label != pair.second.label)
-    decided = f"<p class='decided'>{html.escape(pair.decided)}</p>" if pair.decided else ""
     return (
-        f"<fieldset class='pair{differ}'><legend>{html.escape(pair.text)}</legend>"
-        f"<div class='two'>{_figure(pair.first)}{_figure(pair.second)}</div>{decided}"
+        f"<fieldset class='pair{differ}'><legend>{shown(pair.text)}</legend>"
+        f"<div class='two'>{_figure(pair.first)}{_figure(pair.second)}</div>"
         "<div class='choice'>"
         "<label><input type='radio' value='same'> same patient or lesion</label>"
         "<label><input type='radio' value='different'> different</label>"
@@ -83,97 +81,72 @@ def _card(pair: PagePair) -> str:
 
 
 def _figure(image: PageImage) -> str:
-    id_, label = html.escape(image.id), html.escape(image.label)
-    group = f"<br>group {html.escape(image.group)}" if image.group else ""
+    id_, label = shown(image.id), shown(image.label)
+    group = f"<br>group {shown(image.group)}" if image.group else ""
     return (
-        f"<figure data-id=\"{id_}\" data-hash='{html.escape(image.hash)}'>"
-        f'<img src="{_data_uri(image.pixels)}" alt="{id_}, {label}">'
+        f"<figure data-id=\"{id_}\" data-hash='{shown(image.hash)}'>"
+        f'<img src="{thumbnail(image.pixels, SIDE)}" alt="{id_}, {label}">'
         f"<figcaption><b>{id_}</b><br><span class='label'>{label}</span>{group}<br>"
         "<label><input type='checkbox'> leave out</label></figcaption></figure>"
     )
 
 
-def _data_uri(pixels: NDArray[np.uint8]) -> str:
-    image = Image.fromarray(pixels[0] if pixels.shape[0] == 1 else pixels.transpose(1, 2, 0))
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=QUALITY)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+_STYLE = """\
+section { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 27em), 1fr)); gap: 1em; }
+h2, section > p { grid-column: 1 / -1; margin: 0.3em 0; }
+fieldset { border: 1px solid #8888; border-radius: 4px; min-width: 0; }
+.two { display: flex; gap: 0.5em; }
+img { width: 100%; image-rendering: auto; background: #8884; }
+figcaption { font-size: 0.85em; overflow-wrap: anywhere; }
+.differ .label { color: #d02040; font-weight: bold; }
+.choice { display: flex; flex-wrap: wrap; gap: 0.2em 1em; margin-top: 0.5em; font-size: 0.9em; }
+.reason { flex: 1; min-width: 8em; }
+.save { position: sticky; top: 0; padding: 0.5em 0; background: Canvas; z-index: 1; }
+.two figure { flex: 1; min-width: 0; }
+section > h2 { border: 0; padding: 0; }
+"""
 
-
-_PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>
-:root {{ color-scheme: light dark; }}
-body {{ font-family: sans-serif; margin: 1.5em; }}
-h1 {{ font-size: 1.4em; }}
-p {{ max-width: 50em; }}
-section {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 27em), 1fr)); gap: 1em; }}
-h2, section > p {{ grid-column: 1 / -1; margin: 0.3em 0; }}
-fieldset {{ border: 1px solid #8888; border-radius: 4px; min-width: 0; }}
-.two {{ display: flex; gap: 0.5em; }}
-figure {{ margin: 0; flex: 1; min-width: 0; }}
-img {{ width: 100%; image-rendering: auto; background: #8884; }}
-figcaption {{ font-size: 0.85em; overflow-wrap: anywhere; }}
-.differ .label {{ color: #d02040; font-weight: bold; }}
-.choice {{ display: flex; flex-wrap: wrap; gap: 0.2em 1em; margin-top: 0.5em; font-size: 0.9em; }}
-.reason {{ flex: 1; min-width: 8em; }}
-.save {{ position: sticky; top: 0; padding: 0.5em 0; background: Canvas; z-index: 1; }}
-</style>
-</head>
-<body>
-<h1>{title}</h1>
-{about}
-<p class="save" hidden><button>Save the decisions as a csv file</button> <span></span></p>
-{body}
-<script>
-const study = {settings};
+_SCRIPT = """
 const cards = [...document.querySelectorAll("fieldset")];
 cards.forEach((card, number) => card.querySelectorAll("[type=radio]").forEach(
-  button => {{ button.name = "pair" + number; }}));
-const save = document.querySelector(".save");
+  button => { button.name = "pair" + number; }));
+const save = document.querySelector(".save"), study = save.dataset;
 save.hidden = false;
 
-function decisions() {{
+function decisions() {
   const parent = new Map(), rows = new Map();
   const find = id => parent.get(id) === id ? id : find(parent.get(id));
-  for (const card of cards) {{
+  for (const card of cards) {
     const choice = card.querySelector("[type=radio]:checked").value;
     const reason = card.querySelector(".reason").value.trim();
     const figures = [...card.querySelectorAll("figure")];
-    for (const figure of figures) {{
+    for (const figure of figures) {
       const id = figure.dataset.id, out = figure.querySelector("[type=checkbox]").checked;
       if (!choice && !out) continue;
       if (!parent.has(id)) parent.set(id, id);
-      const row = rows.get(id) || {{ hash: figure.dataset.hash, out: false, reasons: [] }};
+      const row = rows.get(id) || { hash: figure.dataset.hash, out: false, reasons: [] };
       row.out = row.out || out;
       const other = figures.find(f => f !== figure).dataset.id;
       row.reasons.push((choice ? choice + (choice === "same" ? " as " : " from ") + other : "left out")
         + (reason ? ": " + reason : "") + " (audit " + study.audit + ")");
       rows.set(id, row);
-    }}
+    }
     if (choice === "same") parent.set(find(figures[0].dataset.id), find(figures[1].dataset.id));
-  }}
+  }
   const quoted = text => /[",\\n]/.test(text) ? '"' + text.replaceAll('"', '""') + '"' : text;
   const lines = [...rows].map(([id, row]) => [
     id, "reviewed " + find(id), row.out ? "yes" : "", row.hash, row.reasons.join("; ")
   ].map(quoted).join(","));
-  return {{ count: lines.length, text: ["id,group,exclude,phash,reason", ...lines, ""].join("\\n") }};
-}}
+  return { count: lines.length, text: ["id,group,exclude,phash,reason", ...lines, ""].join("\\n") };
+}
 
-document.addEventListener("input", () => {{
+document.addEventListener("input", () => {
   save.querySelector("span").textContent = decisions().count + " images are decided";
-}});
-save.querySelector("button").addEventListener("click", () => {{
+});
+save.querySelector("button").addEventListener("click", () => {
   const link = document.createElement("a");
-  link.href = URL.createObjectURL(new Blob([decisions().text], {{ type: "text/csv" }}));
+  link.href = URL.createObjectURL(new Blob([decisions().text], { type: "text/csv" }));
   link.download = study.dataset + "-reviewed.csv";
   link.click();
-}});
-</script>
-</body>
-</html>
+});
 """

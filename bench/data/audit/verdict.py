@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from bench.data.audit.clusters import label_conflicts
+from bench.data.audit.decided import undecided
 from bench.data.images.index import PARTS, first_few
 from bench.study.protocol import AuditSettings
 
@@ -23,7 +24,7 @@ _STORED_AS = {
 }
 """Fields whose names in manifests and records are older ones; stored files are never rewritten."""
 
-_LATER = ("revision", "pairs", "groups", "suspects", "suspects_apart")
+_LATER = ("revision", "pairs", "groups", "published", "suspects", "suspects_apart")
 """Fields that older manifests and records lack: not written at their default, so that those stay the same."""
 
 
@@ -44,8 +45,8 @@ class Verdict:
         remarks: what else a reader of results should know.
         revision: of how the audit searched for pairs; 1 is hashes and shifts alone.
         pairs: number of pairs of duplicates that the audit found; None in a verdict of revision 1.
-        groups: number of groups of several images that the data set (or a reviewed file) names; None where
-            it names no groups at all, and in a verdict of revision 1.
+        groups: number of groups of several images that the data set or a reviewed file names.
+        published: whether the data set itself names groups (patients, lesions).
         suspects: number of suspected pairs of which nobody has decided whether they belong together.
         suspects_apart: number of those whose images are in different parts.
     """
@@ -61,7 +62,8 @@ class Verdict:
     remarks: tuple[str, ...] = ()
     revision: int = 1
     pairs: int | None = None
-    groups: int | None = None
+    groups: int = 0
+    published: bool = True
     suspects: int = 0
     suspects_apart: int = 0
 
@@ -102,11 +104,10 @@ def nothing_apart(verdicts: Sequence[Verdict]) -> str:
     if verdict.pairs is None:
         return "no duplicates and no group found on two sides"
     text = f"{_number(verdict.pairs, 'pair')} of duplicates found" if verdict.pairs else "no duplicates found"
-    if verdict.groups is None:
-        text += ", none on two sides" if verdict.pairs else ""
-        text += "; patients and lesions are not published"
-    else:
-        text += f", {_number(verdict.groups, 'group')} of several images known, none on two sides"
+    if verdict.groups or verdict.published:
+        text += f", {_number(verdict.groups, 'group')} of several images known"
+    text += ", none on two sides" if verdict.pairs or verdict.groups else ""
+    text += "" if verdict.published else "; patients and lesions are not published"
     if verdict.suspects:
         apart = f"{'up to ' * (len(verdicts) > 1)}{verdict.suspects_apart} of them"
         text += (
@@ -129,7 +130,7 @@ def judge(audit: Audit, images: Images, parts: Sequence[str]) -> Verdict:
     leaking_groups = [m for m in members.values() if len(_parts_of(m, parts)) > 1]
     leaked = {i for c in (*leaking, *leaking_groups) for i in c if parts[i] in ("val", "test")}
     part_of = dict(zip(images.ids, parts, strict=True))
-    undecided = [(part_of[s.first], part_of[s.second]) for s in audit.suspects]
+    suspected = [(part_of[s.first], part_of[s.second]) for s in undecided(audit, images)]
     conflicting = label_conflicts(duplicates, images.labels.tolist())
     evaluated = [i for i in conflicting if parts[i] in ("val", "test")]
     return Verdict(
@@ -144,9 +145,10 @@ def judge(audit: Audit, images: Images, parts: Sequence[str]) -> Verdict:
         remarks=(*audit.notes, *(p.text for p in audit.probes if p.beats)),
         revision=audit.revision,
         pairs=len(audit.duplicates),
-        groups=sum(len(group) > 1 for group in members.values()) if images.grouped else None,
-        suspects=len(undecided),
-        suspects_apart=sum(len(set(pair) & set(PARTS)) > 1 for pair in undecided),
+        groups=sum(len(group) > 1 for group in members.values()),
+        published=images.grouped,
+        suspects=len(suspected),
+        suspects_apart=sum(len(set(pair) & set(PARTS)) > 1 for pair in suspected),
     )
 
 

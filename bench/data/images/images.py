@@ -96,7 +96,7 @@ def open_images(
         views=stored.views,
         originals=stored.originals,
         paths=tuple(s.path for s in index.samples),
-        grouped=any(s.group for s in index.samples),
+        grouped=_names_groups(index),
         bits=stored.bits,
         changes=index.changes,
         reviewed=index.reviewed,
@@ -130,6 +130,12 @@ def _open_readable(
         replace(index, samples=kept),
         unreadable,
     )
+
+
+def _names_groups(index: Index) -> bool:
+    """Whether the data set itself names groups: those that a person gave in a reviewed file do not count."""
+    given = {image.id for file in index.reviewed for image in file.images}
+    return any(sample.group and sample.id not in given for sample in index.samples)
 
 
 def _groups(samples: Sequence[Sample]) -> tuple[str, ...]:

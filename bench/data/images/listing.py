@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -47,6 +48,10 @@ def select(index: Index, dataset: Ref, registry: Registry, root: Path) -> Index:
     name, chosen = dataset.name, registry.datasets.selection(dataset)
     component = registry.datasets.get(name)
     reviewed = _reviewed_file(component, chosen)
+    if reviewed is not None and not chosen.groups and not _is_whole(index, component):
+        reviewed = None
+        note = f"the reviewed file of {name} is not used: this copy has not the images of the whole data set"
+        index = replace(index, notes=(*index.notes, note))
     if chosen == Selection() and reviewed is None:
         return index
     index = replace(index, expected=index.expected or component.expected)
@@ -78,6 +83,13 @@ def _reviewed_file(component: Dataset, chosen: Selection) -> Path | None:
             f"{NO_GROUPS} for none"
         )
     return path
+
+
+def _is_whole(index: Index, component: Dataset) -> bool:
+    """Whether a copy has as many images of each class as the data set that a file was reviewed for, if that
+    is known: ids of other copies may be other pictures."""
+    expected = index.expected or component.expected
+    return not expected or Counter(sample.label for sample in index.samples) == Counter(expected)
 
 
 # --- sources -----------------------------------------------------------------------------------------
