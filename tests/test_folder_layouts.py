@@ -15,7 +15,8 @@ from typer.testing import CliRunner, Result
 
 from bench import DataError, DataNotFound, Index
 from bench.cli import app
-from bench_datasets import busi, covid, folder, isic2018, kvasir, listing
+from bench.data.images import image_files
+from bench_datasets import busi, covid, folder, isic2018, kvasir
 
 
 def put(root: Path, *names: str, seed: int = 0) -> Path:
@@ -192,11 +193,7 @@ def test_masks_beside_their_images_are_passed_over_and_others_are_images(tmp_pat
 
 def strange_files(root: Path) -> dict[str, int]:
     """Files among the images that are none, and what they are counted as."""
-    (root / "s.DCM").write_bytes(b"x")
-    (root / "1.2.840.10008").write_bytes(bytes(128) + b"DICM" + b"more")
-    (root / "IM0001").write_bytes(bytes(128) + b"DICM")
-    (root / "volume.nii.gz").write_bytes(b"x")
-    (root / "volume.nii").write_bytes(b"x")
+    (root / "DICOMDIR").write_bytes(bytes(128) + b"DICM")
     (root / "README").write_text("about")
     (root / "nothing.txt").write_text("")
     (root / "about.TXT").write_text("about")
@@ -212,8 +209,7 @@ def strange_files(root: Path) -> dict[str, int]:
     (root / "__MACOSX" / "x.txt").write_text("x")
     return {
         ".txt files": 1,
-        "DICOM files": 3,
-        "NIfTI files": 2,
+        "DICOMDIR files": 1,
         "dangling links": 1,
         "empty files": 1,
         "files without suffix": 2,
@@ -237,7 +233,7 @@ def test_every_file_passed_over_is_counted_by_kind_and_shown(tmp_path: Path) -> 
             ).stdout.split("\n")
             if line.startswith("passed over: ")
         )
-        for kind, count in {**expected, "pages or frames after the first": 4}.items():
+        for kind, count in {**expected, "further pages, frames or slices": 4}.items():
             assert f"{kind} ({count})" in line
 
 
@@ -259,9 +255,9 @@ def test_classes_and_parts_that_are_links_are_looked_into(tmp_path: Path) -> Non
 def test_a_class_of_files_that_are_no_images_says_what_they_are(tmp_path: Path) -> None:
     put(tmp_path, "a/1.png")
     (tmp_path / "b").mkdir()
-    (tmp_path / "b" / "1.dcm").write_bytes(b"x")
+    (tmp_path / "b" / "DICOMDIR").write_bytes(bytes(128) + b"DICM")
     error = refused("data", "audit", "folder", "--data", tmp_path, "--results", tmp_path / "r")
-    assert "no image of class b (passed over: DICOM files (1))" in error
+    assert "no image of class b (passed over: DICOMDIR files (1))" in error
 
 
 def test_files_beside_the_images_of_a_csv_are_counted(tmp_path: Path) -> None:
@@ -286,7 +282,7 @@ def test_jpeg_2000_is_counted_where_pillow_cannot_read_it(
 ) -> None:
     put(tmp_path, "a/1.png", "b/1.png")
     (tmp_path / "b" / "2.jp2").write_bytes(b"x")
-    monkeypatch.setattr(listing, "_reads_jpeg_2000", lambda: False)
+    monkeypatch.setattr(image_files, "reads_jpeg_2000", lambda: False)
     index = read(tmp_path)
     assert len(index.samples) == 2
     assert index.passed_over == {".jp2 files": 1}
@@ -377,7 +373,8 @@ def test_absolute_paths_work_with_a_relative_data_root(
         ask("data", command[0], "folder", "--data", "d/labels.csv", *command[1:])
     (manifest,) = (tmp_path / "r/splits/folder").glob("*.json")
     assert {row[0] for row in json.loads(manifest.read_text())["images"]} == {s.id for s in index.samples}
-    assert f"folder in {tmp_path}" in ask("data", "verify", "folder", "--data", "d/labels.csv").stdout
+    said = ask("data", "verify", "folder", "--data", "d/labels.csv").stdout
+    assert f"folder: 41 images of 2 classes, in {tmp_path}\n" in said
 
 
 def test_one_file_listed_in_two_ways_is_listed_twice(tmp_path: Path) -> None:

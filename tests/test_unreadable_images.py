@@ -22,6 +22,7 @@ from bench.cli import app
 from bench.data.images import unreadable
 from bench.data.images.decode import decode
 from bench.data.images.images import open_images
+from bench.data.images.ranges import Ranges
 from bench.results import store
 
 IMAGES = 60  # of two classes, so that three may be left out
@@ -152,9 +153,9 @@ def test_another_process_leaves_out_the_same_without_decoding_all_again(
     first = open_images("toy", listed(images), place(images), (16,), lambda news: None)
     decoded: Counter[Path] = Counter()
 
-    def counting(path: Path) -> object:
+    def counting(path: Path, *ranges: Ranges) -> object:
         decoded[path] += 1
-        return decode(path)
+        return decode(path, *ranges)
 
     monkeypatch.setattr(unreadable, "decode", counting)
     monkeypatch.setattr("bench.data.images.store.decode", counting)
@@ -179,10 +180,10 @@ def test_a_decoder_that_has_learnt_a_format_makes_all_be_looked_at_anew(
     with monkeypatch.context() as patch:
         fails = images / "a/02.png"
 
-        def cannot(path: Path) -> object:
+        def cannot(path: Path, *ranges: Ranges) -> object:
             if path == fails:
                 raise DataError(f"{path}: a format of the future")
-            return real(path)
+            return real(path, *ranges)
 
         shutil.copy(images / "b/05.png", images / "b/03.png")
         patch.setattr(unreadable, "decode", cannot)
