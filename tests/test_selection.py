@@ -347,3 +347,22 @@ def test_what_was_decided_of_the_other_set_goes_along_under_its_ids() -> None:
         "B: decided by a person (seen.csv, sha256 ffffffff): groups of 1 images",
         "external test: all images of B, which is another data set, and no other image",
     )
+
+
+def test_files_passed_over_by_both_sets_are_added_up() -> None:
+    one = replace(index_of([("a", ""), ("b", "")]), passed_over={"masks": 2, ".txt files": 1})
+    other = replace(index_of([("a", ""), ("b", "")]), passed_over={"masks": 3, "DICOM files": 4})
+    assert join_external(one, other, "B").passed_over == {"masks": 5, ".txt files": 1, "DICOM files": 4}
+
+
+def test_bits_of_both_sets_are_the_same_or_stated_by_one() -> None:
+    plain = index_of([("a", ""), ("b", "")])
+    bits = {0: plain, 10: replace(plain, bits=10), 12: replace(plain, bits=12)}
+    for own, others, joined in ((0, 0, 0), (12, 12, 12), (12, 0, 12), (0, 10, 10)):
+        assert join_external(bits[own], bits[others], "B").bits == joined
+    with pytest.raises(ConfigError) as error:
+        join_external(bits[12], bits[10], "B")
+    assert str(error.value) == (
+        "B, which is tested on, reads its 16-bit files as 10 bits, and the data set that is trained on as "
+        "12; give both the same bits, or none to have them found"
+    )
