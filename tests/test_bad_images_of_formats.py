@@ -7,6 +7,7 @@ import json
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -144,7 +145,7 @@ def test_the_core_does_not_take_a_missing_extra_for_a_bad_image(
         look_at(sample)
 
 
-def wide(path: Path, highest: int, **options: object) -> None:
+def wide(path: Path, highest: int, **options: Any) -> None:
     values = np.random.default_rng(highest).integers(0, highest + 1, (40, 50), dtype=np.uint16)
     values[0, 0] = highest
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -7,6 +7,7 @@ import json
 import os
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ def put(root: Path, *names: str, seed: int = 0) -> Path:
     return root
 
 
-def read(root: Path, **params: str) -> Index:
+def read(root: Path, **params: Any) -> Index:
     return folder.index(root, folder.Params(**params))
 
 
