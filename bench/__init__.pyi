@@ -3,6 +3,7 @@
 from .api import load_results, local_environment, measure_model, plan, prepare_training, render, run, tables
 from .child import Child, load_for_children, watched
 from .cost.model_cost import ModelCost
+from .data.images.image_files import is_dicom_file, is_image_file
 from .engine.device import any_order
 from .errors import (
     BenchError,
@@ -118,6 +119,8 @@ __all__ = [
     "hookimpl",
     "html_page",
     "interrupt",
+    "is_dicom_file",
+    "is_image_file",
     "load_for_children",
     "load_results",
     "local_environment",

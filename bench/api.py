@@ -17,7 +17,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from bench.errors import ConfigError
 from bench.interfaces.executor import Environment, Progress, Report, silent
@@ -48,6 +48,7 @@ def local_environment(
     compile: bool = False,
     graph: bool = True,
     timeout: float = 0.0,
+    on_bad_image: Literal["fail", "skip"] = "fail",
 ) -> Environment:
     """Where units run on this machine, with the command line's defaults for what is not given.
 
@@ -61,6 +62,9 @@ def local_environment(
     on the command line, threads wait for each other in the way that trains fast unless $OMP_WAIT_POLICY or
     $GOMP_SPINCOUNT say how, which has an effect in this process if torch is not loaded yet. Raises
     ConfigError for a device that is not there, and for a number of jobs or threads that cannot be.
+
+    With `on_bad_image` "skip", images that cannot be decoded are left out of a study, with a warning, if they
+    are one in twenty at most and leave no class empty; with "fail" the first such image is an error.
     """
     set_environment()
     from bench.execution.provenance import usable_cores
@@ -69,6 +73,8 @@ def local_environment(
     jobs_given = jobs is not None
     jobs = len(devices) if jobs is None else jobs
     check_counts(jobs, threads)
+    if on_bad_image not in ("fail", "skip"):
+        raise ConfigError(f"on_bad_image = {on_bad_image!r}: must be 'fail' or 'skip'")
     folder = Path(results or os.environ.get("BENCH_RESULTS") or "results")
     check_folder(folder, "--results")
     return Environment(
@@ -83,6 +89,7 @@ def local_environment(
         compile=compile,
         graph=graph and os.environ.get("BENCH_GRAPH") != "0",
         timeout=timeout,
+        on_bad_image=on_bad_image,
     )
 
 

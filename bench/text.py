@@ -8,6 +8,7 @@ goes through `printable`: terminal, logs, tables, errors.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 _LINE_BREAKS = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"
 _UNSAFE = re.compile(
@@ -28,6 +29,14 @@ def one_line(text: str) -> str:
 def is_printable(text: str) -> bool:
     """Whether `text` is one line that may be shown as it is."""
     return "\n" not in text and "\t" not in text and not _UNSAFE.search(text)
+
+
+def by_kind(counts: Mapping[str, int], limit: int = 8) -> str:
+    """Numbers of files by kind, the most first: "masks (798), DICOM files (3)"."""
+    most = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    more = f" and {len(most) - limit} more kinds" if len(most) > limit + 1 else ""
+    shown = most[:limit] if more else most
+    return ", ".join(f"{kind} ({count:,})" for kind, count in shown) + more
 
 
 def _escaped(match: re.Match[str]) -> str:

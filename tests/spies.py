@@ -93,10 +93,10 @@ def watch_decoding(monkeypatch: pytest.MonkeyPatch) -> Decoded:
     decoded, lock = Decoded(), Lock()
     decode, resize_all = store._decode, store.resize_all
 
-    def counted_decode(sample: Sample) -> Any:
+    def counted_decode(sample: Sample, *args: Any) -> Any:
         with lock:
             decoded.images += 1
-        return decode(sample)
+        return decode(sample, *args)
 
     def counted_resize(pixels: Any, shorts: Sequence[int]) -> Any:
         with lock:

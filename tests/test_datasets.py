@@ -215,7 +215,7 @@ def test_the_group_pattern_serves_rows_without_a_group(tmp_path: Path) -> None:
         ("path,label\nimg/1.png,a\nimg/9.png,a\n", r"line 3: no such file img/9\.png"),
         ("path,label\nimg/1.png\n", "line 2: path and label must not be empty"),
         ("path,label\nimg/1.png,a\nimg/2.png,b\nimg/1.png,b\n", "line 4: img/1.png was listed on line 2"),
-        ("path,label,split\nimg/1.png,a,dev\n", "line 2: split 'dev' is none of train, val, test"),
+        ("path,label,split\nimg/1.png,a,held\n", "line 2: split 'held' is none of train, val, test"),
         ("path,label\n" + "x.png,a\n" * 9, r"line 6: no such file x\.png; and 4 more; correct"),
     ],
 )

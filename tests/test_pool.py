@@ -154,7 +154,7 @@ def test_what_is_left_out_is_part_of_the_key(tmp_path: Path, pool: Path) -> None
 def test_a_pool_that_has_changed_since_the_plan_is_refused(tmp_path: Path, pool: Path) -> None:
     shown = watched(tmp_path, pool, run=False)
     picture(pool / "a.png", 46)
-    shown.session._united.clear()
+    shown.session._images.clear()
     outcome = execute(start_of(shown), shown.session, silent)
     assert outcome.status == "failed"
     assert "not those that the study was planned with" in outcome.reason

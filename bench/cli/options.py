@@ -12,7 +12,7 @@ import typing
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -96,6 +96,13 @@ DataOption = Annotated[
     Path | None,
     typer.Option(
         "--data", envvar="BENCH_DATA", help="Where data sets lie [default: the user's data folder]."
+    ),
+]
+OnBadImageOption = Annotated[
+    Literal["fail", "skip"],
+    typer.Option(
+        "--on-bad-image",
+        help="For an image that cannot be decoded: fail, or skip it with a warning (at most one in twenty).",
     ),
 ]
 ResultsOption = Annotated[
@@ -227,12 +234,20 @@ class EnvironmentOptions:
     results: ResultsOption = Path("results")
     device: DeviceOption = ""
     threads: ThreadsOption = 0
+    on_bad_image: OnBadImageOption = "fail"
 
     def environment(self, **more: Any) -> Environment:
         """The environment these options describe; `more` goes to `bench.local_environment`."""
         from bench.api import local_environment
 
-        return local_environment(self.data, self.results, device=self.device, threads=self.threads, **more)
+        return local_environment(
+            self.data,
+            self.results,
+            device=self.device,
+            threads=self.threads,
+            on_bad_image=self.on_bad_image,
+            **more,
+        )
 
 
 VerboseOption = Annotated[

@@ -133,7 +133,9 @@ def _session(data: Path | None, results: Path, registry: Registry) -> Session:
     from bench.api import local_environment
     from bench.execution.session import Session
 
-    return Session(local_environment(data, results, device="cpu", jobs=1), registry)
+    # A study may have left out images that cannot be read; that these are its images is checked by content.
+    place = local_environment(data, results, device="cpu", jobs=1, on_bad_image="skip")
+    return Session(place, registry)
 
 
 def _scored(

@@ -12,6 +12,7 @@ from bench.data.audit.verdict import nothing_apart
 from bench.identity import to_json
 from bench.interfaces.rows import Column, Row, Uncertainty
 from bench.study.spec import EnsembleSpec, RunSpec, share_of
+from bench.text import by_kind
 
 LEAST = 3  # rounds, below which there is no verdict
 FEW = 5  # rounds, below which a verdict is marked
@@ -44,8 +45,8 @@ def _origin(group: Sequence[ScoredUnit]) -> str:
 
 def footer(group: Sequence[ScoredUnit], rows: Sequence[Row], sources: Sequence[str]) -> tuple[str, ...]:
     """Lines that say what the numbers are, and what they are not."""
-    lines = [*_rounds(rows), *_images(group), *_changes(group), *_audit(group), *_missing(group)]
-    lines += _notes(group)
+    lines = [*_rounds(rows), *_images(group), *_passed_over(group), *_changes(group), *_audit(group)]
+    lines += [*_missing(group), *_notes(group)]
     lines += [*_precision(group), *_hardware(group), *_settings(group)]
     lines += _costs(group, rows)
     if sources:
@@ -124,6 +125,16 @@ def _changes(group: Sequence[ScoredUnit]) -> Iterator[str]:
     known = (change for unit in group if unit.record.data for change in unit.record.data.changes)
     if changes := list(dict.fromkeys(known)):
         yield f"The data set as it was used: {'; '.join(changes)}."
+
+
+def _passed_over(group: Sequence[ScoredUnit]) -> Iterator[str]:
+    """What lay among the images and was none of them."""
+    counts: dict[str, int] = {}
+    for unit in group:
+        for kind, count in (unit.record.data.passed_over if unit.record.data else {}).items():
+            counts[kind] = max(count, counts.get(kind, 0))
+    if counts:
+        yield f"Passed over among the files of the images: {by_kind(counts)}."
 
 
 def _audit(group: Sequence[ScoredUnit]) -> Iterator[str]:

@@ -377,6 +377,7 @@ def summarize_data(
         changes=images.changes,
         reviewed={file.name: file.sha256 for file in images.reviewed},
         labelled=labelled,
+        passed_over=images.passed_over,
     )
 
 

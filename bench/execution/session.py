@@ -6,7 +6,8 @@ once however many units need them, and nothing is remembered anywhere else.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import logging
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     from bench.interfaces.dataset import Index
     from bench.results.record import Cost, Provenance
     from bench.study.protocol import AuditSettings
+
+
+log = logging.getLogger("bench")
 
 
 class Session:
@@ -79,6 +83,9 @@ class Session:
         if pool:
             name, index = f"{name}+pool", united_index(index, Path(pool))
         opened = open_images(name, index, self.environment, sorted(wanted), report)
+        if not known and self.environment.exchange is None:  # not from every worker
+            alone = self._images.get((dataset, ""))
+            _warn_of_unreadable(opened, alone.unreadable if alone else {})
         self._images[dataset, pool] = opened
         return opened
 
@@ -238,3 +245,18 @@ class Session:
     @cached_property
     def _software(self) -> Software:
         return provenance.software()
+
+
+def _warn_of_unreadable(images: Images, said: Mapping[str, str]) -> None:
+    """Warn of the images that were left out, but for those that were `said`."""
+    from bench.data.images.index import first_few
+
+    if left_out := [id_ for id_ in images.unreadable if id_ not in said]:
+        log.warning(
+            "%s: %d of %d images cannot be decoded and are left out (--on-bad-image skip): %s; "
+            "`bench data verify` says why",
+            images.dataset,
+            len(left_out),
+            len(images) + len(images.unreadable),
+            first_few(left_out),
+        )

@@ -51,6 +51,9 @@ class Index:
             `bench data verify` shows them.
         bits: of the values in 16-bit files, 1 to 16: 2**bits - 1 is white. 0: the smallest of 8, 10, 12, 14
             and 16 bits that holds the highest value of all of them.
+        passed_over: kind -> number of files that lie among the images and are none of them, say
+            {"masks": 12, ".txt files": 3}: plurals, each kind once. Verifying and auditing show it, data
+            sheets too, records keep it and tables say it.
         changes: what the core changed of it because a study asked for it (`Selection`); set by the core, and
             said below tables.
         reviewed: the files whose decisions of a person were applied; set by the core.
@@ -62,6 +65,7 @@ class Index:
     expected: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     bits: int = 0
+    passed_over: Mapping[str, int] = field(default_factory=dict)
     changes: tuple[str, ...] = ()
     reviewed: tuple[Reviewed, ...] = ()
 

@@ -66,6 +66,9 @@ class Environment:
         exchange: folder in which processes of one command leave what they have found out; None without.
         timeout: seconds after which a unit is given up, where the executor can; 0 for no limit but on
             silence.
+        on_bad_image: "fail": an image that cannot be decoded is an error that names it; "skip": it is left
+            out of the study, with a warning, if those are one in twenty at most and no class is left empty.
+            The images of a study are in its split manifests, so in every key.
     """
 
     data: Path
@@ -84,6 +87,7 @@ class Environment:
     shared: bool = False
     exchange: Path | None = None
     timeout: float = 0.0
+    on_bad_image: Literal["fail", "skip"] = "fail"
 
     def threads_of(self, unit: Unit) -> int:
         """CPU threads of this unit."""

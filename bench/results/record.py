@@ -86,6 +86,7 @@ class DataSummary:
         reviewed: files of a person's decisions about images that were applied, with their sha256.
         labelled: images and groups of every class that fine-tuning saw, where that was a share of the
             training part; None where it was all of it.
+        passed_over: kind -> files among the images that are none of them; empty in records older than that.
     """
 
     title: str = ""
@@ -100,6 +101,7 @@ class DataSummary:
     changes: tuple[str, ...] = ()
     reviewed: Mapping[str, str] = field(default_factory=dict)
     labelled: Mapping[str, PartCount] | None = None
+    passed_over: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -335,6 +337,7 @@ def _data_to_json(data: DataSummary) -> dict[str, Any]:
     more |= {"reviewed": dict(data.reviewed)} if data.reviewed else {}
     if data.labelled is not None:
         more["labelled"] = {name: list(n) for name, n in data.labelled.items()}
+    more |= {"passed_over": dict(data.passed_over)} if data.passed_over else {}
     return {**plain, "audit": audit, "counts": counts, **more}
 
 

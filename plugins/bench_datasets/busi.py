@@ -8,7 +8,7 @@ Masks are left out. No patient is named, so every image stands alone.
 from pathlib import Path
 
 from bench import Archive, DataNotFound, Dataset, Index, NoParams, Sample
-from bench_datasets.listing import find_home, in_order, still_packed
+from bench_datasets.listing import find_home, in_order, passed_over, still_packed
 
 FOLDER = "Dataset_BUSI_with_GT"
 CLASSES = ("benign", "malignant", "normal")
@@ -32,7 +32,12 @@ def index(root: Path, params: NoParams) -> Index:
         raise DataNotFound(
             f"{home}: no images (*.png) in {', '.join(empty)}; the copy is not whole: {packed}{FETCH}"
         )
-    return Index(classes=CLASSES, samples=samples)
+    folders = [home / name for name in CLASSES]
+    return Index(
+        classes=CLASSES,
+        samples=samples,
+        passed_over=passed_over(folders, (s.path for s in samples if s.path)),
+    )
 
 
 def _is_image(path: Path) -> bool:

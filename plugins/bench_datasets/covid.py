@@ -20,6 +20,7 @@ from bench_datasets.listing import (
     first_few,
     folders_in,
     native_images,
+    passed_over,
     still_packed,
     unexpected_folders,
 )
@@ -69,6 +70,7 @@ def index(root: Path, params: NoParams) -> Index:
         version=f"{version}, {layout}",
         expected=expected,
         notes=tuple(_notes(home, [path.relative_to(home).as_posix() for path in extra])),
+        passed_over=passed_over(classes.values(), (s.path for s in samples if s.path)),
     )
 
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from bench import ConfigError, Sample
-from bench_datasets.listing import first_few, is_dicom
+from bench import ConfigError, Sample, is_dicom_file
+from bench_datasets.listing import first_few
 
 HEADERS = ["PatientID", "IssuerOfPatientID", "NumberOfFrames"]
 
@@ -24,7 +24,7 @@ def with_patients(samples: tuple[Sample, ...]) -> tuple[tuple[Sample, ...], tupl
     A group is named by the first digits of a hash, so that no manifest or table holds the PatientID itself.
     Reads the header of every DICOM file. Raises ConfigError if pydicom is not installed.
     """
-    read = {s.id: _header(s.path) for s in samples if s.path is not None and is_dicom(s.path)}
+    read = {s.id: _header(s.path) for s in samples if s.path is not None and is_dicom_file(s.path)}
     headers = {id_: header for id_, header in read.items() if header is not None}
     if not headers:
         return samples, ()

@@ -27,7 +27,7 @@ from bench_datasets.isic2018_tables import (
     read_lesions,
     read_one_hot,
 )
-from bench_datasets.listing import find_home, first_few, images_below, natural, still_packed
+from bench_datasets.listing import find_home, first_few, images_below, natural, passed_over, still_packed
 from bench_datasets.tables import refuse_lacking
 
 PARTS = {"train": ("Training", 10_015), "val": ("Validation", 193), "test": ("Test", 1_512)}
@@ -72,19 +72,22 @@ def index(root: Path, params: Params) -> Index:
     folders = _training_folders(home)
     labels, lesions = _training_labels(home), _lesions(home)
     official = params.split == "official"
+    searched = [*folders]
     parts = [_samples(folders, labels, lesions, "train" if official else "")]
     tables = [labels]
     for part in ("val", "test") if official else ():
         inputs, table = _held_out(home, part)
         parts.append(_samples([inputs], table, None, part))
+        searched.append(inputs)
         tables.append(table)
     images = " and ".join(folder.name for folder in folders)
     sources = f"labels from {labels.path.name}, lesions from {lesions.path.name}"
     if labels.path == lesions.path:
         sources = f"labels and lesions from {labels.path.name}"
+    samples = tuple(sample for samples, _ in parts for sample in samples)
     return Index(
         classes=CLASSES,
-        samples=tuple(sample for samples, _ in parts for sample in samples),
+        samples=samples,
         version=f"{images}, {sources}{', official split' if official else ''}",
         # Counts per class are published for the training images; the ground truth says those of the others.
         expected=Counter(label for table in tables for label in table.values.values()) if official else {},
@@ -92,6 +95,7 @@ def index(root: Path, params: Params) -> Index:
             *(note for _, notes in parts for note in notes),
             *(_official_notes(tables) if official else ()),
         ),
+        passed_over=passed_over(searched, (s.path for s in samples if s.path)),
     )
 
 

@@ -11,7 +11,14 @@ from collections import Counter
 from pathlib import Path
 
 from bench import Archive, DataNotFound, Dataset, Index, NoParams, Sample
-from bench_datasets.listing import find_home, first_few, native_images, still_packed, unexpected_folders
+from bench_datasets.listing import (
+    find_home,
+    first_few,
+    native_images,
+    passed_over,
+    still_packed,
+    unexpected_folders,
+)
 
 CLASSES = (
     "dyed-lifted-polyps",
@@ -47,8 +54,14 @@ def index(root: Path, params: NoParams) -> Index:
     )
     version, expected = _version(Counter(s.label for s in samples))
     extra = [path.relative_to(home).as_posix() for _, others in by_class.values() for path in others]
+    folders = [home / name for name in CLASSES]
     return Index(
-        classes=CLASSES, samples=samples, version=version, expected=expected, notes=tuple(_notes(home, extra))
+        classes=CLASSES,
+        samples=samples,
+        version=version,
+        expected=expected,
+        notes=tuple(_notes(home, extra)),
+        passed_over=passed_over(folders, (s.path for s in samples if s.path)),
     )
 
 

@@ -1,15 +1,21 @@
-"""Finding a data set's folder, and the images in a folder, in the order a person would list them."""
+"""Finding a data set's folder, the images in a folder in the order a person would list them, and counting by
+kind the files that are passed over."""
 
+import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import NamedTuple
 
-from bench import DataNotFound
+from bench import DataError, DataNotFound, is_dicom_file, is_image_file
 
-_PILLOW = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
-SUFFIXES = frozenset(_PILLOW | {".dcm", ".dicom", ".nii"})  # and .nii.gz: see `is_image`
 HIDDEN = (".", "__MACOSX")  # how names begin that are passed over
+SYSTEM = frozenset({"thumbs.db", "desktop.ini"})  # hidden by Windows
+MASK = re.compile(r"(.+)_(?:mask|segmentation)(?:_[0-9]+)?", re.IGNORECASE)  # names without their suffix
+MASK_FOLDERS = ("mask", "masks")
+NIFTI = (".nii", ".nii.gz")
 
 
 def natural(text: str) -> tuple[list[tuple[int, int, str]], str]:
@@ -18,42 +24,104 @@ def natural(text: str) -> tuple[list[tuple[int, int, str]], str]:
     return [(0, int(p), "") if p[0] in "0123456789" else (1, 0, p.casefold()) for p in pieces], text
 
 
-def is_image(path: Path) -> bool:
-    """Whether it is an image by its suffix, or DICOM without one. Hidden files are not: macOS leaves
-    "._x.png" in archives."""
-    name = path.name.lower()
-    if name.startswith(".") or not path.is_file():
-        return False
-    return path.suffix.lower() in SUFFIXES or name.endswith(".nii.gz") or _is_bare_dicom(path)
-
-
-def is_dicom(path: Path) -> bool:
-    """Whether a file that `is_image` is DICOM."""
-    return path.suffix.lower() in (".dcm", ".dicom") or _is_bare_dicom(path)
-
-
-def _is_bare_dicom(path: Path) -> bool:
-    """Whether it is DICOM as scanners and archives name it: "IM0001", or by a number such as 1.2.840.10008.5.
-    A DICOMDIR lists such files and holds no image."""
-    if not re.fullmatch(r"(\.[0-9]+)?", path.suffix) or path.name.upper() == "DICOMDIR":
-        return False
-    try:
-        with path.open("rb") as file:
-            return file.read(132)[128:] == b"DICM"
-    except OSError:  # not ours to read, and not known to be an image
-        return False
-
-
 def folders_in(root: Path) -> list[Path]:
     """The folders directly in `root`, without hidden ones and the remains of macOS archives."""
     return in_order((p for p in root.iterdir() if p.is_dir() and not p.name.startswith(HIDDEN)), root)
 
 
+def files_below(folder: Path) -> Iterator[Path]:
+    """All files in `folder` and its subfolders, in no order, without hidden ones. A link to a folder is given
+    as it is, not what lies in it: it may lead back. Raises DataError for a folder that cannot be read."""
+    for place, folders, names in os.walk(folder, onerror=_refuse):
+        folders[:] = [name for name in folders if not name.startswith(HIDDEN)]
+        links = [name for name in folders if os.path.islink(os.path.join(place, name))]
+        yield from (Path(place, name) for name in (*filter(_is_shown, names), *links))
+
+
+def files_in(folder: Path) -> Iterator[Path]:
+    """As `files_below`, without those of subfolders."""
+    for place, folders, names in os.walk(folder, onerror=_refuse):
+        folders.clear()
+        yield from (Path(place, name) for name in filter(_is_shown, names))
+
+
+def _is_shown(name: str) -> bool:
+    return not name.startswith(HIDDEN) and name.lower() not in SYSTEM
+
+
+def _refuse(error: OSError) -> None:
+    raise DataError(
+        f"{error.filename}: this folder cannot be read ({error.strerror}); change its mode, or move it away"
+    ) from None
+
+
 def images_below(folder: Path) -> list[Path]:
-    """All images in `folder` and its subfolders, without hidden ones."""
-    images = (p for p in folder.rglob("*") if is_image(p))
-    shown = (p for p in images if not any(n.startswith(HIDDEN) for n in p.relative_to(folder).parts))
-    return in_order(shown, folder)
+    """All images in `folder` and its subfolders, without hidden ones. Raises as `files_below` does."""
+    return in_order((p for p in files_below(folder) if is_image_file(p)), folder)
+
+
+class Sorted(NamedTuple):
+    """Images without masks, which are named after the image they are of."""
+
+    images: list[Path]  # in the order given
+    masks: list[Path]  # "x_mask.png" beside an image "x.*"
+    lone: list[Path]  # named like masks, but of no image beside them: among `images` too
+
+
+def without_masks(images: Sequence[Path]) -> Sorted:
+    """Tell masks from images: x_mask.*, x_mask_1.* and x_segmentation.* are masks where an image x.* lies
+    beside them."""
+    known = {(path.parent, _stem(path).casefold()) for path in images}
+    found = Sorted([], [], [])
+    for path in images:
+        named = MASK.fullmatch(_stem(path))
+        if named and (path.parent, named[1].casefold()) in known:
+            found.masks.append(path)
+            continue
+        found.images.append(path)
+        if named:
+            found.lone.append(path)
+    return found
+
+
+def _stem(path: Path) -> str:
+    """The name without its suffix, which may be .nii.gz."""
+    return path.name[: -len(".nii.gz")] if path.name.lower().endswith(".nii.gz") else path.stem
+
+
+def passed_over(folders: Iterable[Path], taken: Iterable[Path]) -> dict[str, int]:
+    """How many files in and below `folders`, of which none lies in another (but by a link among `taken`), are
+    not among `taken`: kind (see `kind_of`) -> number. Hidden ones are not counted. Raises as `files_below`
+    does."""
+    known = set(taken)
+    return counted(path for folder in folders for path in files_below(folder) if path not in known)
+
+
+def counted(paths: Iterable[Path]) -> dict[str, int]:
+    """Kind -> number of files, for `Index.passed_over`."""
+    return dict(sorted(Counter(map(kind_of, paths)).items()))
+
+
+def kind_of(path: Path) -> str:
+    """What a file that is passed over is counted as: a plural, say "masks"."""
+    name, suffix = path.name.lower(), path.suffix.lower()
+    if not path.exists():
+        return "dangling links"
+    if path.is_dir():
+        return "links to folders"
+    if is_image_file(path):
+        if MASK.fullmatch(_stem(path)) or path.parent.name.lower() in MASK_FOLDERS:
+            return "masks"
+        if is_dicom_file(path):
+            return "DICOM files"
+        return "NIfTI files" if name.endswith(NIFTI) else "other images"
+    if name == "dicomdir":
+        return "DICOMDIR files"
+    if path.is_file() and not path.stat().st_size:
+        return "empty files"
+    if not suffix:
+        return "files without suffix"
+    return f"{suffix} files" if re.fullmatch(r"\.(?=.*[a-z])[a-z0-9]{1,8}", suffix) else "other files"
 
 
 def in_order(paths: Iterable[Path], root: Path) -> list[Path]:
@@ -71,7 +139,9 @@ def native_images(folder: Path, suffix: str) -> tuple[list[Path], list[Path]]:
 def unexpected_folders(home: Path, classes: Iterable[Path]) -> list[str]:
     """Names of folders in `home` that hold images and are not among `classes`."""
     known = set(classes)
-    return [f.name for f in folders_in(home) if f not in known and any(is_image(p) for p in f.rglob("*"))]
+    return [
+        f.name for f in folders_in(home) if f not in known and any(is_image_file(p) for p in f.rglob("*"))
+    ]
 
 
 def first_few(names: Iterable[object], limit: int = 5) -> str:

@@ -11,6 +11,7 @@ import typer
 
 from bench.cli.options import DatasetArgument, EnvironmentOptions, SetDatasetOption, dataset_of, with_options
 from bench.cli.screen import contain, installed_components, make_console, say
+from bench.text import by_kind
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -129,6 +130,8 @@ def _print_counts(audited: Audit, images: Images, console: Console) -> None:
     for probe in audited.probes:
         text = f"{probe.text}; balanced {probe.balanced:.3f}, {probe.images} images"
         console.print(text, markup=False, style="bold red" if probe.beats else None)
+    if images.passed_over:
+        say(console, f"passed over: {by_kind(images.passed_over)}")
     for note in audited.notes:
         console.print(f"note: {note}", markup=False)
 

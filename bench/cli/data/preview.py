@@ -10,6 +10,7 @@ import typer
 from bench.cli.options import (
     DataOption,
     DatasetArgument,
+    OnBadImageOption,
     PicturesOption,
     ProtocolOption,
     ResultsOption,
@@ -36,6 +37,7 @@ def preview(
     data: DataOption = None,
     results: ResultsOption = Path("results"),
     threads: ThreadsOption = 0,
+    on_bad_image: OnBadImageOption = "fail",
 ) -> None:
     """Show a data set as a page: pictures by class and part, sizes, outliers, duplicates, licence.
 
@@ -58,7 +60,8 @@ def preview(
     target = output or Path(f"{name}-preview.html")
     check_page_path(target)
     ref, settings = study.datasets[0], study.protocol
-    session = Session(local_environment(data, results, device="cpu", threads=threads), registry)
+    place = local_environment(data, results, device="cpu", threads=threads, on_bad_image=on_bad_image)
+    session = Session(place, registry)
     console = make_console()
     with display(console) as shown:
         images, audit = session.audited(ref, settings.audit, report=shown.report)

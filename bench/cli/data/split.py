@@ -10,6 +10,7 @@ import typer
 from bench.cli.options import (
     DataOption,
     DatasetArgument,
+    OnBadImageOption,
     ProtocolOption,
     ResultsOption,
     RoundsOption,
@@ -36,6 +37,7 @@ def split(
     data: DataOption = None,
     results: ResultsOption = Path("results"),
     threads: ThreadsOption = 0,
+    on_bad_image: OnBadImageOption = "fail",
 ) -> None:
     """Audit a data set and freeze the split of each round: the same that `bench run` would draw.
 
@@ -53,7 +55,7 @@ def split(
 
     registry = contain(installed_components())
     study = study_of_dataset(name, protocol, assignments(set_, rounds), registry)
-    environment = local_environment(data, results, device="cpu", threads=threads)
+    environment = local_environment(data, results, device="cpu", threads=threads, on_bad_image=on_bad_image)
     console = make_console()
     with display(console) as shown:
         splits = freeze_splits(

@@ -9,12 +9,14 @@ import typer
 from bench.cli.options import (
     DataOption,
     DatasetArgument,
+    OnBadImageOption,
     SetDatasetOption,
     ThreadsOption,
     data_root,
     dataset_of,
 )
 from bench.cli.screen import contain, installed_components, make_console, say
+from bench.text import by_kind
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,6 +29,7 @@ def verify(
     data: DataOption = None,
     threads: ThreadsOption = 0,
     set_: SetDatasetOption = None,
+    on_bad_image: OnBadImageOption = "fail",
 ) -> None:
     """Check a data set: counts, classes, every image decoded, checksums. Exit code 1 if anything is wrong.
 
@@ -51,6 +54,7 @@ def verify(
             threads or usable_cores(),
             shown.report,
             lambda index: select(index, ref, registry, root),
+            skip=on_bad_image == "skip",
         )
     index = verification.index
     place = image_folder(index, root)
@@ -61,7 +65,9 @@ def verify(
     _print_counts(verification, bool(index.expected or dataset.expected), console)
     _print_details(verification, console)
     if not verification.problems:
-        say(console, f"{name} is whole: {len(index.samples)} images, all of them readable")
+        images = len(index.samples) - len(verification.left_out)
+        state = f"{len(verification.left_out)} left out" if verification.left_out else ""
+        say(console, f"{name} is whole: {images} images, {state or 'all of them readable'}")
         return
     fetchable = bool(dataset.archives(params)) or dataset.download is not None
     remedy = (
@@ -96,7 +102,10 @@ def _print_details(verification: Verification, console: Console) -> None:
     index = verification.index
     for note in (*index.notes, *index.changes, *verification.ranges):
         say(console, f"note: {note}")
+    if verification.passed_over:
+        say(console, f"passed over: {by_kind(verification.passed_over)}")
     for title, faults in (
+        ("left out", verification.left_out),
         ("unreadable", verification.unreadable),
         ("gone or cut short", verification.missing),
         ("fault", verification.faults),

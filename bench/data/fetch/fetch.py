@@ -122,6 +122,8 @@ def count_differences(index: Index, dataset: Dataset) -> dict[str, tuple[int, in
 def image_folder(index: Index, root: Path) -> Path:
     """The folder that holds all files of an index; `root` if it has none."""
     parents = {str(sample.path.parent) for sample in index.samples if sample.path}
+    if len({os.path.isabs(parent) for parent in parents}) > 1:  # which have nothing in common as they are
+        parents = set(map(os.path.abspath, parents))
     return Path(os.path.commonpath(parents)) if parents else root
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,10 +11,11 @@ from typing import Any, TypeVar
 from bench.data.fetch.download import file_digest
 from bench.data.fetch.fetch import class_counts
 from bench.data.fetch.local_state import byte_progress, is_unfinished, missing_files, read_record
-from bench.data.images.decode import check_array, extent, read_image
+from bench.data.images.decode import extent
 from bench.data.images.index import check_index
 from bench.data.images.parallel import each, in_order
-from bench.data.images.ranges import Extent, Ranges, merged, notes_of, ranges_of
+from bench.data.images.ranges import WHOLE, Extent, Ranges, merged, notes_of
+from bench.data.images.unreadable import look_at, may_be_left_out, with_passed_over
 from bench.errors import DataError
 from bench.interfaces.dataset import Dataset, Index, Sample
 from bench.interfaces.executor import Progress, Report
@@ -35,6 +36,12 @@ class Verification:
     ranges: tuple[
         str, ...
     ] = ()  # which values of 16-bit files, and of DICOM files without a window, are black and white
+    left_out: tuple[
+        str, ...
+    ] = ()  # like `unreadable`, of images that a study with --on-bad-image skip leaves out
+    passed_over: Mapping[str, int] = field(
+        default_factory=dict
+    )  # kind -> files, or frames, that are no images
 
     @property
     def problems(self) -> list[str]:
@@ -57,9 +64,15 @@ def verify_dataset(
     threads: int,
     report: Report,
     select: Callable[[Index], Index] = lambda index: index,
+    *,
+    skip: bool = False,
 ) -> Verification:
-    """Look at all that `select` leaves of a data set's index, which it is handed if it has no fault. Raises
-    DataNotFound if it is not there, DataError if it has no index, and what `select` raises."""
+    """Look at all that `select` leaves of a data set's index, which it is handed if it has no fault.
+
+    With `skip`, images that cannot be decoded are no fault where a study may leave them out. Raises
+    DataNotFound if the data set is not there, DataError if it has no index, ConfigError where what reads a
+    format is not installed, and what `select` raises.
+    """
     index = dataset.index(root, params)
     faults = []
     try:
@@ -72,9 +85,16 @@ def verify_dataset(
     if is_unfinished(folder):
         faults.append(f"{folder}: a fetch was interrupted here; `bench data fetch {dataset.name}` goes on")
     looking = partial(_each_sample, index=index, name=dataset.name, threads=threads, report=report)
-    extents = merged(looking(_extent, "read"))
-    ranges = ranges_of(extents, index.bits)
-    unreadable = tuple(filter(None, looking(partial(_fault, ranges=ranges), "decode")))
+    # A range that is found holds all values, so that no file is unreadable because of it.
+    looks = list(looking(partial(look_at, ranges=Ranges(index.bits or WHOLE.bits)), "decode"))
+    faulty = {s.id: look.fault for s, look in zip(index.samples, looks, strict=True) if look.fault}
+    bad = {s.id: faulty[s.id] for s in index.samples if s.id in faulty and look_at(s).fault}
+    too_many = may_be_left_out(dataset.name, index.samples, bad) if skip else ""
+    if too_many:
+        faults.append(too_many)
+    left_out = bad if skip and not too_many else {}
+    read = replace(index, samples=tuple(s for s in index.samples if s.id not in bad))
+    extents = merged(looking(_extent, "read", index=read))
     damages: dict[str, str] = {}
     missing: list[str] = []
     for archive in dataset.archives(params):
@@ -85,9 +105,17 @@ def verify_dataset(
             on_progress = byte_progress(report, dataset.name, f"check {archive.name}")
             actual = file_digest(folder / archive.name, recorded.partition(":")[0], on_progress)
             damages[archive.name] = "" if actual == recorded else f"has {actual}, recorded was {recorded}"
-    counts = class_counts(index, dataset)
-    notes = notes_of(extents, index.bits)
-    return Verification(index, counts, unreadable, damages, tuple(missing), tuple(faults), notes)
+    return Verification(
+        index=index,
+        counts=class_counts(index, dataset),
+        unreadable=tuple(fault for id_, fault in faulty.items() if id_ not in left_out),
+        archives=damages,
+        missing=tuple(missing),
+        faults=tuple(faults),
+        ranges=notes_of(extents, index.bits),
+        left_out=tuple(left_out.values()),
+        passed_over=with_passed_over(index, (look.frames for look in looks), len(left_out)),
+    )
 
 
 def _each_sample(
@@ -105,15 +133,3 @@ def _each_sample(
 def _extent(sample: Sample) -> Extent | None:
     """The values of an image, if the data set decides their range."""
     return None if sample.path is None else extent(sample.path)
-
-
-def _fault(sample: Sample, ranges: Ranges) -> str:
-    """Why an image cannot be decoded; "" if it can."""
-    try:
-        if sample.path is not None:
-            read_image(sample.path, ranges)
-        elif sample.array is not None:
-            check_array(sample.array, sample.id)
-    except DataError as error:
-        return str(error)
-    return ""

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from bench.data.images.decode import REVISION, check_array, extent, pixel_digest
 from bench.data.images.parallel import each, in_order
 from bench.data.images.ranges import DICOM, WHOLE, WIDE, Extent, Extents, merged, ranges_of
-from bench.errors import DataError
+from bench.errors import DataError, encodable
 from bench.identity import digest
 from bench.interfaces.dataset import Sample
 from bench.interfaces.executor import Progress, Report
@@ -75,7 +75,7 @@ def _listed(sample: Sample, root: str) -> list[str | int]:
         raise _unreadable(path, error) from None
     relative = path.as_posix().removeprefix(root)  # Path.relative_to takes ten times as long
     # The time when the inode changed is needed too: rsync and unzip give a new file the date of the old one.
-    return [sample.id, relative, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+    return [sample.id, encodable(relative), status.st_size, status.st_mtime_ns, status.st_ctime_ns]
 
 
 def read_content(task: DecodeTask) -> Content:

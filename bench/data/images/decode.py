@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from PIL import Image, ImageOps
 
+from bench.data.images.image_files import DICOM, HEAD, has_dicom_magic, is_nifti
 from bench.data.images.ranges import WHOLE, WIDE, Extent, Ranges
 from bench.data.images.shape import check_shape
 from bench.errors import ConfigError, DataError
@@ -32,6 +33,7 @@ class Decoded(NamedTuple):
 
     pixels: NDArray[np.uint8]  # (H, W) or (H, W, 3)
     channels: int  # stored in the file: 1 grey or palette, 2 grey and alpha, 3, 4
+    frames: int = 1  # pages, frames or slices in the file, of which one was read
 
 
 def read_image(path: Path, ranges: Ranges = WHOLE) -> NDArray[np.uint8]:
@@ -58,15 +60,16 @@ def decode(path: Path, ranges: Ranges = WHOLE) -> Decoded:
         if is_dicom(path, head):
             from bench.data.images.dicom import read_dicom
 
-            pixels, channels = read_dicom(path, ranges.dicom)
+            pixels, channels, frames = read_dicom(path, ranges.dicom)
         elif is_nifti(path):
             from bench.data.images.nifti import read_nifti
 
-            pixels, channels = read_nifti(path), 1
+            pixels, frames = read_nifti(path)
+            channels = 1
         else:
-            pixels, channels = _read_by_pillow(path, ranges.bits)
+            pixels, channels, frames = _read_by_pillow(path, ranges.bits)
         check_shape(*pixels.shape[:2])
-    return Decoded(_grey_if_equal(pixels), channels)
+    return Decoded(_grey_if_equal(pixels), channels, frames)
 
 
 def extent(path: Path) -> Extent | None:
@@ -99,17 +102,12 @@ def extent(path: Path) -> Extent | None:
 def head_of(path: Path) -> bytes:
     """The first bytes of a file, enough to know its format."""
     with path.open("rb") as file:
-        return file.read(132)
+        return file.read(HEAD)
 
 
 def is_dicom(path: Path, head: bytes) -> bool:
-    """Whether it is DICOM, by its first 132 bytes or its name."""
-    return head[128:132] == b"DICM" or path.suffix.lower() in (".dcm", ".dicom")
-
-
-def is_nifti(path: Path) -> bool:
-    """Whether it is NIfTI by its name."""
-    return path.name.lower().endswith((".nii", ".nii.gz"))
+    """Whether it is DICOM, by its first bytes or its name."""
+    return has_dicom_magic(head) or path.suffix.lower() in DICOM
 
 
 def _has_8_bits(head: bytes) -> bool:
@@ -132,19 +130,35 @@ def _blaming(path: Path) -> Iterator[None]:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise DataError(
             f"{path}: cannot be read as an image ({reason}); "
-            "replace the file with an intact copy, or remove it from the data set"
+            "replace the file with an intact copy, remove it from the data set, or leave out such files "
+            "by --on-bad-image skip"
         ) from None
 
 
-def _read_by_pillow(path: Path, bits: int) -> tuple[NDArray[np.uint8], int]:
-    """The pixels of a file, and its channels."""
+def _read_by_pillow(path: Path, bits: int) -> tuple[NDArray[np.uint8], int, int]:
+    """The pixels of a file, its channels, and how many pages or frames it has."""
     with Image.open(path) as opened:
         check_shape(opened.height, opened.width)  # before its pixels are decoded
         channels = len(opened.getbands())
+        frames = _frames(opened, path)
         white_is_zero = getattr(opened, "tag_v2", {}).get(_WHITE_IS_ZERO[0]) == _WHITE_IS_ZERO[1]
         bits = bits if _range_is_unknown(opened) else 16
         ImageOps.exif_transpose(opened, in_place=True)
-        return _to_array(opened, white_is_zero, bits), channels
+        return _to_array(opened, white_is_zero, bits), channels, frames
+
+
+def _frames(opened: Image.Image, path: Path) -> int:
+    """Pages or frames of a file; 1 where its later pages are damaged, which does not concern the first.
+
+    GIF and TIFF are counted by going through them, so in another opening, which leaves this one as it is.
+    """
+    if opened.format not in ("GIF", "TIFF"):
+        return int(getattr(opened, "n_frames", 1))
+    try:
+        with Image.open(path) as again:
+            return int(getattr(again, "n_frames", 1))
+    except Exception:  # Pillow raises nearly anything on a damaged file
+        return 1
 
 
 def _range_is_unknown(image: Image.Image) -> bool:

@@ -38,8 +38,10 @@ _DEVICE = (
 )
 
 
-def read_dicom(path: Path, windowless: tuple[float, float] | None = None) -> tuple[NDArray[np.uint8], int]:
-    """Pixels, (H, W) if grey, else (H, W, 3), and the samples per pixel that the file stores.
+def read_dicom(
+    path: Path, windowless: tuple[float, float] | None = None
+) -> tuple[NDArray[np.uint8], int, int]:
+    """Pixels, (H, W) if grey, else (H, W, 3), the samples per pixel that the file stores, and its frames.
 
     `windowless`: what becomes black and white if the file has no window; None: its own lowest and highest
     value. Raises DataError if it holds no image of a kind that is known, ConfigError if what reads it is not
@@ -47,15 +49,15 @@ def read_dicom(path: Path, windowless: tuple[float, float] | None = None) -> tup
     """
     dataset = _read(path)
     kind = dataset.PhotometricInterpretation
-    stored = _middle_frame(dataset)
+    stored, frames = _middle_frame(dataset), _frames(dataset)
     if kind in _GREYS:
-        return _grey(dataset, stored, windowless), 1
+        return _grey(dataset, stored, windowless), 1, frames
     if kind == "PALETTE COLOR":
         from pydicom.pixels import apply_color_lut
 
         colours = apply_color_lut(stored, dataset)
-        return _scaled(colours, 0, np.iinfo(colours.dtype).max), 1
-    return _scaled(stored, 0, 2**dataset.BitsStored - 1), 3
+        return _scaled(colours, 0, np.iinfo(colours.dtype).max), 1, frames
+    return _scaled(stored, 0, 2**dataset.BitsStored - 1), 3, frames
 
 
 def dicom_says(path: Path) -> list[str]:
@@ -108,7 +110,11 @@ def _not_installed(what: str) -> ConfigError:
 
 def _middle(dataset: Dataset) -> int:
     """The number of the frame that is read, from 0."""
-    return int(dataset.get("NumberOfFrames") or 1) // 2
+    return _frames(dataset) // 2
+
+
+def _frames(dataset: Dataset) -> int:
+    return int(dataset.get("NumberOfFrames") or 1)
 
 
 def _middle_frame(dataset: Dataset) -> NDArray[Any]:

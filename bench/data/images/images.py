@@ -7,15 +7,23 @@ each time, so a corrected label needs no decoding.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.data.images.store import open_views
+from bench.data.images.content import DecodeTask
+from bench.data.images.store import StoredPixels, open_views
+from bench.data.images.unreadable import (
+    find_unreadable,
+    may_be_left_out,
+    remembered_unreadable,
+    with_passed_over,
+)
 from bench.data.images.view import Original, View
+from bench.errors import DataError
 from bench.identity import digest
 from bench.interfaces.dataset import Index, Sample
 from bench.interfaces.executor import Environment, Report
@@ -44,6 +52,10 @@ class Images:
     bits: int | None = None  # of the values in 16-bit files; None if there are no such files
     changes: tuple[str, ...] = ()  # what a study changed of the data set, for tables
     reviewed: tuple[Reviewed, ...] = ()  # the files whose decisions of a person were applied
+    passed_over: Mapping[str, int] = field(
+        default_factory=dict
+    )  # kind -> files, or frames, that are no images
+    unreadable: Mapping[str, str] = field(default_factory=dict)  # id -> why, of images that were left out
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -64,9 +76,13 @@ def open_images(
 ) -> Images:
     """The images that the index of data set `name` lists, with a view at every short side.
 
-    Decodes what is not stored yet. Raises DataError if a file cannot be used.
+    Decodes what is not stored yet. If `environment.on_bad_image` is "skip", images that cannot be decoded are
+    left out, and are in `Images.unreadable`. Raises DataError if a file cannot be used, or too many cannot.
     """
-    stored = open_views(name, index.samples, environment, short_sides, report, index.bits)
+    if environment.on_bad_image == "skip":
+        stored, index, unreadable = _open_readable(name, index, environment, short_sides, report)
+    else:
+        stored, unreadable = open_views(name, index.samples, environment, short_sides, report, index.bits), {}
     class_numbers = {name: i for i, name in enumerate(index.classes)}
     return Images(
         dataset=name,
@@ -84,6 +100,35 @@ def open_images(
         bits=stored.bits,
         changes=index.changes,
         reviewed=index.reviewed,
+        passed_over=with_passed_over(index, (o.frames for o in stored.originals), len(unreadable)),
+        unreadable=unreadable,
+    )
+
+
+def _open_readable(
+    name: str, index: Index, environment: Environment, short_sides: Sequence[int], report: Report
+) -> tuple[StoredPixels, Index, Mapping[str, str]]:
+    """The stored pixels of the images that can be decoded, their index, and why the others cannot.
+
+    Where all can, that costs no more than without looking for others. The range of 16-bit files is that of
+    the images that are left.
+    """
+    task = DecodeTask(name, index.samples, environment.data, environment.threads, report)
+    unreadable = remembered_unreadable(task, environment.scratch)
+    if not unreadable:
+        try:
+            return open_views(name, index.samples, environment, short_sides, report, index.bits), index, {}
+        except DataError:
+            unreadable = find_unreadable(task, environment.scratch)
+            if not unreadable:  # it was no image that could not be used
+                raise
+    if fault := may_be_left_out(name, index.samples, unreadable):
+        raise DataError(fault)
+    kept = tuple(sample for sample in index.samples if sample.id not in unreadable)
+    return (
+        open_views(name, kept, environment, short_sides, report, index.bits),
+        replace(index, samples=kept),
+        unreadable,
     )
 
 

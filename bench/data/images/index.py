@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.errors import DataError
+from bench.errors import DataError, encodable
 from bench.interfaces.dataset import Dataset, Index, Sample
+from bench.text import by_kind, is_printable
 
 PARTS = ("train", "val", "test")
 
@@ -28,14 +29,23 @@ def read_index(dataset: Dataset, params: Any, root: Path) -> Index:
 
 def check_index(index: Index, name: str) -> None:
     """Raise DataError, naming the first few faulty images, if an index contradicts itself."""
+    _check_passed_over(index)
+    others = f" (passed over: {by_kind(index.passed_over)})" if index.passed_over else ""
     if not index.samples:
-        raise DataError(f"{name}: no images were found; check the data root and the layout of its folders")
+        raise DataError(
+            f"{name}: no images were found{others}; check the data root and the layout of its folders"
+        )
     if index.bits not in range(17):
         raise DataError(f"{name}: bits = {index.bits!r}; give 1 to 16, or 0 to have them found from the data")
     odd = [str(s) for s in index.samples if not isinstance(s, Sample)]
     odd += [repr(s.id) for s in index.samples if isinstance(s, Sample) and not _is_text(s)]
     if odd:
         raise TypeError(f"{len(odd)} images are no bench.Sample of texts: {first_few(odd)}")
+    if strange := [encodable(s.id) for s in index.samples if any(t != encodable(t) for t in _texts(s))]:
+        raise DataError(
+            f"{name}: {len(strange)} images have names that are not UTF-8, in which results name them: "
+            f"{first_few(strange)}; rename these files or their folders (convmv does so for many at once)"
+        )
     id_counts = Counter(s.id for s in index.samples)
     faults = {
         "have an id that another image has too": [id_ for id_, count in id_counts.items() if count > 1],
@@ -54,13 +64,26 @@ def check_index(index: Index, name: str) -> None:
             raise DataError(f"{name}: {len(faulty)} images {fault}: {first_few(faulty)}; mend the index")
     if empty := set(index.classes) - {s.label for s in index.samples}:
         raise DataError(
-            f"{name}: no image of class {', '.join(sorted(empty))}; complete the data set, "
+            f"{name}: no image of class {', '.join(sorted(empty))}{others}; complete the data set, "
             "or remove the class (an empty folder?)"
         )
 
 
+def _check_passed_over(index: Index) -> None:
+    """Raise TypeError for counts of files passed over that cannot be shown and stored."""
+    for kind, count in dict(index.passed_over).items():
+        if not isinstance(kind, str) or not is_printable(kind) or type(count) is not int or count < 0:
+            raise TypeError(
+                f"passed_over must map one line of text to a number from 0, not {kind!r} to {count!r}"
+            )
+
+
+def _texts(sample: Sample) -> tuple[str, ...]:
+    return sample.id, sample.label, sample.group, sample.part
+
+
 def _is_text(sample: Sample) -> bool:
-    return all(isinstance(value, str) for value in (sample.id, sample.label, sample.group, sample.part))
+    return all(isinstance(value, str) for value in _texts(sample))
 
 
 def first_few(items: Sequence[str], limit: int = 5) -> str:

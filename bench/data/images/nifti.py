@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 PERCENTILES = (1, 99)
 
 
-def read_nifti(path: Path) -> NDArray[np.uint8]:
-    """Pixels (H, W) of the middle axial slice.
+def read_nifti(path: Path) -> tuple[NDArray[np.uint8], int]:
+    """Pixels (H, W) of the middle axial slice, and how many such slices there are.
 
     Raises DataError if it holds several volumes or no grey values, ConfigError if nibabel is not installed,
     and whatever nibabel raises on a damaged file.
@@ -48,12 +48,13 @@ def read_nifti(path: Path) -> NDArray[np.uint8]:
         )
     if len(image.shape) == 2 or 1 in image.shape[:3]:
         values = image.get_fdata(dtype=np.float32)
-        shown = values.reshape(_slice_shape(image.shape)).T
+        shown, slices = values.reshape(_slice_shape(image.shape)).T, 1
     else:
         volume = nibabel.as_closest_canonical(image.slicer[(..., *[0] * (len(image.shape) - 3))])
         values = volume.get_fdata(dtype=np.float32)
-        shown = values[:, :, values.shape[2] // 2].T[::-1, ::-1]
-    return _to_8_bits(shown, values)
+        slices = values.shape[2]
+        shown = values[:, :, slices // 2].T[::-1, ::-1]
+    return _to_8_bits(shown, values), slices
 
 
 def _slice_shape(shape: tuple[int, ...]) -> tuple[int, int]:

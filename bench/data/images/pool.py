@@ -14,13 +14,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.data.images.image_files import PILLOW, is_image_file
 from bench.data.images.images import Images
 from bench.data.images.index import first_few
 from bench.errors import ConfigError
 from bench.identity import digest
 from bench.interfaces.dataset import Index, Sample
 
-SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 HIDDEN = (".", "__MACOSX")  # how names begin that are passed over
 NO_LABEL = "(no label)"
 SETTING = "protocol.pretrain.extra"
@@ -42,9 +42,11 @@ def images_below(folder: Path) -> list[Path]:
     for where, folders, files in os.walk(folder, onerror=refuse, followlinks=False):
         folders[:] = [name for name in folders if not name.startswith(HIDDEN)]
         shown = (Path(where, name) for name in files if not name.startswith(HIDDEN))
-        found += [path for path in shown if path.suffix.lower() in SUFFIXES]
+        found += filter(is_image_file, shown)
     if not found:
-        raise ConfigError(f"{said}: no images in it ({', '.join(sorted(SUFFIXES))}); name another")
+        raise ConfigError(
+            f"{said}: no images in it ({', '.join(sorted(PILLOW))}, DICOM, NIfTI); name another"
+        )
     return sorted(found)
 
 

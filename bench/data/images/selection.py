@@ -184,8 +184,15 @@ def join_external(index: Index, other: Index, name: str) -> Index:
     """Make all of `index` the training part, and all of `other`, the data set `name`, the test part.
 
     Ids and groups of `other` begin with its name and a slash, so that they are nobody else's. Classes are
-    those of both; `check_same_classes` says whether they are the same, once they are merged and chosen.
+    those of both; `check_same_classes` says whether they are the same, once they are merged and chosen. Bits
+    of 16-bit files that one of them states hold for both. Raises ConfigError where they state different ones:
+    the same value would be another brightness in training than in testing.
     """
+    if index.bits and other.bits and index.bits != other.bits:
+        raise ConfigError(
+            f"{name}, which is tested on, reads its 16-bit files as {other.bits} bits, and the data set that "
+            f"is trained on as {index.bits}; give both the same bits, or none to have them found"
+        )
     train = tuple(replace(s, part="train") for s in index.samples)
     test = tuple(
         replace(s, id=f"{name}/{s.id}", group=s.group and f"{name}/{s.group}", part="test")
@@ -205,6 +212,8 @@ def join_external(index: Index, other: Index, name: str) -> Index:
         version=f"{index.version}; {version}" if index.version else version,
         expected=dict(expected) if index.expected or other.expected else {},
         notes=(*index.notes, *(f"{name}: {note}" for note in other.notes)),
+        bits=index.bits or other.bits,
+        passed_over=dict(Counter(index.passed_over) + Counter(other.passed_over)),
         changes=(
             *index.changes,
             *(f"{name}: {change}" for change in other.changes),

@@ -134,7 +134,7 @@ def _read_side(folder: Path) -> _StoredSide | None:
         index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
         pixels = np.memmap(folder / "pixels.u8", dtype=np.uint8, mode="r")
         view = View(pixels, tuple((c, h, w) for c, h, w in index["shapes"]))
-        originals = tuple(Original(*sizes) for sizes in index["originals"])
+        originals = tuple(_original(sizes) for sizes in index["originals"])
     except (OSError, ValueError, KeyError, TypeError):  # absent, or damaged from outside: built again
         return None
     if len(pixels) != view.offsets[-1]:
@@ -143,6 +143,13 @@ def _read_side(folder: Path) -> _StoredSide | None:
         log.warning("%s: stored pixels were altered; the images are decoded again", folder)
         return None
     return _StoredSide(tuple(index["sha256"]), originals, view)
+
+
+def _original(sizes: Sequence[int]) -> Original:
+    """Raises ValueError for what an older version stored, which did not count frames."""
+    if len(sizes) != len(Original._fields):
+        raise ValueError(f"{len(sizes)} values of an original")
+    return Original(*sizes)
 
 
 def _unaltered(folder: Path, sha256: str | None) -> bool:
@@ -299,10 +306,10 @@ def _decode_samples(samples: Sequence[Sample], shorts: Sequence[int], ranges: Ra
 def _decode(sample: Sample, ranges: Ranges) -> tuple[NDArray[np.uint8], Original]:
     """The pixels of a sample at full resolution, and what its file stores."""
     if sample.array is not None:
-        pixels, size = check_array(sample.array, sample.id), 0
+        pixels, size, frames = check_array(sample.array, sample.id), 0, 1
         channels = 1 if sample.array.ndim == 2 else 3
     else:
         path = path_of_sample(sample)
-        pixels, channels = decode(path, ranges)
+        pixels, channels, frames = decode(path, ranges)
         size = path.stat().st_size
-    return pixels, Original(pixels.shape[0], pixels.shape[1], channels, size)
+    return pixels, Original(pixels.shape[0], pixels.shape[1], channels, size, frames)

@@ -41,3 +41,4 @@ class Original(NamedTuple):
     width: int
     channels: int  # stored in the file: 1 grey or palette, 2 grey and alpha, 3, 4
     bytes: int  # of the file; 0 for an array that came without one
+    frames: int = 1  # pages, frames or slices of the file, of which one is the image

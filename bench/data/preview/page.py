@@ -122,9 +122,8 @@ def _groups(sheet: Sheet) -> str:
 
 
 def _passed_over(sheet: Sheet) -> str:
-    index = sheet.index
-    passed = getattr(index, "passed_over", {})
-    text = bullets([*(f"{reason}: {count:,}" for reason, count in passed.items()), *index.notes])
+    passed = sheet.images.passed_over.items()
+    text = bullets([*(f"{kind}: {count:,}" for kind, count in passed), *sheet.index.notes])
     return f"<h3>Passed over, and notes on this copy</h3>\n{text}" if text else ""
 
 
@@ -183,8 +182,8 @@ def _shapes(sheet: Sheet) -> Iterator[str]:
     different = f"{len(counts):,} different sizes" if len(counts) > 1 else "One size"
     yield table(different, ["width x height", "images"], _largest(counts))
     formats = Counter(
-        (PurePath(s.path).suffix.lower() or "no suffix") if s.path else "none: held in memory"
-        for s in sheet.index.samples
+        (PurePath(path).suffix.lower() or "no suffix") if path else "none: held in memory"
+        for path in images.paths
     )
     yield table("File formats, by suffix", ["suffix", "images"], _largest(formats))
     yield _channels(sheet)

@@ -1,0 +1,72 @@
+"""Which files are images: by their names, and DICOM files that are not named so by their first bytes.
+
+The one place that says so, for the core and for plugins. `decode` may still find that such a file is none.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from pathlib import Path
+
+PILLOW = frozenset(
+    {
+        *(".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff"),
+        ".webp",
+    }
+)
+JPEG_2000 = frozenset({".j2k", ".jp2"})  # read where Pillow was built with OpenJPEG
+DICOM = frozenset({".dcm", ".dicom"})
+NIFTI = (".nii", ".nii.gz")
+HEAD = 132  # bytes that tell whether a file is DICOM
+
+
+def is_image_file(path: Path) -> bool:
+    """Whether it is a file that is read as an image: by its suffix, in capitals or not, or because it is
+    DICOM without one. Hidden files are not: macOS leaves "._x.png" in archives."""
+    name = path.name.lower()
+    if name.startswith(".") or not path.is_file():  # a pipe would keep us waiting
+        return False
+    return _has_image_suffix(path) or _is_bare_dicom(path)
+
+
+def is_dicom_file(path: Path) -> bool:
+    """Whether a file that `is_image_file` is DICOM."""
+    return path.suffix.lower() in DICOM or _is_bare_dicom(path)
+
+
+def is_nifti(path: Path) -> bool:
+    """Whether it is NIfTI by its name."""
+    return path.name.lower().endswith(NIFTI)
+
+
+def has_dicom_magic(head: bytes) -> bool:
+    """Whether the first `HEAD` bytes are those of a DICOM file."""
+    return head[128:HEAD] == b"DICM"
+
+
+def _has_image_suffix(path: Path) -> bool:
+    suffix = path.suffix.lower()
+    if suffix in JPEG_2000:
+        return reads_jpeg_2000()
+    return suffix in PILLOW or suffix in DICOM or is_nifti(path)
+
+
+@cache
+def reads_jpeg_2000() -> bool:
+    """Whether Pillow was built with what reads JPEG 2000."""
+    from PIL import features
+
+    return bool(features.check("jpg_2000"))
+
+
+def _is_bare_dicom(path: Path) -> bool:
+    """Whether it is DICOM as scanners and archives name it: "IM0001", or by a number such as 1.2.840.10008.5.
+    A DICOMDIR lists such files and holds no image."""
+    if not re.fullmatch(r"(\.[0-9]+)?", path.suffix) or path.name.upper() == "DICOMDIR":
+        return False
+    try:
+        with path.open("rb") as file:
+            return has_dicom_magic(file.read(HEAD))
+    except OSError:  # not ours to read, and not known to be an image
+        return False
