@@ -47,7 +47,7 @@ def reviewed(tmp_path: Path, *lines: str, index: Index | None = None) -> Images:
 
 
 def pairs(images: Images) -> set[tuple[str, str]]:
-    return {(s.first, s.second) for s in undecided(make_audit(images, STRICT), images)}
+    return {(s.first, s.second) for s in undecided(make_audit(images, STRICT).suspects, images)}
 
 
 def test_decided_pairs_are_no_longer_asked_for(tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ def audit(
         target = picture or path.with_suffix(".png")
         _draw(pairs[:MAX_PICTURED], images, target)
         say(console, f"written: {target}")
-    if pairs or undecided(audited, images):
+    if pairs or undecided(audited.suspects, images):
         target = page or path.with_suffix(".html")
         _write_page(audited, pairs, images, target)
         say(console, f"written: {target}")
@@ -207,7 +207,7 @@ def _write_page(audited: Audit, pairs: Sequence[_Pair], images: Images, target: 
     from bench.files import write_text
 
     positions = {id_: i for i, id_ in enumerate(images.ids)}
-    suspected = undecided(audited, images)
+    suspected = undecided(audited.suspects, images)
     suspects = [(positions[s.first], positions[s.second], s) for s in suspected[:MAX_ON_PAGE]]
     shown = {i for first, second, _ in (*suspects, *pairs[:MAX_ON_PAGE]) for i in (first, second)}
     hashes = hashes_of(images.view(HASHED), sorted(shown))

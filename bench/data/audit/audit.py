@@ -202,7 +202,7 @@ def audit_counts(audit: Audit, images: Images) -> dict[str, int]:
         "images in them": sum(map(len, sets)),
         "images in the largest": max(map(len, sets), default=0),
         "images whose duplicates carry another label": len(label_conflicts(sets, images.labels.tolist())),
-        "suspected pairs, for a person to decide": len(undecided(audit, images)),
+        "suspected pairs, for a person to decide": len(undecided(audit.suspects, images)),
         "groups of several images": sum(n > 1 for n in Counter(images.groups).values()),
         "groups of several labels": sum(
             n > 1

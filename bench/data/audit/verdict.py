@@ -130,7 +130,7 @@ def judge(audit: Audit, images: Images, parts: Sequence[str]) -> Verdict:
     leaking_groups = [m for m in members.values() if len(_parts_of(m, parts)) > 1]
     leaked = {i for c in (*leaking, *leaking_groups) for i in c if parts[i] in ("val", "test")}
     part_of = dict(zip(images.ids, parts, strict=True))
-    suspected = [(part_of[s.first], part_of[s.second]) for s in undecided(audit, images)]
+    suspected = [(part_of[s.first], part_of[s.second]) for s in undecided(audit.suspects, images)]
     conflicting = label_conflicts(duplicates, images.labels.tolist())
     evaluated = [i for i in conflicting if parts[i] in ("val", "test")]
     return Verdict(
