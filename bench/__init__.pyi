@@ -3,7 +3,7 @@
 from .api import load_results, local_environment, measure_model, plan, prepare_training, render, run, tables
 from .child import Child, load_for_children, watched
 from .cost.model_cost import ModelCost
-from .data.images.image_files import is_dicom_file, is_image_file
+from .data.images.image_files import is_dicom_file, is_image_file, names_mask, without_masks
 from .engine.device import any_order
 from .errors import (
     BenchError,
@@ -126,6 +126,7 @@ __all__ = [
     "local_environment",
     "measure_model",
     "mps_runs",
+    "names_mask",
     "plan",
     "prepare_training",
     "print_progress",
@@ -136,4 +137,5 @@ __all__ = [
     "tables",
     "warn_of_turns",
     "watched",
+    "without_masks",
 ]

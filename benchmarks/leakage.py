@@ -122,7 +122,7 @@ def read_rounds(planned: Plan, stored: Results, known: Mapping[str, str]) -> lis
     split = next(iter(planned.splits.values()))
     labels_of: dict[str, set[str]] = {}
     for id_, label in zip(split.ids, split.labels, strict=True):
-        labels_of.setdefault(known[id_], set()).add(label)
+        labels_of.setdefault(known.get(id_, id_), set()).add(label)
     sizes = Counter(known.values())
     duplicated = {id_ for id_, group in known.items() if sizes[group] > 1 and len(labels_of[group]) == 1}
     conflicting = {id_ for id_, group in known.items() if len(labels_of[group]) > 1}
@@ -141,8 +141,8 @@ def exposed(parts: Mapping[str, str], known: Mapping[str, str]) -> int:
     found: dict[str, set[str]] = {}
     for id_, part in parts.items():
         if part != "out":
-            found.setdefault(known[id_], set()).add(part)
-    return sum(part in ("val", "test") and len(found[known[id_]]) > 1 for id_, part in parts.items())
+            found.setdefault(known.get(id_, id_), set()).add(part)
+    return sum(part in ("val", "test") and len(found[known.get(id_, id_)]) > 1 for id_, part in parts.items())
 
 
 def judge(

@@ -53,7 +53,9 @@ def pairs(images: Images) -> set[tuple[str, str]]:
 def test_decided_pairs_are_no_longer_asked_for(tmp_path: Path) -> None:
     assert pairs(open_index(tmp_path, listed())) == {("i05", "i16"), ("i06", "i17")}
     assert pairs(reviewed(tmp_path, "i05,one,,,same", "i16,one,,,same")) == {("i06", "i17")}
-    assert pairs(reviewed(tmp_path, "i05,x,,,different", "i16,y,,,different")) == {("i06", "i17")}
+    assert pairs(reviewed(tmp_path, "i05,x,,,different from i16", "i16,y,,,")) == {("i06", "i17")}
+    undecided = {("i05", "i16"), ("i06", "i17")}  # both named, neither of the other
+    assert pairs(reviewed(tmp_path, "i05,x,,,same as i01", "i16,y,,,same as i02")) == undecided
     assert pairs(reviewed(tmp_path, "i05,x,,,only one of them")) == {("i05", "i16"), ("i06", "i17")}
     assert pairs(reviewed(tmp_path, "i05,,yes,,left out")) == {("i06", "i17")}
 
@@ -83,6 +85,15 @@ def test_the_audit_cites_the_file(tmp_path: Path) -> None:
     stored = json.loads(audit_path(tmp_path / "r", audit).read_text())
     assert stored["reviewed"] == {"seen.csv": images.reviewed[0].sha256}
     assert [(s["first"], s["second"]) for s in stored["suspects"]] == [("i06", "i17")]
+
+
+def test_a_stored_audit_does_not_excuse_wrong_hashes(tmp_path: Path) -> None:
+    """Hashes are no part of what an audit is stored under."""
+    images = reviewed(tmp_path, "i05,one,,,", "i16,one,,,")
+    stored_audit(tmp_path / "r", images, STRICT)
+    wrong = reviewed(tmp_path, "i05,one,,0123456789abcdef,", "i16,one,,,")
+    with pytest.raises(DataError, match="was reviewed for other pictures"):
+        stored_audit(tmp_path / "r", wrong, STRICT)
 
 
 def test_hashes_say_whether_these_are_the_pictures_that_were_looked_at(tmp_path: Path) -> None:
@@ -134,8 +145,11 @@ def test_busi_comes_with_reviewed_groups(busi: Callable[..., Index]) -> None:
     assert not any(s.group for s in busi(210, "none").samples)
 
 
-def test_a_copy_that_is_not_whole_has_none(busi: Callable[..., Index]) -> None:
-    """Its numbers may be those of other pictures."""
-    index = busi(209)
+def test_a_copy_that_lacks_some_of_its_images_has_none(busi: Callable[..., Index]) -> None:
+    """And says so below every table; one that lacks others keeps the decisions."""
+    index = busi(20)
     assert not any(s.group for s in index.samples)
-    assert any("the reviewed file of busi is not used" in note for note in index.notes)
+    assert index.changes == (
+        "busi_reviewed.csv, which comes with busi, is not used: this copy lacks images that it names",
+    )
+    assert sum(bool(s.group) for s in busi(209).samples) == 7

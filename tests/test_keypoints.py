@@ -96,7 +96,6 @@ def test_a_map_is_found_to_the_pixel() -> None:
     (alignment,) = align_pairs(copies, find_keypoints(copies, 1), np.array([[0, 1]]), 6, 1)
     assert alignment.points > 20
     assert alignment.similarity > 0.8  # of views of one picture; a pixel aside, its detail agrees no more
-    assert 0.2 < alignment.overlap < 1
 
 
 def test_other_pictures_do_not_align() -> None:

@@ -188,7 +188,7 @@ def test_what_was_not_judged_is_said(tmp_path: Path) -> None:
     assert "of 200 judged images" in text
     assert "200 of 400 images are in no test part and are not judged, 7 of them because" in text
     assert "method=kfold" in text
-    assert "The split of round 0, 1 leaks" in text
+    assert "The split of rounds 0, 1 leaks" in text
     assert "a person must look. No label is changed." in text
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from test_keypoints import PICTURES, neighbouring_frame
 from bench import Dataset, Environment, Index, Sample
 from bench.data.audit.page import PageImage, PagePair, PageSection, pairs_page
 from bench.data.audit.search import SHORT, hashes_of
+from bench.interfaces.reviewed import ReviewedImage
 
 
 class Page(HTMLParser):
@@ -54,6 +56,25 @@ def test_the_page_shows_pictures_and_escapes_names() -> None:
     assert "pair differ" in text
 
 
+def test_earlier_decisions_are_in_the_page_for_the_file_that_it_makes() -> None:
+    kept = [ReviewedImage(id="a'b", group='p "1"', reason="x"), ReviewedImage(id="c", exclude=True)]
+    text = pairs_page("d", "0123456789abcdef", [], [PageSection("S", "", [])], kept)
+    (rows,) = (dict(a)["data-kept"] for t, a in Attributes(text).seen if "data-kept" in dict(a))
+    assert json.loads(rows or "") == [["a'b", 'p "1"', "", "", "x"], ["c", "", "yes", "", ""]]
+
+
+class Attributes(HTMLParser):
+    """All tags with their attributes."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.seen: list[tuple[str, list[tuple[str, str | None]]]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.seen.append((tag, attributes))
+
+
 def test_hashes_on_the_page_are_those_of_imagehash() -> None:
     samples = tuple(Sample(id=str(i), label="ab"[i % 2], array=texture(i, 200)) for i in range(4))
     index = Index(classes=("a", "b"), samples=samples)
@@ -83,5 +104,7 @@ def test_suspects_are_counted_listed_and_shown(tmp_path: Path) -> None:
     assert (
         "for a person to decide" in bench(tmp_path, *command, "--page", "pairs.html").stdout
     )  # stored by now
-    refused = bench(tmp_path, *command, "--page", ".", code=1)
-    assert "cannot be written" in refused.stderr
+    (tmp_path / "mine.html").write_text("<p>mine</p>")
+    for name, message in ((".", "is a page of HTML"), ("mine.html", "is no page of bench")):
+        assert message in bench(tmp_path, *command, "--page", name, code=2).stderr
+    assert (tmp_path / "mine.html").read_text() == "<p>mine</p>"

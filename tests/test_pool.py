@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from samples import run_spec
 from spies import SIDE, Watched, name_of, tagged, watch
 from typer.testing import CliRunner
 
-from bench import BenchError, ConfigError, DataError, Sample
+from bench import BenchError, ConfigError, DataError, Environment, Sample
 from bench.cli import app
 from bench.comparison.again import command_of
 from bench.comparison.rows import labels
@@ -26,8 +27,10 @@ from bench.data.splits.pool import freeze_pool, load_pool
 from bench.data.splits.split import draw_split
 from bench.execution.prepare import prepare, training_of
 from bench.execution.run import execute
+from bench.execution.session import Session
 from bench.identity import to_json
 from bench.interfaces.executor import silent
+from bench.registry import installed
 from bench.results import store
 from bench.results.verify import Verification, verify_results
 from bench.study.protocol import AuditSettings, Pretraining, SplitSettings
@@ -335,8 +338,41 @@ def test_an_image_that_cannot_be_read_is_named(tmp_path: Path, pool: Path) -> No
         watched(tmp_path, pool, run=False)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="names are Unicode there")
+def test_a_name_that_is_no_text_is_named(pool: Path) -> None:
+    picture(pool / "x.png", 5)
+    os.rename(pool / "x.png", os.fsencode(pool) + b"/\xff.png")
+    with pytest.raises(DataError, match=r"UTF-8"):
+        united_index(tagged().index(pool, None), pool)
+
+
+def test_masks_are_not_pretrained_on(pool: Path) -> None:
+    before = len(united_index(tagged().index(pool, None), pool).samples)
+    (first,) = sorted(pool.glob("*.png"))[:1]
+    (pool / f"{first.stem}_mask.png").write_bytes(first.read_bytes())
+    assert len(united_index(tagged().index(pool, None), pool).samples) == before
+
+
+def test_both_stages_see_one_brightness(tmp_path: Path) -> None:
+    """A pool whose values need more bits than the data set's would darken the data set's own images."""
+    for name, values in (("data/a/1", 3000), ("data/b/2", 3500), ("pool/3", 3900)):
+        path = tmp_path / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((40, 40), values, np.uint16)).save(path)
+    session = Session(Environment(data=tmp_path / "data", results=tmp_path / "results"), installed())
+    ref = session.registry.datasets.ref("folder", {})
+    alone = session.images(ref, (32,))
+    united = session.with_pool(ref, str(tmp_path / "pool"), (32,))
+    assert united.sha256[:2] == alone.sha256
+    Image.fromarray(np.full((40, 40), 60_000, np.uint16)).save(tmp_path / "pool" / "4.png")
+    session = Session(session.environment, installed())
+    with pytest.raises(DataError, match="holds the value 60000, more than the 12 bits"):
+        session.with_pool(ref, str(tmp_path / "pool"), (32,))
+
+
 def test_names_of_the_pool_are_told_from_those_of_the_data_set(pool: Path) -> None:
     index = tagged().index(pool, None)
-    taken = dataclasses.replace(index, samples=(dataclasses.replace(index.samples[0], id="pool/a.png"),))
+    sample = dataclasses.replace(index.samples[0], id="pool/a.png")
+    taken = dataclasses.replace(index, classes=(sample.label,), samples=(sample,))
     united = united_index(taken, pool)
     assert len({sample.id for sample in united.samples}) == 4

@@ -427,6 +427,39 @@ def test_an_unusable_own_split_is_refused(sizes: list[list[int]], parts: list[st
         draw_split(images_of(sizes, parts=parts), HOLDOUT, 0, 0)
 
 
+# --- splits of audits that found less ----------------------------------------------------------------
+
+
+def test_a_study_goes_on_with_the_split_of_an_earlier_audit(tmp_path: Path) -> None:
+    images = images_of([[1] * 40, [1] * 20])
+    before = dataclasses.replace(audit_of(images), revision=1)
+    old = freeze_split(tmp_path, images, HOLDOUT, 0, 0, before)
+    parts = dict(zip(old.ids, old.parts, strict=True))
+    first = next(id_ for id_ in images.ids if parts[id_] == "train")
+    second = next(id_ for id_ in images.ids if parts[id_] == "test")
+    pair = (images.ids.index(first), images.ids.index(second))
+    now = dataclasses.replace(audit_of(images, pair), revision=2)
+    kept = freeze_split(tmp_path, images, HOLDOUT, 0, 0, now)
+    assert kept.hash == old.hash  # so that keys are the same
+    assert kept.verdict is not None
+    assert kept.verdict.leaks
+    assert "which found less, and kept for its studies" in kept.notes[-1]
+    assert load_split(tmp_path, images, old.hash).verdict == kept.verdict  # workers see it, too
+    assert freeze_split(tmp_path, images, HOLDOUT, 0, 0, now) == kept
+    other = freeze_split(tmp_path, images, HOLDOUT, 1, 0, now)  # a round that was not begun
+    assert other.verdict is not None
+    assert not other.verdict.leaks
+
+
+def test_other_requests_take_no_split_of_an_earlier_audit(tmp_path: Path) -> None:
+    images = images_of([[1] * 40, [1] * 20])
+    before = dataclasses.replace(audit_of(images), revision=1)
+    old = freeze_split(tmp_path, images, HOLDOUT, 0, 0, before)
+    now = dataclasses.replace(audit_of(images, (0, 1)), revision=2)
+    for how, seed in ((dataclasses.replace(HOLDOUT, test=0.3), 0), (HOLDOUT, 5)):
+        assert freeze_split(tmp_path, images, how, 0, seed, now).hash != old.hash
+
+
 # --- manifests ---------------------------------------------------------------------------------------
 
 IMAGES = images_of([[1, 2] * 10, [2] * 10])

@@ -120,7 +120,7 @@ def _check_template(path: Path, where: Sequence[str]) -> None:
     if len(where) > 1:
         raise ConfigError(
             f"--reviewed: a file is of one data set and protocol, and these results have {', '.join(where)}; "
-            "name one by --dataset"
+            "name one by --dataset, or keep the results of each protocol in a folder of its own (--results)"
         )
 
 

@@ -71,7 +71,8 @@ def coverage(one: LabelNoise) -> Iterator[str]:
         yield f"{never} of {one.images} images are in no test part and are not judged{kept}; {remedy}."
     if one.leaking:
         yield (
-            f"The split of round {', '.join(map(str, one.leaking))} leaks: networks trained on duplicates or "
+            f"The split of round{'s' * (len(one.leaking) > 1)} {', '.join(map(str, one.leaking))} leaks: "
+            "networks trained on duplicates or "
             "group mates of judged images, and repeat their labels."
         )
     if one.few:

@@ -58,10 +58,12 @@ def build(
     reported: Sequence[ReportedRow] = (),
     judge: Judge | None = None,
     shown: Shown | None = None,
+    side_by_side: bool = True,
 ) -> Tables:
     """One table per comparable set of units, in a fixed order. Own rows come first, runs before ensembles.
 
-    Without `judge`, rows have no intervals.
+    Without `judge`, rows have no intervals. With `side_by_side`, a table of a mended split has the figures of
+    the split as published, if `scored` has those.
     """
     units = once_each(scored)
     records = {unit.spec.key: unit.record for unit in units}
@@ -71,7 +73,9 @@ def build(
         methods = methods_of(group)
         table = _table(group, methods, columns, records, reported, judge, shown)
         tables.append(WithUnits(group, methods, table))
-    return Tables(curve_tables(tables) if shown.by_share else beside_published(tables))
+    if shown.by_share:
+        return Tables(curve_tables(tables))
+    return Tables(beside_published(tables) if side_by_side else [one.table for one in tables])
 
 
 # --- one table ---------------------------------------------------------------------------------------

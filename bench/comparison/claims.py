@@ -12,6 +12,7 @@ from bench.comparison.judgements import Judge
 from bench.comparison.methods import Method
 from bench.comparison.sentences import amount, p_text, unit
 from bench.evidence.inference import EQUIVALENCE_LEVEL, interval
+from bench.interfaces.selection import tested_on
 from bench.registry import Registry
 
 if TYPE_CHECKING:
@@ -191,9 +192,12 @@ def _about_data(table: Table) -> Iterator[Refused]:
             "No method saw the test images before the test.",
             "a pretraining saw them, without labels (pretrain.data = all).",
         )
+    tested = tested_on(table.methods[0].units[0].spec.dataset.params)
     yield Refused(
         "The methods generalise to other hospitals, devices or populations.",
-        "all test images are from the same data set as the training images.",
+        f"they were {tested} alone: one further place is no sample of places."
+        if tested
+        else "all test images are from the same data set as the training images.",
     )
     yield Refused(
         "Our method is better than published results on this data set.",

@@ -44,8 +44,8 @@ def _beside(mended: WithUnits, published: WithUnits | None) -> Table:
     table, rule = mended.table, _rule(mended.group)
     if published is None:
         line = (
-            f"The split was mended ({rule}). The same study without split.mend, in the same results, puts "
-            "the figures of the split as published beside these."
+            f"The split was mended ({rule}). `bench table` shows the split as published beside this, if the "
+            "same study without split.mend is in the same results."
         )
         return replace(table, footer=(line, *table.footer))
     columns = tuple(
@@ -64,7 +64,7 @@ def _beside(mended: WithUnits, published: WithUnits | None) -> Table:
     ]
     line = (
         f"The split was mended ({rule}). Columns of the split as published are of the same methods on the "
-        "parts that the data set fixes, whatever these leak; nothing is tested between the two."
+        "parts that the data set fixes, whatever these leak; marks are within the columns of one split."
     )
     return replace(table, columns=(*table.columns, *columns), rows=tuple(rows), footer=(line, *table.footer))
 
@@ -73,8 +73,11 @@ def _with_published(row: Row, other: Row | None, columns: Sequence[Column]) -> R
     if other is None:
         return row
     values = {
-        f"{column.name}@published": replace(other.values[column.name], best=None, rank=None)
+        f"{column.name}@published": other.values[column.name]  # with the marks of its own table
         for column in columns
         if column.name in other.values
     }
-    return replace(row, values={**row.values, **values})
+    note = row.note
+    if other.rounds_done != row.rounds_done:
+        note = "; ".join(filter(None, (note, f"split as published: {other.rounds_done} rounds")))
+    return replace(row, values={**row.values, **values}, note=note)

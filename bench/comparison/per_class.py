@@ -176,7 +176,7 @@ def _tables_of(
         )
     return [
         replace(table, title=f"{table.title}: {name} against the rest", footer=(*footer, *table.footer))
-        for table in build([*units, *group.pretrained], columns, judge=judge, shown=shown)
+        for table in build([*units, *group.pretrained], columns, judge=judge, shown=shown, side_by_side=False)
     ]
 
 

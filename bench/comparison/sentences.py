@@ -220,7 +220,7 @@ def across(found: Sequence[Compared], first: str, second: str) -> str:
         f"{verdicts.count(Verdict.BETTER)}; behind on {behind}, demonstrably on "
         f"{verdicts.count(Verdict.WORSE)}."
     )
-    sets = {compared.methods[0].units[0].spec.dataset.name for compared in found}
+    sets = {next((u.content for u in compared.methods[0].units if u.content), "") for compared in found}
     if len(sets) < len(found):
         return f"{text} Some of them are of the same images, so they are not independent."
     if len(values) < 6:

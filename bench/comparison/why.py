@@ -17,6 +17,7 @@ from bench.comparison.tables import of_datasets
 from bench.errors import ConfigError, UnknownName
 from bench.interfaces import cells
 from bench.interfaces.rows import Column, Estimate
+from bench.interfaces.selection import external_name
 from bench.registry import Registry
 from bench.results.record import Provenance, Record
 from bench.results.score_cache import ScoreCache
@@ -94,6 +95,14 @@ def _explain(
                 "               (not to the same key: a plugin, a file of weights or a parameter is needed "
                 "that this installation lacks)"
             )
+        data = unit.record.data
+        lines += [
+            f"               (with --set dataset.{unit.spec.dataset.name}.groups=FILE, your copy of {file}, "
+            "unless it comes with the data set)"
+            for file in (data.reviewed if data else ())
+        ]
+        if other := external_name(unit.spec.dataset.params):
+            lines.append(f'               (with test_on="{other}:PATH" where its images lie elsewhere)')
         lines.append("               (with --data where the images lie, unless they are where `bench` looks)")
     return "\n".join(lines)
 

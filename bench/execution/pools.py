@@ -52,6 +52,7 @@ def freeze_pools(
     from bench.data.splits.pool import freeze_pool
 
     settings = study.protocol.pretrain
+    check_pool(settings)
     if not settings.extra or not pretrains(study, session):
         return {}
     frozen: dict[tuple[Ref, int], FrozenPool] = {}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -73,7 +74,7 @@ class Session:
 
     def _opened(self, dataset: Ref, pool: str, short_sides: Sequence[int], report: Report) -> Images:
         from bench.data.images.images import open_images
-        from bench.data.images.pool import united_index
+        from bench.data.images.pool import UNITED, united_index
 
         known = self._images.get((dataset, pool))
         wanted = set(short_sides) | (known.views.keys() if known else set())
@@ -81,7 +82,9 @@ class Session:
             return known
         name, index = dataset.name, self.index(dataset)
         if pool:
-            name, index = f"{name}+pool", united_index(index, Path(pool))
+            own = self._opened(dataset, "", short_sides, report)  # both stages need one range of brightness
+            index = replace(index, bits=index.bits or own.bits or 0)
+            name, index = f"{name}{UNITED}", united_index(index, Path(pool))
         opened = open_images(name, index, self.environment, sorted(wanted), report)
         if not known and self.environment.exchange is None:  # not from every worker
             alone = self._images.get((dataset, ""))

@@ -83,7 +83,8 @@ def split_external(given: str | Mapping[str, Any], where: str) -> tuple[str, Pat
 def external_name(params: Mapping[str, Any]) -> str:
     """The data set that one with these parameters, as a Ref has them, is tested on; "" if it is its own."""
     other = params.get("test_on") or ""
-    return str(other["name"] if isinstance(other, Mapping) else other)
+    name = other.get("name", "") if isinstance(other, Mapping) else other
+    return name if isinstance(name, str) else ""  # a plugin may have a parameter of that name for itself
 
 
 def tested_on(params: Mapping[str, Any]) -> str:

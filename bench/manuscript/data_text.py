@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from bench.interfaces.component import Component
 from bench.interfaces.dataset import Dataset
-from bench.interfaces.selection import external_name
+from bench.interfaces.selection import external_name, tested_on
 from bench.manuscript.bibliography import find
 from bench.manuscript.document import Cite, Code, Gap, Section, Sentence, listed
 from bench.manuscript.facts import Comparison, Material, distinct
@@ -35,7 +35,8 @@ def source(comparison: Comparison, material: Material) -> Iterator[Sentence]:
     name = comparison.dataset.name
     registered = find("dataset", name, material.registry)
     component = registered.component if registered else None
-    title = comparison.title if comparison.title == name else f"{comparison.title} ({name})"
+    external = tested_on(comparison.dataset.params)  # said below
+    title = name if external or comparison.title == name else f"{comparison.title} ({name})"
     about = f" ({component.about})" if component else ""
     cited = material.works.components.get(("dataset", name), ())
     versions = distinct(data.version for data in comparison.data.values() if data.version)

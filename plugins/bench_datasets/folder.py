@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from bench import DataError, DataNotFound, Dataset, Index, Sample, is_image_file
+from bench import DataError, DataNotFound, Dataset, Index, Sample, is_image_file, without_masks
 from bench_datasets.dicom import with_patients
 from bench_datasets.listing import (
     counted,
@@ -26,7 +26,6 @@ from bench_datasets.listing import (
     images_below,
     natural,
     passed_over,
-    without_masks,
 )
 from bench_datasets.tables import read_rows, refuse
 
@@ -349,7 +348,10 @@ def _id_of(name: str, home: Path) -> str:
     if not os.path.isabs(name):
         return name
     for base in (os.path.abspath(home), os.path.realpath(home)):
-        inside = os.path.relpath(name, base)
+        try:
+            inside = os.path.relpath(name, base)
+        except ValueError:  # on another drive of Windows
+            continue
         if Path(inside).parts[0] != os.pardir:
             return Path(inside).as_posix()
     return name

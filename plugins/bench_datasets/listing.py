@@ -7,13 +7,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import NamedTuple
 
-from bench import DataError, DataNotFound, is_dicom_file, is_image_file
+from bench import DataError, DataNotFound, is_dicom_file, is_image_file, names_mask
 
 HIDDEN = (".", "__MACOSX")  # how names begin that are passed over
 SYSTEM = frozenset({"thumbs.db", "desktop.ini"})  # hidden by Windows
-MASK = re.compile(r"(.+)_(?:mask|segmentation)(?:_[0-9]+)?", re.IGNORECASE)  # names without their suffix
 MASK_FOLDERS = ("mask", "masks")
 NIFTI = (".nii", ".nii.gz")
 
@@ -60,35 +58,6 @@ def images_below(folder: Path) -> list[Path]:
     return in_order((p for p in files_below(folder) if is_image_file(p)), folder)
 
 
-class Sorted(NamedTuple):
-    """Images without masks, which are named after the image they are of."""
-
-    images: list[Path]  # in the order given
-    masks: list[Path]  # "x_mask.png" beside an image "x.*"
-    lone: list[Path]  # named like masks, but of no image beside them: among `images` too
-
-
-def without_masks(images: Sequence[Path]) -> Sorted:
-    """Tell masks from images: x_mask.*, x_mask_1.* and x_segmentation.* are masks where an image x.* lies
-    beside them."""
-    known = {(path.parent, _stem(path).casefold()) for path in images}
-    found = Sorted([], [], [])
-    for path in images:
-        named = MASK.fullmatch(_stem(path))
-        if named and (path.parent, named[1].casefold()) in known:
-            found.masks.append(path)
-            continue
-        found.images.append(path)
-        if named:
-            found.lone.append(path)
-    return found
-
-
-def _stem(path: Path) -> str:
-    """The name without its suffix, which may be .nii.gz."""
-    return path.name[: -len(".nii.gz")] if path.name.lower().endswith(".nii.gz") else path.stem
-
-
 def passed_over(folders: Iterable[Path], taken: Iterable[Path]) -> dict[str, int]:
     """How many files in and below `folders`, of which none lies in another (but by a link among `taken`), are
     not among `taken`: kind (see `kind_of`) -> number. Hidden ones are not counted. Raises as `files_below`
@@ -110,7 +79,7 @@ def kind_of(path: Path) -> str:
     if path.is_dir():
         return "links to folders"
     if is_image_file(path):
-        if MASK.fullmatch(_stem(path)) or path.parent.name.lower() in MASK_FOLDERS:
+        if names_mask(path) or path.parent.name.lower() in MASK_FOLDERS:
             return "masks"
         if is_dicom_file(path):
             return "DICOM files"

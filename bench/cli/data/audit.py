@@ -63,6 +63,7 @@ def audit(
 
     Example: bench data audit busi --picture pairs.png
     """
+    from bench.cli.pages import check_page_path
     from bench.cli.progress import display
     from bench.data.audit.audit import audit_path
     from bench.data.audit.decided import undecided
@@ -70,6 +71,8 @@ def audit(
     from bench.parsing import parse
     from bench.study.protocol import AuditSettings
 
+    if page is not None:
+        check_page_path(page, "--page")
     registry = contain(installed_components())
     options = {"distance": distance, "similarity": similarity, "embed": embed or None}
     settings = parse(AuditSettings, {k: v for k, v in options.items() if v is not None}, "audit")
@@ -80,6 +83,8 @@ def audit(
         images, audited = session.audited(ref, settings, (SHORT,), shown.report)
     pairs = _ranked(audited, images)
     _print_counts(audited, images, console)
+    for change in images.changes:
+        say(console, f"note: {change}")
     _print_parts(audited, images, console)
     _print_pairs(pairs, images, console)
     path = audit_path(session.environment.results, audited)
@@ -92,6 +97,8 @@ def audit(
         target = page or path.with_suffix(".html")
         _write_page(audited, pairs, images, target)
         say(console, f"written: {target}")
+    elif page is not None or picture is not None:
+        say(console, "no pairs, so there is nothing to show")
 
 
 class _Pair(NamedTuple):
@@ -199,12 +206,11 @@ def _draw(pairs: Sequence[_Pair], images: Images, target: Path) -> None:
 
 def _write_page(audited: Audit, pairs: Sequence[_Pair], images: Images, target: Path) -> None:
     """The page with suspects, then duplicates, the worst first."""
+    from bench.cli.pages import write_whole
     from bench.data.audit.decided import undecided
     from bench.data.audit.page import PageImage, PagePair, PageSection, pairs_page
     from bench.data.audit.search import SHORT as HASHED
     from bench.data.audit.search import hashes_of
-    from bench.errors import StoreError
-    from bench.files import write_text
 
     positions = {id_: i for i, id_ in enumerate(images.ids)}
     suspected = undecided(audited.suspects, images)
@@ -230,7 +236,8 @@ def _write_page(audited: Audit, pairs: Sequence[_Pair], images: Images, target: 
         ),
         PageSection(
             "Duplicates",
-            "Kept together in a split. Those across classes come first, then those across groups.",
+            "Kept together in a split, whatever is decided here: an image that should not be there can be "
+            "left out. Those across classes come first, then those across groups.",
             [
                 PagePair(on_page(a), on_page(b), f"{d.similarity:.2f} alike, {d.points} points")
                 for a, b, d in pairs[:MAX_ON_PAGE]
@@ -242,12 +249,9 @@ def _write_page(audited: Audit, pairs: Sequence[_Pair], images: Images, target: 
         f"{audited.images} images; at most {MAX_ON_PAGE} of each are shown. The pictures are for your own "
         "eyes: the data set's licence says whether they may be passed on.",
         f"Save the decisions, then give the file to bench: --set dataset.{images.dataset}.groups=FILE.csv. "
-        "It enters the identity of the split; images of one group are kept together, images left out are in "
-        "no part.",
+        "It has the decisions of before too, and enters the identity of the split; images of one group are "
+        "kept together, images left out are in no part.",
     )
-    text = pairs_page(audited.dataset, audited.hash, about, [s for s in sections if s.pairs])
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        write_text(target, text)
-    except (OSError, ValueError) as error:
-        raise StoreError(f"{target}: cannot be written ({error}); give a .html file with --page") from None
+    kept = [image for file in images.reviewed for image in file.images]
+    text = pairs_page(audited.dataset, audited.hash, about, [s for s in sections if s.pairs], kept)
+    write_whole(target, text, "--page")

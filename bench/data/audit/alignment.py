@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 RATIO = 0.8  # a point's nearest must be nearer than this share of the second nearest (Lowe 2004)
-LEAST_POINTS = 6  # that agree on a map
 LARGEST_SCALE = 4.0  # along the map's longer axis, either way
 TOLERANCE = 3.0  # by which a point may miss its counterpart, pixels
 ITERATIONS = 500  # of RANSAC
@@ -35,10 +34,9 @@ class Alignment(NamedTuple):
 
     points: int  # that agree on the map
     similarity: float  # correlation of detail where they overlap
-    overlap: float  # share of the more coarsely shown picture that is compared
 
 
-NONE = Alignment(0, 0.0, 0.0)
+NONE = Alignment(0, 0.0)
 
 
 def align_pairs(
@@ -58,7 +56,7 @@ def align_pairs(
         fit = _affine_map(keypoints, first, second, least_points)
         if fit is None:
             return NONE
-        return Alignment(fit.points, *_compare(copies[first], copies[second], fit.matrix))
+        return Alignment(fit.points, _compare(copies[first], copies[second], fit.matrix))
 
     with one_thread_each():
         return list(in_order(each(aligned), list(pairs), 64, threads))
@@ -108,10 +106,8 @@ def _matches(cosines: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[n
     return chosen, nearest[chosen]
 
 
-def _compare(
-    first: NDArray[np.uint8], second: NDArray[np.uint8], matrix: NDArray[np.float64]
-) -> tuple[float, float]:
-    """Correlation of detail where the pictures overlap, and the share of the picture that this is."""
+def _compare(first: NDArray[np.uint8], second: NDArray[np.uint8], matrix: NDArray[np.float64]) -> float:
+    """Correlation of detail where the pictures overlap."""
     import cv2
 
     scale = float(np.sqrt(np.linalg.det(matrix[:, :2])))
@@ -129,9 +125,8 @@ def _compare(
     inner = cv2.erode(inside.astype(np.uint8), kernel, borderType=cv2.BORDER_CONSTANT, borderValue=0)
     compared = inner.astype(bool)
     if int(compared.sum()) < LEAST_PIXELS:
-        return 0.0, 0.0
-    similarity = _correlation(_detail(first), _detail(drawn), compared)
-    return similarity, float(compared.mean())
+        return 0.0
+    return _correlation(_detail(first), _detail(drawn), compared)
 
 
 def _detail(copy: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -21,12 +21,21 @@ import numpy as np
 
 from bench.data.audit.clusters import clusters, join_groups, label_conflicts
 from bench.data.audit.decided import undecided
-from bench.data.audit.duplicates import perceptual_hashes
 from bench.data.audit.give_aways import metadata_features
-from bench.data.audit.search import SHORT, Copies, Duplicate, Suspect, find_pairs, reduced_copies, suspects
+from bench.data.audit.search import (
+    SHORT,
+    Copies,
+    Duplicate,
+    Suspect,
+    find_pairs,
+    hashes_of,
+    reduced_copies,
+    suspects,
+)
 from bench.data.audit.shortcuts import ShortcutProbe, probe_shortcut
 from bench.data.images.images import Images
 from bench.data.images.index import first_few
+from bench.data.images.pool import UNITED
 from bench.errors import DataError
 from bench.files import write_result
 from bench.identity import digest, to_json
@@ -89,7 +98,9 @@ def stored_audit(
     request = digest([REVISION, images.content, to_json(settings)])[:8]
     stored = sorted(folder.glob(f"{request}.*.json"))
     if stored:
-        return read_audit(stored[0])
+        audit = read_audit(stored[0])
+        _check_reviewed(images)
+        return audit
     report(Progress(unit=images.dataset, stage="audit", total=len(images)))
     new = make_audit(images, settings, threads, propose, with_probes)
     write_result(folder / f"{request}.{new.hash}.json", _to_text(new, images))
@@ -114,8 +125,8 @@ def make_audit(
 
     Raises DataError if a reviewed file was made for other pictures.
     """
+    _check_reviewed(images)
     copies = reduced_copies(images.view(SHORT))
-    _check_reviewed(images, copies.squares)
     further = propose() if propose else np.empty((0, 2), dtype=np.int64)
     short_sides = [min(o.height, o.width) for o in images.originals]
     found = find_pairs(copies, images.ids, images.sha256, short_sides, settings, further, threads)
@@ -153,23 +164,25 @@ def _probes(images: Images, copies: Copies, groups: Sequence[str], threads: int)
                 yield probe
 
 
-def _check_reviewed(images: Images, squares: NDArray[np.uint8]) -> None:
+def _check_reviewed(images: Images) -> None:
     """Raise DataError if a reviewed file gives another hash of a picture than it has."""
     positions = {id_: i for i, id_ in enumerate(images.ids)}
     for file in images.reviewed:
         stated = [image for image in file.images if image.phash and image.id in positions]
         if not stated:
             continue
-        rows = [positions[image.id] for image in stated]
-        hashes = np.frombuffer(bytes.fromhex("".join(image.phash for image in stated)), dtype=np.uint64)
-        differing = np.bitwise_count(perceptual_hashes(squares[rows]) ^ hashes)
-        other = [image.id for image, bits in zip(stated, differing, strict=True) if bits > SAME_PICTURE]
+        hashes = hashes_of(images.view(SHORT), [positions[image.id] for image in stated])
+        other = [
+            image.id
+            for image in stated
+            if (int(image.phash, 16) ^ int(hashes[positions[image.id]], 16)).bit_count() > SAME_PICTURE
+        ]
         if other:
             raise DataError(
                 f"{images.dataset}: {file.name} was reviewed for other pictures: the perceptual hashes of "
                 f"{len(other)} of {len(stated)} images are not those that it states ({first_few(other)}); "
                 "look at these images again (bench data audit), or go on without it: "
-                f"--set dataset.{images.dataset}.groups=none"
+                f"--set dataset.{images.dataset.removesuffix(UNITED)}.groups=none"
             )
 
 

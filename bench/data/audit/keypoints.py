@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 MOST_POINTS = 200  # of one image, the most prominent
-MOST_DESCRIPTORS = 4_000_000  # of all images (512 MB); where there would be more, each image gets fewer
+MOST_DESCRIPTORS = 4_000_000  # of all images (512 MB, twice that for a moment), or each gets fewer
 CONTRAST = 0.02  # least contrast of a point, OpenCV's contrastThreshold: half its default, for flat pictures
 TABLES = 8  # words of a point
 NEIGHBOURS = 10  # images proposed to each image
@@ -84,10 +84,10 @@ def _unit(descriptors: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 def propose_pairs(keypoints: Keypoints) -> NDArray[np.int64]:
     """(P, 2) first < second: each image with those NEIGHBOURS with which it shares the rarest words."""
-    tables = _word_tables(keypoints)
+    tables = [(table, table.T.tocsr()) for table in _word_tables(keypoints)]
     pairs = [np.empty((0, 2), dtype=np.int64)]
     for start in range(0, len(keypoints), _BLOCK):
-        shared = sum(table[start : start + _BLOCK] @ table.T for table in tables)
+        shared = sum(table[start : start + _BLOCK] @ images_of for table, images_of in tables)
         pairs.append(_nearest(shared.tocsr(), start))
     return np.unique(np.sort(np.concatenate(pairs), axis=1), axis=0)
 

@@ -6,11 +6,13 @@ dataset.NAME.groups=FILE.csv` takes; without scripts, the page still shows all p
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bench.data.images.thumbnail import thumbnail
+from bench.interfaces.reviewed import ReviewedImage
 from bench.page import html_page, paragraphs, shown
 
 if TYPE_CHECKING:
@@ -49,12 +51,21 @@ class PageSection:
     pairs: Sequence[PagePair]
 
 
-def pairs_page(dataset: str, audit: str, about: Sequence[str], sections: Sequence[PageSection]) -> str:
-    """The page, as HTML. `audit` is the hash of the audit, `about` are lines for its head."""
+def pairs_page(
+    dataset: str,
+    audit: str,
+    about: Sequence[str],
+    sections: Sequence[PageSection],
+    kept: Sequence[ReviewedImage] = (),
+) -> str:
+    """The page, as HTML. `audit` is the hash of the audit, `about` are lines for its head, `kept` earlier
+    decisions, which the file has too."""
+    rows = [[k.id, k.group, "yes" if k.exclude else "", k.phash, k.reason] for k in kept]
     title = f"{dataset}: pairs of audit {audit[:8]}"
     body = (
         f"<h1>{shown(title)}</h1>\n{paragraphs(about)}"
-        f'<p class="save" data-dataset="{shown(dataset)}" data-audit="{shown(audit[:8])}" hidden>'
+        f'<p class="save" data-dataset="{shown(dataset)}" data-audit="{shown(audit[:8])}" '
+        f'data-kept="{shown(json.dumps(rows))}" hidden>'
         "<button>Save the decisions as a csv file</button> <span></span></p>\n"
         + "".join(map(_section, sections))
     )
@@ -111,11 +122,18 @@ const cards = [...document.querySelectorAll("fieldset")];
 cards.forEach((card, number) => card.querySelectorAll("[type=radio]").forEach(
   button => { button.name = "pair" + number; }));
 const save = document.querySelector(".save"), study = save.dataset;
+const kept = JSON.parse(study.kept);
 save.hidden = false;
 
 function decisions() {
-  const parent = new Map(), rows = new Map();
+  const parent = new Map(), rows = new Map(), firsts = new Map();
   const find = id => parent.get(id) === id ? id : find(parent.get(id));
+  for (const [id, group, exclude, hash, reason] of kept) {
+    parent.set(id, id);
+    rows.set(id, { hash, out: exclude === "yes", reasons: reason ? [reason] : [] });
+    if (group && firsts.has(group)) parent.set(id, find(firsts.get(group)));
+    else if (group) firsts.set(group, id);
+  }
   for (const card of cards) {
     const choice = card.querySelector("[type=radio]:checked").value;
     const reason = card.querySelector(".reason").value.trim();
@@ -133,9 +151,13 @@ function decisions() {
     }
     if (choice === "same") parent.set(find(figures[0].dataset.id), find(figures[1].dataset.id));
   }
+  const named = id => {
+    const known = [...firsts].find(([, first]) => find(first) === find(id));
+    return known ? known[0] : "reviewed " + find(id);
+  };
   const quoted = text => /[",\\n]/.test(text) ? '"' + text.replaceAll('"', '""') + '"' : text;
   const lines = [...rows].map(([id, row]) => [
-    id, "reviewed " + find(id), row.out ? "yes" : "", row.hash, row.reasons.join("; ")
+    id, named(id), row.out ? "yes" : "", row.hash, row.reasons.join("; ")
   ].map(quoted).join(","));
   return { count: lines.length, text: ["id,group,exclude,phash,reason", ...lines, ""].join("\\n") };
 }

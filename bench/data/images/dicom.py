@@ -76,6 +76,7 @@ def dicom_extent(path: Path) -> Extent | None:
     dataset = _read(path)
     stored = _middle_frame(dataset)
     values = _rescaled(dataset, stored)[~_padding(dataset, stored)]
+    values = values[np.isfinite(values)]
     return Extent(DICOM, float(values.min()), float(values.max())) if values.size else None
 
 
@@ -86,7 +87,7 @@ def _read(path: Path, header: bool = False) -> Dataset:
     except ImportError:
         raise _not_installed("DICOM files are read by pydicom, which is not installed") from None
     dataset = dcmread(path, stop_before_pixels=header)
-    if "Rows" not in dataset or not (header or _PIXELS & {element.keyword for element in dataset}):
+    if "Rows" not in dataset or not (header or any(name in dataset for name in _PIXELS)):
         raise DataError(
             f"holds no image (its Modality is {dataset.get('Modality') or 'not stated'}); "
             "take it out of the data set"
@@ -99,7 +100,7 @@ def _read(path: Path, header: bool = False) -> Dataset:
     return dataset
 
 
-_PIXELS = {"PixelData", "FloatPixelData", "DoubleFloatPixelData"}
+_PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 
 
 def _not_installed(what: str) -> ConfigError:

@@ -6,8 +6,10 @@ The one place that says so, for the core and for plugins. `decode` may still fin
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 PILLOW = frozenset(
     {
@@ -18,6 +20,7 @@ PILLOW = frozenset(
 JPEG_2000 = frozenset({".j2k", ".jp2"})  # read where Pillow was built with OpenJPEG
 DICOM = frozenset({".dcm", ".dicom"})
 NIFTI = (".nii", ".nii.gz")
+MASK = re.compile(r"(.+)_(?:mask|segmentation)(?:_[0-9]+)?", re.IGNORECASE)  # names without their suffix
 HEAD = 132  # bytes that tell whether a file is DICOM
 
 
@@ -70,3 +73,40 @@ def _is_bare_dicom(path: Path) -> bool:
             return has_dicom_magic(file.read(HEAD))
     except OSError:  # not ours to read, and not known to be an image
         return False
+
+
+# --- masks ---------------------------------------------------------------------------------------------
+
+
+class MasksApart(NamedTuple):
+    """Images without masks, which are named after the image they are of."""
+
+    images: list[Path]  # in the order given
+    masks: list[Path]  # "x_mask.png" beside an image "x.*"
+    lone: list[Path]  # named like masks, but of no image beside them: among `images` too
+
+
+def without_masks(images: Sequence[Path]) -> MasksApart:
+    """Tell masks from images: x_mask.*, x_mask_1.* and x_segmentation.* are masks where an image x.* lies
+    beside them."""
+    known = {(path.parent, _stem(path).casefold()) for path in images}
+    found = MasksApart([], [], [])
+    for path in images:
+        named = MASK.fullmatch(_stem(path))
+        if named and (path.parent, named[1].casefold()) in known:
+            found.masks.append(path)
+            continue
+        found.images.append(path)
+        if named:
+            found.lone.append(path)
+    return found
+
+
+def names_mask(path: Path) -> bool:
+    """Whether a file is named as masks are, of whatever image."""
+    return bool(MASK.fullmatch(_stem(path)))
+
+
+def _stem(path: Path) -> str:
+    """The name without its suffix, which may be .nii.gz."""
+    return path.name[: -len(".nii.gz")] if path.name.lower().endswith(".nii.gz") else path.stem

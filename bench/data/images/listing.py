@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +23,7 @@ from bench.data.images.selection import (
 from bench.errors import BenchError, ConfigError, failure_of
 from bench.identity import Ref
 from bench.interfaces.dataset import Dataset, Index
+from bench.interfaces.reviewed import Reviewed
 from bench.interfaces.selection import NO_GROUPS, Selection
 from bench.registry import Registry
 
@@ -47,16 +47,18 @@ def select(index: Index, dataset: Ref, registry: Registry, root: Path) -> Index:
     """What the parameters of `dataset` make of its index. Raises as `list_images` does."""
     name, chosen = dataset.name, registry.datasets.selection(dataset)
     component = registry.datasets.get(name)
-    reviewed = _reviewed_file(component, chosen)
-    if reviewed is not None and not chosen.groups and not _is_whole(index, component):
-        reviewed = None
-        note = f"the reviewed file of {name} is not used: this copy has not the images of the whole data set"
-        index = replace(index, notes=(*index.notes, note))
+    file = _reviewed_file(component, chosen)
+    reviewed = None if file is None else read_reviewed(file)
+    if reviewed is not None and not chosen.groups and _lacks(index, reviewed):
+        change = (
+            f"{reviewed.name}, which comes with {name}, is not used: this copy lacks images that it names"
+        )
+        index, reviewed = replace(index, changes=(*index.changes, change)), None
     if chosen == Selection() and reviewed is None:
         return index
     index = replace(index, expected=index.expected or component.expected)
     if reviewed is not None:
-        index = apply_reviewed(index, read_reviewed(reviewed), name)
+        index = apply_reviewed(index, reviewed, name)
     index = _by_source(index, dataset, chosen, registry, root)
     external = registry.datasets.external(dataset)
     if external is not None:
@@ -85,11 +87,9 @@ def _reviewed_file(component: Dataset, chosen: Selection) -> Path | None:
     return path
 
 
-def _is_whole(index: Index, component: Dataset) -> bool:
-    """Whether a copy has as many images of each class as the data set that a file was reviewed for, if that
-    is known: ids of other copies may be other pictures."""
-    expected = index.expected or component.expected
-    return not expected or Counter(sample.label for sample in index.samples) == Counter(expected)
+def _lacks(index: Index, reviewed: Reviewed) -> bool:
+    """Whether a copy of a data set lacks images that the file that comes with it names."""
+    return not {image.id for image in reviewed.images} <= {sample.id for sample in index.samples}
 
 
 # --- sources -----------------------------------------------------------------------------------------

@@ -65,12 +65,12 @@ def _slice_shape(shape: tuple[int, ...]) -> tuple[int, int]:
 
 
 def _to_8_bits(shown: NDArray[np.float32], volume: NDArray[np.float32]) -> NDArray[np.uint8]:
-    finite = volume[np.isfinite(volume)].astype(np.float64)
+    finite = volume[np.isfinite(volume)]
     if not finite.size:
         raise DataError("holds no finite value; replace the file, or remove it from the data set")
-    low, high = np.percentile(finite, PERCENTILES)
+    low, high = map(float, np.percentile(finite, PERCENTILES, overwrite_input=True))  # a copy of its own
     if low == high:  # a mask, say
-        low, high = finite.min(), finite.max()
+        low, high = float(finite.min()), float(finite.max())
     if low == high:
         return np.zeros(shown.shape, np.uint8)
     known = np.where(np.isfinite(shown), shown.astype(np.float64), low)

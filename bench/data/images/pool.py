@@ -14,20 +14,21 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.data.images.image_files import PILLOW, is_image_file
+from bench.data.images.image_files import PILLOW, is_image_file, without_masks
 from bench.data.images.images import Images
-from bench.data.images.index import first_few
+from bench.data.images.index import check_index, first_few
 from bench.errors import ConfigError
 from bench.identity import digest
 from bench.interfaces.dataset import Index, Sample
 
 HIDDEN = (".", "__MACOSX")  # how names begin that are passed over
 NO_LABEL = "(no label)"
+UNITED = "+pool"  # ends the name of a data set with a pool
 SETTING = "protocol.pretrain.extra"
 
 
 def images_below(folder: Path) -> list[Path]:
-    """All images in a folder and below it, without hidden ones, in the order of their names.
+    """All images in a folder and below it, without hidden ones and masks of others, in the order of names.
 
     Raises ConfigError if there is no such folder, it cannot be read, or it holds no image.
     """
@@ -43,11 +44,12 @@ def images_below(folder: Path) -> list[Path]:
         folders[:] = [name for name in folders if not name.startswith(HIDDEN)]
         shown = (Path(where, name) for name in files if not name.startswith(HIDDEN))
         found += filter(is_image_file, shown)
+    found = without_masks(sorted(found)).images
     if not found:
         raise ConfigError(
             f"{said}: no images in it ({', '.join(sorted(PILLOW))}, DICOM, NIfTI); name another"
         )
-    return sorted(found)
+    return found
 
 
 def united_index(index: Index, folder: Path) -> Index:
@@ -70,7 +72,9 @@ def united_index(index: Index, folder: Path) -> Index:
         Sample(id=f"{prefix}{path.relative_to(folder).as_posix()}", label=NO_LABEL, path=path)
         for path in paths
     ]
-    return replace(index, classes=(*index.classes, NO_LABEL), samples=(*index.samples, *pool))
+    united = replace(index, classes=(*index.classes, NO_LABEL), samples=(*index.samples, *pool))
+    check_index(united, SETTING)
+    return united
 
 
 def pool_content(united: Images, first: int) -> str:

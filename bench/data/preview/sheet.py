@@ -51,7 +51,7 @@ class Sheet:
         dataset: the component.
         params: its parameters that are not at their default.
         index: its list of images.
-        images: the images, with a view at the short side `bench.data.audit.audit.SHORT`.
+        images: the images, with a view at the short side `bench.data.audit.search.SHORT`.
         audit: of these images.
         parts: of these images.
         embedding: whether pictures are shown.

@@ -53,8 +53,30 @@ def freeze_split(
     if manifests:
         return _fitted(read_named(manifests[0]), images, manifests[0])
     split = draw_split(images, settings, round, seed, audit)
+    if audit and not own_parts:
+        split = _frozen_earlier(folder, images, split, audit) or split
     write_result(folder / f"r{round}.{request[:8]}.{split.hash}.json", _to_text(split))
     return split
+
+
+def _frozen_earlier(folder: Path, images: Images, drawn: Split, audit: Audit) -> Split | None:
+    """The split that was frozen for the same request when audits found less, if it is another than the one
+    `drawn` now: its studies go on with it, and are told what this audit says of it."""
+    wanted = images.content, drawn.settings, drawn.seed
+    for path in sorted(folder.glob(f"r{drawn.round}.*.json")):
+        try:
+            split = read_named(path)
+        except DataError:  # of no use here; `bench verify` names it
+            continue
+        was = split.verdict
+        if was is None or was.revision >= audit.revision or was.settings != audit.settings:
+            continue
+        if (split.content, split.settings, split.seed) == wanted and split.hash != drawn.hash:
+            fitted = _fitted(split, images, path)
+            note = f"frozen with audit {was.audit[:8]}, which found less, and kept for its studies"
+            verdict = judge(audit, images, fitted.parts)
+            return dataclasses.replace(fitted, verdict=verdict, notes=(*fitted.notes, note))
+    return None
 
 
 def adopt_manifest(results: Path, path: Path, images: Images, audit: Audit | None = None) -> Split:
@@ -87,7 +109,8 @@ def load_split(results: Path, images: Images, hash: str) -> Split:
             f"no split manifest {hash} in {folder}; copy it from where the results were made, "
             "or run the study from its start to draw splits anew"
         )
-    return _fitted(read_named(manifests[0]), images, manifests[0])
+    splits = [_fitted(read_named(path), images, path) for path in manifests]
+    return max(splits, key=lambda split: split.verdict.revision if split.verdict else 0)  # judged last
 
 
 def _fitted(split: Split, images: Images, path: Path) -> Split:

@@ -82,7 +82,8 @@ class FrozenPool:
             text += ", none is a duplicate of a validation or test image"
         if self.suspects:
             pairs = [f"{one.id} ~ {one.like} ({one.part})" for one in self.suspects]
-            text += f"; {len(pairs)} that are alike are for a person to decide ({first_few(pairs, 3)})"
+            text += f"; {len(pairs)} are alike and pretrained on, unless they are taken out of the folder "
+            text += f"({first_few(pairs, 3)})"
         return text
 
 
@@ -116,8 +117,8 @@ def freeze_pool(results: Path, united: Images, first: int, audit: Audit, split: 
         suspects=tuple(suspects),
     )
     path = _path(results, split.dataset, frozen.split, frozen.hash)
-    if path.exists():
-        return load_pool(results, split.dataset, frozen.split, frozen.hash)
+    if path.exists() and load_pool(results, split.dataset, frozen.split, frozen.hash) == frozen:
+        return frozen  # else another audit leaves out the same, and suspects others
     write_result(path, _to_text(frozen))
     return frozen
 
@@ -137,6 +138,7 @@ def load_pool(results: Path, dataset: str, split: str, hash: str) -> FrozenPool:
             left_out=tuple(LeftOut(*row) for row in data["left_out"]),
             suspects=tuple(PoolSuspect(*row) for row in data["suspects"]),
         )
+        actual = frozen.hash
     except FileNotFoundError:
         raise DataNotFound(
             f"{path}: no such file, which says what a pool must not show; run the study from its start"
@@ -145,7 +147,7 @@ def load_pool(results: Path, dataset: str, split: str, hash: str) -> FrozenPool:
         raise DataError(
             f"{path}: cannot be read ({describe(error)}); delete it and run the study from its start"
         ) from None
-    if frozen.hash != hash:
+    if actual != hash:
         raise DataError(f"{path}: was edited since it was made; delete it and run the study from its start")
     return frozen
 
