@@ -117,7 +117,8 @@ def main(
         audit_command("folder", str(work / "images"), work / "planted", threads)
         audited = read_audit(work / "planted", "folder")
     found = recall(planted, audited)
-    wrong = false_pairs(planted, origins, audited, untouched)
+    groups = dict(zip(images.ids, images.groups, strict=True))
+    wrong = [(a, b) for a, b in false_pairs(planted, origins, audited, untouched) if groups[a] != groups[b]]
     text = as_markdown(dataset, copies, seconds, untouched, found, wrong, machine.facts)
     machine.folder.mkdir(parents=True, exist_ok=True)
     (machine.folder / f"{dataset}-audit.md").write_text(text, encoding="utf-8")
@@ -229,7 +230,7 @@ def as_markdown(
     lines += [f"| {kind} | {f.planted} | {f.duplicates} | {f.suspects} |" for kind, f in found.items()]
     lines += [
         "",
-        "Pairs of images that are no duplicates in the untouched data set, and whose copies were taken for",
+        "Pairs of images of two groups, no duplicates in the untouched data set, whose copies were taken for",
     ]
     lines += [f"duplicates: {len(wrong)}.", *(f"- {first} = {second}" for first, second in wrong)]
     return "\n".join(lines) + "\n"

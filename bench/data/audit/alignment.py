@@ -9,6 +9,7 @@ patients can be mapped on each other, and so can the arms of two ultrasound scan
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -51,9 +52,13 @@ def align_pairs(
     `copies` are grey, each (h, w), and their `keypoints` are those of `find_keypoints`.
     """
 
+    points_of = lru_cache(maxsize=256)(
+        keypoints.of
+    )  # pairs come in order, so the first is often the one before
+
     def aligned(pair: NDArray[np.int64]) -> Alignment:
         first, second = map(int, pair)
-        fit = _affine_map(keypoints, first, second, least_points)
+        fit = _affine_map(points_of(first), points_of(second), least_points)
         if fit is None:
             return NONE
         return Alignment(fit.points, _compare(copies[first], copies[second], fit.matrix))
@@ -67,12 +72,16 @@ class _Fit(NamedTuple):
     points: int
 
 
-def _affine_map(keypoints: Keypoints, first: int, second: int, least: int) -> _Fit | None:
+Described = tuple["NDArray[np.float32]", "NDArray[np.float32]"]
+"""Points (K, 2) and their descriptors (K, 128), of length 1."""
+
+
+def _affine_map(first: Described, second: Described, least: int) -> _Fit | None:
     """The map on which most points of two images agree, unless they are too few or it is no view of the same
     picture: mirrored, or very much larger or smaller."""
     import cv2
 
-    (points, own), (others, their) = keypoints.of(first), keypoints.of(second)
+    (points, own), (others, their) = first, second
     if min(len(own), len(their)) < max(least, 2):
         return None
     rows, columns = _matches(own @ their.T)
@@ -98,11 +107,10 @@ def _matches(cosines: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[n
     rows = np.arange(len(cosines))
     best = cosines[rows, nearest]
     mutual = cosines.argmax(axis=0)[nearest] == rows
-    others = cosines.copy()
-    others[rows, nearest] = -1
+    rows, best = rows[mutual], best[mutual]
+    second = np.partition(cosines[rows], -2, axis=1)[:, -2]
     # Of unit vectors the squared distance is 2 - 2 cosine.
-    telling = (1 - best) < RATIO**2 * (1 - others.max(axis=1))
-    chosen = np.flatnonzero(mutual & telling)
+    chosen = rows[(1 - best) < RATIO**2 * (1 - second)]
     return chosen, nearest[chosen]
 
 

@@ -126,7 +126,7 @@ def make_audit(
     Raises DataError if a reviewed file was made for other pictures.
     """
     _check_reviewed(images)
-    copies = reduced_copies(images.view(SHORT))
+    copies = reduced_copies(images.view(SHORT), threads)
     further = propose() if propose else np.empty((0, 2), dtype=np.int64)
     short_sides = [min(o.height, o.width) for o in images.originals]
     found = find_pairs(copies, images.ids, images.sha256, short_sides, settings, further, threads)

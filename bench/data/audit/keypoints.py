@@ -61,9 +61,10 @@ def find_keypoints(copies: Sequence[NDArray[np.uint8]], threads: int) -> Keypoin
         if not keypoints:
             return np.empty((0, 2), np.float32), np.empty((0, _DIMENSIONS), np.uint8)
         # OpenCV keeps all that are as prominent as the last: this order decides, whatever its threads did.
-        order = sorted(range(len(keypoints)), key=lambda i: (-keypoints[i].response, *keypoints[i].pt))[:most]
-        points = np.array([keypoints[i].pt for i in order], dtype=np.float32)
-        return points, descriptors[order].astype(np.uint8)
+        points = np.asarray(cv2.KeyPoint.convert(keypoints), dtype=np.float32)
+        responses = np.array([keypoint.response for keypoint in keypoints])
+        order = np.lexsort((points[:, 1], points[:, 0], -responses))[:most]
+        return points[order], descriptors[order].astype(np.uint8)
 
     with one_thread_each():
         parts = list(in_order(each(found), copies, 16, threads))
@@ -104,13 +105,17 @@ def _word_tables(keypoints: Keypoints) -> list[csr_array]:
     words = _words(keypoints.descriptors, hyperplanes, bits)
     tables = []
     for column in words.T:
-        own = np.unique(np.stack([images, column]), axis=1)  # a word counts once an image
-        _, numbers, counts = np.unique(own[1], return_inverse=True, return_counts=True)
+        own = np.sort(column * len(keypoints) + images)
+        own = own[np.diff(own, prepend=-1) > 0]  # a word counts once an image
+        fresh = np.diff(own // len(keypoints), prepend=-1) > 0  # where another word begins
+        numbers, counts = np.cumsum(fresh) - 1, np.diff(np.flatnonzero(np.append(fresh, True)))
         telling = (counts > 1) & (counts <= MOST_IMAGES)
         kept = telling[numbers]
         weights = np.sqrt(np.log(1 + len(keypoints) / counts)).astype(np.float32)
         shape = (len(keypoints), len(counts))
-        tables.append(csr_array((weights[numbers[kept]], (own[0, kept], numbers[kept])), shape=shape))
+        tables.append(
+            csr_array((weights[numbers[kept]], (own[kept] % len(keypoints), numbers[kept])), shape=shape)
+        )
     return tables
 
 
@@ -137,8 +142,10 @@ def _nearest(shared: csr_array, start: int) -> NDArray[np.int64]:
     for row in range(shared.shape[0]):
         own = slice(shared.indptr[row], shared.indptr[row + 1])
         others, weights = shared.indices[own], shared.data[own]
-        weights = np.where(others == start + row, 0, weights)  # not with itself
+        others, weights = others[others != start + row], weights[others != start + row]
+        if len(weights) > NEIGHBOURS:  # most are far below: only those that may be among the best are sorted
+            may_be = weights >= np.partition(weights, -NEIGHBOURS)[-NEIGHBOURS]
+            others, weights = others[may_be], weights[may_be]
         best = others[np.lexsort((others, -weights))[:NEIGHBOURS]]
-        best = best[best != start + row]
         pairs.append(np.stack([np.full(len(best), start + row), best], axis=1))
     return np.concatenate(pairs)

@@ -25,6 +25,7 @@ from bench.data.audit.duplicates import (
 from bench.data.audit.give_aways import mark_features
 from bench.data.audit.keypoints import find_keypoints, propose_pairs
 from bench.data.audit.shortcuts import border_features
+from bench.data.images.parallel import each, in_order
 from bench.data.images.view import View
 from bench.study.protocol import AuditSettings
 
@@ -94,19 +95,22 @@ class Found(NamedTuple):
     notes: tuple[str, ...]
 
 
-def reduced_copies(view: View) -> Copies:
+def reduced_copies(view: View, threads: int = 1) -> Copies:
     """Copies of all images, of a view at the short side SHORT."""
-    squares = np.empty((len(view), SIDE, SIDE), dtype=np.uint8)
-    grey, borders, marks = [], [], []
-    for i in range(len(view)):
-        pixels = view[i]
-        image = _image(pixels)
-        grey.append(np.asarray(image.convert("L")))
-        square = _square(image)
-        squares[i] = np.asarray(square.convert("L"))
-        borders.append(border_features(np.asarray(square.convert("RGB"))))
-        marks.append(mark_features(pixels, grey[-1]))
-    return Copies(grey, squares, np.stack(borders), np.stack(marks))
+    rows = list(in_order(each(lambda i: _reduced(view[i])), range(len(view)), 64, threads))
+    grey, squares, borders, marks = zip(*rows, strict=True)
+    return Copies(list(grey), np.stack(squares), np.stack(borders), np.stack(marks))
+
+
+def _reduced(
+    pixels: NDArray[np.uint8],
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]:
+    """What `Copies` has of one image (C, h, w)."""
+    image = _image(pixels)
+    grey = np.asarray(image.convert("L"))
+    square = _square(image)
+    borders = border_features(np.asarray(square.convert("RGB")))
+    return grey, np.asarray(square.convert("L")), borders, mark_features(pixels, grey)
 
 
 def hashes_of(view: View, images: Sequence[int]) -> dict[int, str]:
