@@ -105,6 +105,22 @@ def test_other_pictures_do_not_align() -> None:
     assert all(a is NONE or a.similarity < 0.3 for a in alignments)
 
 
+def test_pictures_that_share_a_frame_alone_do_not_align() -> None:
+    """Its corners are points that agree, and its edge is detail that is alike."""
+    framed = []
+    for picture in PLAIN[:6]:
+        smooth = cv2.GaussianBlur(picture, (0, 0), 6) // 2 + 90  # with few points of its own, as skin has
+        frame = np.pad(smooth, 24)
+        for place in range(30, 150, 13):  # ticks of a ruler, longer and longer
+            frame[20 : 26 + place // 10, place : place + 3] = 0
+            frame[place : place + 3, 20 : 26 + place // 8] = 0
+        framed.append(frame)
+    pairs = np.array([[i, j] for i in range(6) for j in range(i + 1, 6)])
+    alignments = align_pairs(framed, find_keypoints(framed, 1), pairs, 6, 1)
+    assert any(a is not NONE for a in alignments)  # points alone would pair them
+    assert all(a.similarity < 0.3 for a in alignments)
+
+
 def test_a_flat_picture_has_no_points_and_no_neighbour() -> None:
     flat = [np.full((SHORT, SHORT), 90, np.uint8)] * 2
     keypoints = find_keypoints(flat, 1)

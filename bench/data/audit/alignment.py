@@ -26,6 +26,7 @@ LARGEST_SCALE = 4.0  # along the map's longer axis, either way
 TOLERANCE = 3.0  # by which a point may miss its counterpart, pixels
 ITERATIONS = 500  # of RANSAC
 MARGIN = 4  # of the overlap that is not compared, pixels: blurs reach over its edge
+BLACK = 8  # grey level up to which a pixel is taken for a frame or for nothing
 LEAST_PIXELS = 400  # that are compared
 REACH = 2  # largest shift tried in each direction after the map, pixels
 
@@ -131,6 +132,8 @@ def _compare(first: NDArray[np.uint8], second: NDArray[np.uint8], matrix: NDArra
     side = 2 * MARGIN + 1
     kernel = np.ones((side, side), np.uint8)
     inner = cv2.erode(inside.astype(np.uint8), kernel, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    for shown in (first, drawn):  # the edge of a frame is alike in all pictures that have it
+        inner &= cv2.erode((shown > BLACK).astype(np.uint8), kernel)
     compared = inner.astype(bool)
     if int(compared.sum()) < LEAST_PIXELS:
         return 0.0
