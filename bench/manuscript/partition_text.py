@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from bench.data.audit.verdict import Verdict, nothing_apart
+from bench.data.audit.verdict import Verdict
 from bench.errors import BenchError
 from bench.interfaces.selection import external_name, tested_on
 from bench.manuscript.document import Code, Gap, Section, Sentence, listed
@@ -176,14 +176,32 @@ def found(verdicts: dict[int, Verdict]) -> str:
     """What one audit says of the splits of these rounds."""
     leaking = {number: verdict for number, verdict in verdicts.items() if verdict.leaks}
     if not leaking:
-        text = nothing_apart(list(verdicts.values()))
-        return f"{text[0].upper()}{text[1:]}."
+        return _nothing_apart(list(verdicts.values()))
     texts = [
         f"round {number}: {verdict.leaking_clusters} sets of duplicates and {verdict.leaking_groups} groups, "
         f"with {verdict.leaked} validation and test images"
         for number, verdict in leaking.items()
     ]
     return f"Some were found in more than one part ({'; '.join(texts)})."
+
+
+def _nothing_apart(verdicts: Sequence[Verdict]) -> str:
+    """What an audit found, where none of it is in more than one part."""
+    worst = max(verdicts, key=lambda verdict: verdict.suspects_apart)
+    if worst.pairs is None:
+        return "No duplicates and no group were found in more than one part."
+    text = f"{worst.pairs} pairs of duplicates were found" if worst.pairs else "No duplicates were found"
+    if worst.groups or worst.published:
+        text += f", and {worst.groups} groups of several images are known"
+    text += "; none was in more than one part." if worst.pairs or worst.groups else "."
+    if not worst.published:
+        text += " Which images are of one patient or lesion is not published."
+    if worst.suspects:
+        text += (
+            f" {worst.suspects} further pairs are alike, of which nobody has decided whether they belong "
+            f"together; up to {worst.suspects_apart} of them were in different parts of a round."
+        )
+    return text
 
 
 def sizes(comparison: Comparison) -> Iterator[Sentence]:
