@@ -14,6 +14,7 @@ from test_cli import PHANTOM, bench, command, environment, workspace
 
 from bench.cli.options import StudyOptions
 from bench.cli.parameters import field_docs, parameters
+from bench.interfaces.selection import Selection
 from bench.registry import installed
 from bench.study.config import protocol_names
 
@@ -176,6 +177,10 @@ def test_a_component_shows_what_each_parameter_means(tmp_path: Path, name: str, 
     kind, component = components.kind.singular, components.get(name)
     known = list(parameters(component.params, f"{kind}.{name}"))
     assert known
+    if kind == "dataset":  # those of every data set come after its own
+        own = {parameter.name for parameter in known}
+        every = parameters(Selection, f"{kind}.{name}")
+        known += [parameter for parameter in every if parameter.name not in own]
     for parameter in known:
         assert parameter.name in shown
         assert parameter.about

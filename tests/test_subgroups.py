@@ -278,7 +278,8 @@ def audited(results: Path, pairs: Sequence[tuple[str, str]]) -> AuditVerdict:
     )
     folder = results / "audits" / "busi"
     folder.mkdir(parents=True)
-    images = type("Images", (), {"ids": IDS, "labels": np.zeros(len(IDS), int), "groups": IDS, "version": ""})
+    known = {"ids": IDS, "labels": np.zeros(len(IDS), int), "groups": IDS, "version": "", "reviewed": ()}
+    images = type("Images", (), known)
     (folder / f"request.{audit.hash}.json").write_text(_to_text(audit, images), encoding="utf-8")  # type: ignore[arg-type]
     none = {"leaking_clusters": 0, "leaking_groups": 0, "leaked": 0, "label_conflicts": 0, "kept_out": 0}
     return AuditVerdict(audit=audit.hash, settings=settings, **none)
