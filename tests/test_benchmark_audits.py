@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from benchmark_modules import module_of
 from PIL import Image
 from test_duplicates import texture
@@ -40,6 +41,7 @@ def test_a_copy_paired_with_another_picture_is_false() -> None:
         assert module.false_pairs(planted, origins, audit(("p", other)), untouched) == wrong
 
 
+@pytest.mark.long
 def test_the_benchmark_of_the_audit_runs(tmp_path: Path) -> None:
     for i in range(24):
         path = tmp_path / "data" / "ab"[i % 2] / f"{i}.png"

@@ -282,6 +282,7 @@ def test_a_page_without_the_images_says_why(tmp_path: Path) -> None:
 # --- a real run --------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_a_real_run_becomes_a_page_with_pictures(tmp_path: Path) -> None:
     """Two folds of generated images, whose licence lets them be shown."""
     folder = workspace(tmp_path)

@@ -33,6 +33,7 @@ def run(folder: Path, *more: str, code: int = 0) -> str:
     return " ".join((done.stdout + done.stderr).split())
 
 
+@pytest.mark.long
 def test_both_figures_stand_side_by_side(leaking: Path) -> None:
     assert "LEAK: folder round 0" in run(leaking, "-r", "1")
     alone = json.loads(bench(leaking, "table", "--format", "json").stdout)
@@ -58,6 +59,7 @@ def test_both_figures_stand_side_by_side(leaking: Path) -> None:
     assert counts["drop_test"]["train"] == counts["none"]["train"]
 
 
+@pytest.mark.long
 def test_a_mended_split_alone_says_how_to_get_the_other_figure(leaking: Path, tmp_path: Path) -> None:
     for name in ("images", "tiny.toml"):
         (tmp_path / name).symlink_to(leaking / name)

@@ -282,6 +282,7 @@ def test_a_record_keeps_what_was_passed_over_and_older_ones_are_read(tmp_path: P
         assert read.data.passed_over == summary.passed_over
 
 
+@pytest.mark.long
 def test_a_run_leaves_them_out_in_its_workers_too_and_the_table_says_so(images: Path) -> None:
     """In processes of their own, which list and open the images themselves."""
     folder = images.parent
