@@ -53,15 +53,17 @@ def freeze_split(
     if manifests:
         return _fitted(read_named(manifests[0]), images, manifests[0])
     split = draw_split(images, settings, round, seed, audit)
-    if audit and not own_parts:
-        split = _frozen_earlier(folder, images, split, audit) or split
+    earlier = _frozen_earlier(folder, images, split, audit) if audit and not own_parts else None
+    if earlier and earlier.hash == split.hash:
+        return earlier  # as this audit would have it, too: nothing new to freeze
+    split = earlier or split
     write_result(folder / f"r{round}.{request[:8]}.{split.hash}.json", _to_text(split))
     return split
 
 
 def _frozen_earlier(folder: Path, images: Images, drawn: Split, audit: Audit) -> Split | None:
-    """The split that was frozen for the same request when audits found less, if it is another than the one
-    `drawn` now: its studies go on with it, and are told what this audit says of it."""
+    """The split that was frozen for the same request when audits found less; None if there is none. If it is
+    another than the one `drawn` now, its studies go on with it, and are told what this audit says of it."""
     wanted = images.content, drawn.settings, drawn.seed
     for path in sorted(folder.glob(f"r{drawn.round}.*.json")):
         try:
@@ -71,8 +73,10 @@ def _frozen_earlier(folder: Path, images: Images, drawn: Split, audit: Audit) ->
         was = split.verdict
         if was is None or was.revision >= audit.revision or was.settings != audit.settings:
             continue
-        if (split.content, split.settings, split.seed) == wanted and split.hash != drawn.hash:
+        if (split.content, split.settings, split.seed) == wanted:
             fitted = _fitted(split, images, path)
+            if split.hash == drawn.hash:
+                return fitted
             note = f"frozen with audit {was.audit[:8]}, which found less, and kept for its studies"
             verdict = judge(audit, images, fitted.parts)
             return dataclasses.replace(fitted, verdict=verdict, notes=(*fitted.notes, note))
