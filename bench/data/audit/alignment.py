@@ -133,8 +133,8 @@ def _compare(first: NDArray[np.uint8], second: NDArray[np.uint8], matrix: NDArra
     kernel = np.ones((side, side), np.uint8)
     inner = cv2.erode(inside.astype(np.uint8), kernel, borderType=cv2.BORDER_CONSTANT, borderValue=0)
     for shown in (first, drawn):  # the edge of a frame is alike in all pictures that have it
-        inner &= cv2.erode((shown > BLACK).astype(np.uint8), kernel)
-    compared = inner.astype(bool)
+        inner = cv2.bitwise_and(inner, cv2.erode((shown > BLACK).astype(np.uint8), kernel))
+    compared = np.asarray(inner, dtype=bool)
     if int(compared.sum()) < LEAST_PIXELS:
         return 0.0
     return _correlation(_detail(first), _detail(drawn), compared)
