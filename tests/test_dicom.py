@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from bench import BenchError, ConfigError, DataError, Dataset, Environment, Index, Sample
 from bench.cli import app
-from bench.data.audit.give_aways import metadata_features
+from bench.data.audit.shortcut_features import metadata_features
 from bench.data.images.decode import decode, extent, read_image
 from bench.data.images.ranges import DICOM, Extent
 
@@ -439,7 +439,7 @@ def test_a_folder_of_dicom_goes_end_to_end(folder: Path, tmp_path: Path) -> None
             assert patient.encode() not in path.read_bytes(), f"{path} names {patient}"
 
 
-def test_the_device_in_the_header_is_a_give_away(tmp_path: Path) -> None:
+def test_the_device_in_the_header_is_a_feature_of_the_probe(tmp_path: Path) -> None:
     """Its name is a feature of the audit's probe; the patient's is none."""
     paths = []
     for i in range(24):

@@ -25,10 +25,13 @@ from bench.cli import app
 from bench.comparison.label_noise import find_doubts, pool
 from bench.data.audit.verdict import Verdict
 from bench.data.splits.split import PartCount
+from bench.identity import Ref
 from bench.results import store
 from bench.study.protocol import AuditSettings
 
 FOLDS = 4
+
+BUSI = Ref("busi")
 
 
 def simulated(
@@ -57,9 +60,15 @@ def simulated(
     return folds, {f"image {i}" for i in wrong}
 
 
-def stored(results: Path, rounds: Sequence[Predictions], strategy: str = "egmae", **data: Any) -> None:
+def stored(
+    results: Path,
+    rounds: Sequence[Predictions],
+    strategy: str = "egmae",
+    dataset: Ref = BUSI,
+    **data: Any,
+) -> None:
     for number, one in enumerate(rounds):
-        record = record_of(run_spec(strategy, number), data=data_of(**data))
+        record = record_of(run_spec(strategy, number, dataset=dataset), data=data_of(**data))
         store.write(results, record, predictions={"val": one, "test": one})
 
 
@@ -240,7 +249,8 @@ def test_a_template_is_for_a_person_to_fill_in_and_never_overwritten(tmp_path: P
     folds, _ = simulated(7, 600, 3, 0.05)
     stored(tmp_path / "results", folds)
     target = tmp_path / "reviewed.csv"
-    noise(tmp_path / "results", "--reviewed", target, "--most", 5)
+    done = noise(tmp_path / "results", "--reviewed", target, "--most", 5)
+    assert "fill in group or exclude (yes) where you decide, and delete the other lines" in done.stderr
     rows = list(csv.DictReader(io.StringIO(target.read_text(encoding="utf-8"))))
     assert [tuple(row) for row in rows] == [("id", "group", "exclude", "reason")] * 5
     assert {(row["group"], row["exclude"]) for row in rows} == {("", "")}
@@ -249,6 +259,15 @@ def test_a_template_is_for_a_person_to_fill_in_and_never_overwritten(tmp_path: P
     again = noise(tmp_path / "results", "--reviewed", target)
     assert "is there already" in str(again.exception)
     assert target.read_text(encoding="utf-8") == "decided\n"
+
+
+def test_no_template_is_made_for_images_of_another_data_set(tmp_path: Path) -> None:
+    """A reviewed file is of the study's own data set, and those of an external test are another's."""
+    folds, _ = simulated(7, 200, 2, 0.05)
+    stored(tmp_path / "results", folds, dataset=Ref("busi", {"test_on": "folder"}))
+    refused = noise(tmp_path / "results", "--reviewed", tmp_path / "new.csv")
+    assert "the images that were tested on are those of folder" in str(refused.exception)
+    assert not (tmp_path / "new.csv").exists()
 
 
 def test_without_the_library_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -288,9 +307,13 @@ def test_a_real_run_becomes_a_page_with_pictures(tmp_path: Path) -> None:
     folder = workspace(tmp_path)
     kfold = ("--set", "protocol.split.method=kfold", "--set", "protocol.split.folds=2", "--rounds", "2")
     phantom = ("--dataset", "phantom", "--set", "dataset.phantom.patients=36")
+    (folder / "seen.csv").write_text("id,group,exclude\nno_lesion/p0000-0,,yes\n")
+    seen = ("--set", "dataset.phantom.groups=seen.csv")
     here = ("--device", "cpu", "--threads", "1")
-    run_bench(folder, "run", *phantom, "-s", "scratch", "-p", "tiny.toml", *kfold, *here)
+    run_bench(folder, "run", *phantom, *seen, "-s", "scratch", "-p", "tiny.toml", *kfold, *here)
     done = run_bench(folder, "label-noise", "-o", "page.html", "--most", "6")
+    assert "a reviewed file of your own by --set dataset.phantom.groups=FILE" in " ".join(done.stderr.split())
+    done = run_bench(folder, "label-noise", "-o", "page.html", "--most", "6", *seen)
     assert "written: page.html" in done.stderr
     [found] = json.loads(run_bench(folder, "label-noise", "-f", "json").stdout)
     assert found["judged"] == found["images"] > 60  # with k folds every image is judged

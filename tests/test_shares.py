@@ -292,6 +292,10 @@ def test_the_curve_has_a_column_for_each_share_with_the_values_of_its_table(resu
     row = curves[0].rows[0]
     assert (row.rounds_done, row.rounds_asked) == (2, 3)
     assert "rounds: 3 at 5 %, 3 at 10 %, 2 at 100 %" in row.note
+    assert curves[0].share is None
+    said = "\n".join(curves[0].footer)
+    assert "100 %: Nothing is tested with 2 rounds" in said
+    assert "\n5 %: Nothing is tested" not in said  # three rounds are tested
 
 
 def test_tables_that_differ_in_more_than_the_share_have_no_curve(results: Path) -> None:

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from bench.cli.options import DataOption, DatasetsOption, PicturesOption, ResultsOption, check_results
+from bench.cli.options import (
+    DataOption,
+    DatasetsOption,
+    Names,
+    PicturesOption,
+    ResultsOption,
+    SetLocalOption,
+    check_results,
+)
 from bench.cli.question import QuestionOptions
 from bench.cli.screen import contain, echo, installed_components, make_console, warn
 
@@ -42,6 +50,7 @@ def label_noise(
         typer.Option("--reviewed", help="A new csv file of the shown images, for a person to fill in."),
     ] = None,
     data: DataOption = None,
+    set_: SetLocalOption = None,
     format_: Annotated[
         Literal["text", "csv", "json"],
         typer.Option("--format", "-f", help="text; csv or json with all images, whatever --most says."),
@@ -66,7 +75,7 @@ def label_noise(
     _, tables = QuestionOptions(results=results, dataset=dataset).tables(registry)
     chosen = list(_chosen(tables, method))
     if reviewed is not None:
-        _check_template(reviewed, [table.where for table in chosen])
+        _check_template(reviewed, chosen)
     found = [judge_labels(table.where, table.methods, results) for table in chosen]
     if format_ == "text" and found:
         show(make_console(), found, most)
@@ -80,13 +89,14 @@ def label_noise(
         session = _session(data, results, registry)
         with ExitStack() as stack:
             report = stack.enter_context(display(console)).report
-            pictured = [_pictured(t.methods, session, embed_pictures, report) for t in chosen]
+            pictured = [_pictured(t.methods, session, set_, embed_pictures, report) for t in chosen]
         warn(dict.fromkeys(each.problem for each in pictured if each.problem))
         size = write_whole(output, noise_page(found, pictured, most))
         console.print(f"written: {output} ({size})", markup=False)
     if reviewed is not None:
         write_whole(reviewed, as_template(found[0].doubts[:most]), "--reviewed")
         console.print(f"written: {reviewed}", markup=False)
+        console.print("fill in group or exclude (yes) where you decide, and delete the other lines")
 
 
 def _chosen(tables: Sequence[Table], name: str) -> Iterator[Table]:
@@ -108,18 +118,26 @@ def _chosen(tables: Sequence[Table], name: str) -> Iterator[Table]:
         find_method([row for table in tables for row in table.methods], name)
 
 
-def _check_template(path: Path, where: Sequence[str]) -> None:
-    """Raise ConfigError for a file that is there, which may hold a person's decisions, or of several data
-    sets."""
+def _check_template(path: Path, tables: Sequence[Table]) -> None:
+    """Raise ConfigError for a file that is there, which may hold a person's decisions, of several data sets,
+    or of one whose test images are another's."""
     from bench.errors import ConfigError
+    from bench.interfaces.selection import external_name
 
     if path.exists():
         raise ConfigError(
             f"--reviewed {path}: is there already; name a new file, so that no decision is lost"
         )
-    if len(where) > 1:
+    others = [external_name(table.methods[0].units[0].spec.dataset.params) for table in tables]
+    if any(others):
         raise ConfigError(
-            f"--reviewed: a file is of one data set and protocol, and these results have {', '.join(where)}; "
+            f"--reviewed: the images that were tested on are those of {', '.join(filter(None, others))}, for "
+            "which no file can decide here; leave it away"
+        )
+    if len(tables) > 1:
+        where = ", ".join(table.where for table in tables)
+        raise ConfigError(
+            f"--reviewed: a file is of one data set and protocol, and these results have {where}; "
             "name one by --dataset, or keep the results of each protocol in a folder of its own (--results)"
         )
 
@@ -133,11 +151,14 @@ def _session(data: Path | None, results: Path, registry: Registry) -> Session:
     return Session(place, registry)
 
 
-def _pictured(methods: Sequence[Method], session: Session, asked: bool | None, report: Report) -> Pictured:
+def _pictured(
+    methods: Sequence[Method], session: Session, set_: Names, asked: bool | None, report: Report
+) -> Pictured:
     """The images of one table, no smaller than networks saw them, if they may be shown and are there.
 
     Raises what opening them raises if the user asked for pictures; else the page has none, and says why.
     """
+    from bench.cli.image_subgroups import located
     from bench.cli.label_noise_page import Pictured
     from bench.data.audit.search import SHORT
     from bench.data.preview.embedding import Embedding, embedding
@@ -154,12 +175,12 @@ def _pictured(methods: Sequence[Method], session: Session, asked: bool | None, r
         rule = embedding(session.registry.datasets.get(spec.dataset.name), asked)
         if not rule.pictures:
             return Pictured(rule)
-        images = session.images(spec.dataset, (side,), report)
+        images = session.images(located(spec.dataset, set_, session.registry), (side,), report)
         if images.content != unit.content:
             raise DataError(
                 f"the images of {images.dataset} in {session.environment.data} are not those of these "
                 f"results (content {images.content[:8]}, not {unit.content[:8]}); name the right folder "
-                "by --data"
+                f"by --data, and a reviewed file of your own by --set dataset.{images.dataset}.groups=FILE"
             )
     except BenchError as error:
         if asked:

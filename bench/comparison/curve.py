@@ -8,7 +8,7 @@ else, and have the same split in every round that they share.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from bench.comparison.comparable import group_key, splits_of
@@ -93,13 +93,26 @@ def _curve_table(curve: Sequence[WithUnits], metric: Column) -> Table:
         rows=rows,
         footer=(
             said,
-            *evidence_lines(rows, columns, first.uncertainty, "", units),
+            *_evidence(curve, rows, columns),
             *(f"{percent(one.share)}: {line}" for one in curve for line in _not_judged(one)),
             *footer(units, rows, ()),
         ),
         uncertainty=first.uncertainty,
         ranks=first.ranks,
+        share=None,
     )
+
+
+def _evidence(curve: Sequence[WithUnits], rows: Sequence[Row], columns: Sequence[Column]) -> Iterator[str]:
+    """What stands beside the means and was tested; of each share by itself while they have other rounds."""
+    shown = curve[0].table.uncertainty
+    of_shares = {max((row.rounds_done for row in one.rows.values()), default=0) for one in curve}
+    if len(of_shares) == 1:
+        yield from evidence_lines(rows, columns, shown, "", [unit for one in curve for unit in one.group])
+        return
+    for one in curve:
+        lines = evidence_lines(list(one.rows.values()), one.table.columns, shown, "", one.group)
+        yield from (f"{percent(one.share)}: {line}" for line in lines)
 
 
 def _column(one: WithUnits, metric: Column) -> Column:

@@ -23,7 +23,8 @@ class Table:
         costs: what training and predicting took, beside GMACs and parameters.
         uncertainty: what stands beside a mean.
         ranks: whether the rank of each value is shown.
-        share: of the training images whose labels fine-tuning saw; the protocol says it too.
+        share: of the training images whose labels fine-tuning saw; the protocol says it too. None where
+            columns are shares.
         labelled: how many images that are, as a mean over rounds; None where no record says.
     """
 
@@ -35,7 +36,7 @@ class Table:
     costs: tuple[Column, ...] = ()
     uncertainty: Uncertainty = "interval"
     ranks: bool = False
-    share: float = 1.0
+    share: float | None = 1.0
     labelled: float | None = None
 
     def _repr_html_(self) -> str:

@@ -80,7 +80,7 @@ def as_csv(tables: Sequence[Table]) -> str:
     parts = ["mean", "sd", "low", "high", "best", "rank_low", "rank_high", "rank_first"]
     measures = [f"{name}_{part}" for name in names for part in (*parts, *(f"round{r}" for r in rounds))]
     writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
-    labels = ["share", "labelled"] if any(table.share != 1 for table in tables) else []
+    labels = ["share", "labelled"] if any(table.share not in (None, 1) for table in tables) else []
     text.write(",".join([*heads, *labels, "gmacs", "mparams", *costs, *measures, "note"]) + "\n")
     for table in tables:
         for row in table.rows:

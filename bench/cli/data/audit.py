@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 MAX_LISTED = 12  # pairs in the terminal
 MAX_PICTURED = 24  # pairs in the picture
 MAX_ON_PAGE = 300  # pairs of each kind on the page
-SHORT = 160  # short side of the pictured images, pixels
 
 
 @with_options
@@ -56,7 +55,7 @@ def audit(
     ] = None,
     set_: SetDatasetOption = None,
 ) -> None:
-    """Look for duplicates, suspects, label conflicts, leaking groups, and what tells the class unseen.
+    """Look for duplicates, suspects, label conflicts, leaking groups, and shortcuts to the class.
 
     `bench run` does the same with the protocol's settings; its default split keeps duplicates together.
     Suspected pairs are for a person to decide, on the page that is written beside the audit.
@@ -80,7 +79,7 @@ def audit(
     console = make_console()
     with display(console) as shown:
         ref = dataset_of(name, set_, registry)
-        images, audited = session.audited(ref, settings, (SHORT,), shown.report)
+        images, audited = session.audited(ref, settings, report=shown.report)
     pairs = _ranked(audited, images)
     _print_counts(audited, images, console)
     for change in images.changes:
@@ -181,6 +180,7 @@ def _print_pairs(pairs: Sequence[_Pair], images: Images, console: Console) -> No
 
 def _draw(pairs: Sequence[_Pair], images: Images, target: Path) -> None:
     from bench.data.audit.picture import PicturedImage, PicturedPair, draw_pairs
+    from bench.data.audit.search import SHORT
     from bench.errors import StoreError
 
     view = images.view(SHORT)
@@ -209,16 +209,15 @@ def _write_page(audited: Audit, pairs: Sequence[_Pair], images: Images, target: 
     from bench.cli.pages import write_whole
     from bench.data.audit.decided import undecided
     from bench.data.audit.page import PageImage, PagePair, PageSection, pairs_page
-    from bench.data.audit.search import SHORT as HASHED
-    from bench.data.audit.search import hashes_of
+    from bench.data.audit.search import SHORT, hashes_of
 
     positions = {id_: i for i, id_ in enumerate(images.ids)}
     suspected = undecided(audited.suspects, images)
     suspects = [(positions[s.first], positions[s.second], s) for s in suspected[:MAX_ON_PAGE]]
     shown = {i for first, second, _ in (*suspects, *pairs[:MAX_ON_PAGE]) for i in (first, second)}
-    hashes = hashes_of(images.view(HASHED), sorted(shown))
-    sizes = Counter(images.groups)
     view = images.view(SHORT)
+    hashes = hashes_of(view, sorted(shown))
+    sizes = Counter(images.groups)
 
     def on_page(i: int) -> PageImage:
         group = images.groups[i] if sizes[images.groups[i]] > 1 else ""

@@ -52,10 +52,7 @@ def align_pairs(
 
     `copies` are grey, each (h, w), and their `keypoints` are those of `find_keypoints`.
     """
-
-    points_of = lru_cache(maxsize=256)(
-        keypoints.of
-    )  # pairs come in order, so the first is often the one before
+    points_of = lru_cache(maxsize=256)(keypoints.of)  # pairs in order have the same first one after the other
 
     def aligned(pair: NDArray[np.int64]) -> Alignment:
         first, second = map(int, pair)

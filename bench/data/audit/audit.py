@@ -21,7 +21,6 @@ import numpy as np
 
 from bench.data.audit.clusters import clusters, join_groups, label_conflicts
 from bench.data.audit.decided import undecided
-from bench.data.audit.give_aways import metadata_features
 from bench.data.audit.search import (
     SHORT,
     Copies,
@@ -32,6 +31,7 @@ from bench.data.audit.search import (
     reduced_copies,
     suspects,
 )
+from bench.data.audit.shortcut_features import metadata_features
 from bench.data.audit.shortcuts import ShortcutProbe, probe_shortcut
 from bench.data.images.images import Images
 from bench.data.images.index import first_few

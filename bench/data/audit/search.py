@@ -22,8 +22,8 @@ from bench.data.audit.duplicates import (
     find_duplicates,
     perceptual_hashes,
 )
-from bench.data.audit.give_aways import mark_features
 from bench.data.audit.keypoints import find_keypoints, propose_pairs
+from bench.data.audit.shortcut_features import mark_features
 from bench.data.audit.shortcuts import border_features
 from bench.data.images.parallel import each, in_order
 from bench.data.images.view import View

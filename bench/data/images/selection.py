@@ -57,7 +57,7 @@ def apply_reviewed(index: Index, reviewed: Reviewed, name: str) -> Index:
         f"decided by a person ({reviewed.name}, sha256 {reviewed.sha256[:8]}): groups of {grouped} images"
     )
     change += f"; {left_out} images left out" if left_out else ""
-    changes = [change, *_would_tear(links, reviewed.name)]
+    changes = [change, *_kept_whole(links, reviewed.name)]
     return _with_samples(index, samples, changes, reviewed=(*index.reviewed, reviewed))
 
 
@@ -66,19 +66,19 @@ def _given_group(sample: Sample, images: Mapping[str, ReviewedImage]) -> str:
     return (sample.id in images and images[sample.id].group) or sample.group
 
 
-def _would_tear(links: Sequence[tuple[str, str]], file: str) -> Iterable[str]:
+def _kept_whole(links: Sequence[tuple[str, str]], file: str) -> Iterable[str]:
     """Groups of the data set whose images a file gives several groups, and which stay whole."""
     wanted: dict[str, set[str]] = {}
     for given, own in links:
         wanted.setdefault(own, set()).add(given)
-    torn = {own: names for own, names in wanted.items() if len(names) > 1}
-    for own, names in list(torn.items())[:5]:
+    divided = {own: names for own, names in wanted.items() if len(names) > 1}
+    for own, names in list(divided.items())[:5]:
         yield (
             f"{file}: gives the images of {own} the groups {' and '.join(sorted(names))}, which were joined: "
             "a group of the data set is never divided"
         )
-    if len(torn) > 5:
-        yield f"{file}: the same of {len(torn) - 5} more groups of the data set"
+    if len(divided) > 5:
+        yield f"{file}: the same of {len(divided) - 5} more groups of the data set"
 
 
 def _joined(

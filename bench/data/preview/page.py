@@ -51,7 +51,7 @@ def sheet_page(sheet: Sheet) -> str:
     """The whole page. Texts that come from the data set (names of files, classes, groups) are escaped."""
     name = sheet.dataset.name
     body = [f"<h1>{shown(name)}: data sheet</h1>\n", *_overview(sheet), *_composition(sheet)]
-    body += [*_contact_sheet(sheet), *_shapes(sheet), *_grey_values(sheet), *_give_aways(sheet)]
+    body += [*_contact_sheet(sheet), *_shapes(sheet), *_grey_values(sheet), *_shortcuts(sheet)]
     body += [*_distribution(sheet), *_for_you(sheet)]
     return html_page(f"{name}: data sheet", "".join(body))
 
@@ -263,9 +263,9 @@ def _outliers(sheet: Sheet, found: Sequence[Outlier], figures: GreyFigures) -> s
 # --- what the audit says -----------------------------------------------------------------------------
 
 
-def _give_aways(sheet: Sheet) -> Iterator[str]:
+def _shortcuts(sheet: Sheet) -> Iterator[str]:
     audit = sheet.audit
-    yield "<h2>Give-aways and duplicates</h2>\n"
+    yield "<h2>Shortcuts and duplicates</h2>\n"
     yield paragraphs([f"What audit {audit.hash[:8]} found (bench data audit {audit.dataset})."])
     for probe in audit.probes:
         text = f"{probe.text}; balanced {probe.balanced:.3f}, {probe.images:,} images."

@@ -12,8 +12,8 @@ from test_duplicates import texture
 
 from bench import Dataset, Environment, Index, Sample
 from bench.data.audit.audit import Audit, make_audit
-from bench.data.audit.give_aways import mark_features, metadata_features
 from bench.data.audit.search import SHORT
+from bench.data.audit.shortcut_features import mark_features, metadata_features
 from bench.study.protocol import AuditSettings
 
 COUNT = 48
