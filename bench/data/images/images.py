@@ -52,9 +52,7 @@ class Images:
     bits: int | None = None  # of the values in 16-bit files; None if there are no such files
     changes: tuple[str, ...] = ()  # what a study changed of the data set, for tables
     reviewed: tuple[Reviewed, ...] = ()  # the files whose decisions of a person were applied
-    passed_over: Mapping[str, int] = field(
-        default_factory=dict
-    )  # kind -> files, or frames, that are no images
+    passed_over: Mapping[str, int] = field(default_factory=dict)  # kind -> files or frames, no images
     unreadable: Mapping[str, str] = field(default_factory=dict)  # id -> why, of images that were left out
 
     def __len__(self) -> int:
