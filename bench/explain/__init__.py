@@ -1,0 +1,1 @@
+"""What a network looks at, and what its pretraining was shown: maps beside images."""

@@ -1,0 +1,1 @@
+"""Drawings of what stored results say: one code for pages, papers and slides."""

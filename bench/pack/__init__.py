@@ -1,0 +1,1 @@
+"""Results as an archive that others can check, and results of several machines as one."""

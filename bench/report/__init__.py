@@ -1,0 +1,1 @@
+"""The report: one page with all that stored results say, to be looked at."""
