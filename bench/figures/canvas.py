@@ -16,8 +16,10 @@ from bench.registry import DISTRIBUTION
 from bench.text import one_line
 
 if TYPE_CHECKING:
+    import numpy as np
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from numpy.typing import NDArray
 
 HOW_TO_INSTALL = f'pip install "{DISTRIBUTION}[report]"'
 LONGEST = 34
@@ -84,7 +86,9 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
-def panels(width: float, count: int, least: float, height: float, **options: Any) -> tuple[Figure, list[Axes]]:
+def panels(
+    width: float, count: int, least: float, height: float, **options: Any
+) -> tuple[Figure, list[Axes]]:
     """A figure of `count` axes, as many side by side as are each `least` inches wide, `height` inches high."""
     columns = max(1, min(count, int(width / least)))
     rows = -(-count // columns)
@@ -156,3 +160,26 @@ def legend(
     made = figure.legend(handles=handles, loc="outside lower left", ncols=columns, borderaxespad=0.2)
     for place, (text, name) in enumerate(zip(made.get_texts(), names, strict=True)):
         mark(text, place, name)
+
+
+def thinned(x: NDArray[np.float64], y: NDArray[np.float64], tolerance: float) -> NDArray[np.int64]:
+    """The places of a line that must stay so that no other is farther than `tolerance` above or below it
+    (Douglas and Peucker 1973); `tolerance` in the unit of `y`."""
+    import numpy as np
+
+    keep = np.zeros(len(x), dtype=bool)
+    keep[[0, -1]] = True
+    stretches = [(0, len(x) - 1)]
+    while stretches:
+        first, last = stretches.pop()
+        if last - first < 2:
+            continue
+        inner = slice(first + 1, last)
+        line = np.interp(x[inner], x[[first, last]], y[[first, last]])
+        gaps = np.abs(y[inner] - line)
+        farthest = int(gaps.argmax())
+        if gaps[farthest] > tolerance:
+            middle = first + 1 + farthest
+            keep[middle] = True
+            stretches += [(first, middle), (middle, last)]
+    return np.flatnonzero(keep)

@@ -7,9 +7,22 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench.comparison.compare import Question, Table
+from bench.figures.decision import NAME as DECISION
+from bench.figures.decision import decision
 from bench.figures.drawing import Drawing
+from bench.figures.forest import NAME as FOREST
 from bench.figures.forest import forest
 from bench.figures.material import Material, NothingToDraw
+from bench.figures.operating import (
+    PR,
+    PR_CLASSES,
+    ROC,
+    ROC_CLASSES,
+    precision_recall,
+    precision_recall_classes,
+    roc,
+    roc_classes,
+)
 from bench.registry import Registry
 from bench.results.record import Record
 
@@ -28,7 +41,14 @@ class Kind(NamedTuple):
     make: Callable[[Material], Sequence[Drawing]]
 
 
-KINDS = (Kind("forest", "means with their intervals, and differences to the baseline", forest),)
+KINDS = (
+    Kind(FOREST, "means with their intervals, and differences to the baseline", forest),
+    Kind(ROC, "ROC curves, mean over classes", roc),
+    Kind(ROC_CLASSES, "ROC curves of each class against the rest", roc_classes),
+    Kind(PR, "precision-recall curves, mean over classes", precision_recall),
+    Kind(PR_CLASSES, "precision-recall curves of each class against the rest", precision_recall_classes),
+    Kind(DECISION, "decision curves of each class: net benefit by threshold", decision),
+)
 
 
 def drawings(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from bench.comparison.compare import Question, Table
 from bench.comparison.evidence import Evidence, Sample, read_evidence, read_sample
@@ -20,6 +20,8 @@ from bench.results.store import read_predictions
 
 if TYPE_CHECKING:
     from bench.interfaces.predictions import Predictions
+
+T = TypeVar("T")
 
 
 class NothingToDraw(ConfigError):
@@ -130,6 +132,18 @@ class Material:
             {number: self.sample.predictions_of(unit) for number, unit in sorted(method.done.items())}
             for method in self.methods
         )
+
+    def curves(self, name: str, compute: Callable[[], T]) -> T:
+        """What `compute` gives, once for all figures that show it."""
+        if name not in self._curves:
+            self._curves[name] = compute()
+        found: T = self._curves[name]
+        return found
+
+    @cached_property
+    def _curves(self) -> dict[str, Any]:
+        """Those that were asked for."""
+        return {}
 
     @cached_property
     def validated(self) -> tuple[Rounds, ...]:

@@ -26,7 +26,9 @@ def figure_html(drawing: Drawing) -> str:
     caption = f"<strong>{shown(drawing.title)}.</strong> {shown(drawing.caption)}"
     html = f'<figure id="{drawing.key}" class="drawing">{as_svg(drawing)}<figcaption>{caption}</figcaption>'
     if drawing.data:
-        html += f"<details><summary>Values</summary>{table('', drawing.data.heads, drawing.data.rows)}</details>"
+        html += (
+            f"<details><summary>Values</summary>{table('', drawing.data.heads, drawing.data.rows)}</details>"
+        )
     html += "</figure>\n"
     if drawing.second:
         return f"<details><summary>{shown(drawing.title)}</summary>{html}</details>\n"
