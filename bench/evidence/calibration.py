@@ -1,7 +1,7 @@
 """Whether probabilities are what they say: reliability, its error, and one temperature for all classes.
 
-Guo et al., On calibration of modern neural networks (ICML 2017). The temperature is fitted on validation images;
-nothing here is told of test labels before it is.
+Guo et al., On calibration of modern neural networks (ICML 2017). The temperature is fitted on validation
+images; nothing here is told of test labels before it is.
 """
 
 from __future__ import annotations

@@ -8,10 +8,11 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import ConfigError
-from bench.figures.palette import FAINT, INK, Look, look
+from bench.figures.palette import FAINT, INK, look
 from bench.registry import DISTRIBUTION
 from bench.text import one_line
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 HOW_TO_INSTALL = f'pip install "{DISTRIBUTION}[report]"'
-LONGEST = 34
+LONGEST = 24
 """Characters of a name in a drawing; a longer one is shortened in its middle."""
 
 SETTINGS: dict[str, Any] = {
@@ -35,8 +36,6 @@ SETTINGS: dict[str, Any] = {
     "axes.spines.top": False,
     "axes.titlelocation": "left",
     "axes.titlesize": 9.5,
-    "figure.constrained_layout.h_pad": 0.06,
-    "figure.constrained_layout.w_pad": 0.03,
     "figure.facecolor": "none",
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
@@ -76,30 +75,110 @@ def styled() -> Iterator[None]:
         yield
 
 
+@dataclass(frozen=True, kw_only=True)
+class Legend:
+    """What stands below all axes, never on data: names beside how their series are drawn.
+
+    Attributes:
+        names: of the series.
+        places: of the series, which say how each looks; none for 0, 1, ...
+        markers: whether they have markers.
+        lines: whether they have lines.
+    """
+
+    names: Sequence[str]
+    places: Sequence[int] = ()
+    markers: bool = False
+    lines: bool = True
+
+    @property
+    def texts(self) -> list[str]:
+        return [short(name) for name in self.names]
+
+    def columns(self, width: float) -> int:
+        """As many as fit into so many inches."""
+        return max(1, min(len(self.names), int(width / (text_width(self.texts) + 0.55))))
+
+    def height(self, width: float) -> float:
+        """Inches."""
+        return 0.185 * -(-len(self.names) // self.columns(width)) + 0.1
+
+
 def new_figure(width: float, height: float) -> Figure:
-    """An empty one, in inches, which makes room for what is put into it."""
+    """An empty one, in inches."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=(width, height))
     FigureCanvasAgg(figure)
     return figure
 
 
 def panels(
-    width: float, count: int, least: float, height: float, **options: Any
+    width: float,
+    heights: Sequence[float],
+    *,
+    least: float = 100.0,
+    left: float = 0.62,
+    right: float = 0.14,
+    below: float = 0.45,
+    between: float = 0.0,
+    title: float = 0.24,
+    legend: Legend | None = None,
+    square: bool = False,
 ) -> tuple[Figure, list[Axes]]:
-    """A figure of `count` axes, as many side by side as are each `least` inches wide, `height` inches high."""
-    columns = max(1, min(count, int(width / least)))
+    """A figure of axes of these heights, which is so many inches wide, and as high as they need.
+
+    As many stand side by side as are each `least` inches wide. `left` inches are beside the leftmost ones for
+    labels, `between` beside the others, `title` above each, `below` under the lowest of each column. All
+    sizes are known beforehand: matplotlib's own layouts, which measure what was drawn, take several times as
+    long.
+    """
+    count = len(heights)
+    columns = max(1, min(count, int((width - left - right) / (least - 0.5))))
+    wide = (width - left - right - (columns - 1) * (between + 0.16)) / columns
     rows = -(-count // columns)
-    figure = new_figure(width, rows * height)
-    grid = figure.subplots(rows, columns, squeeze=False, **options)
-    axes = list(grid.flat)
-    for unused in axes[count:]:
-        unused.remove()
-    for one in axes[max(0, count - columns) : count]:
-        one.xaxis.set_tick_params(labelbottom=True)
-    return figure, axes[:count]
+    high = [wide if square else max(heights[r * columns : (r + 1) * columns]) for r in range(rows)]
+    under = legend.height(width) if legend else 0.0
+    inner = 0.1 if columns > 1 or rows > 1 else 0.0
+    gap = inner if between == 0.0 and columns > 1 else below
+    total = sum(high) + rows * title + (rows - 1) * gap + below + under + 0.06
+    figure = new_figure(width, total)
+    axes = []
+    for i in range(count):
+        row, column = divmod(i, columns)
+        top = 0.06 + sum(high[:row]) + row * (title + gap) + title
+        x = left + column * (wide + between + 0.16)
+        place = (x / width, (total - top - high[row]) / total, wide / width, high[row] / total)
+        axes.append(figure.add_axes(place))
+        axes[-1].tick_params(labelbottom=i + columns >= count or gap == below)
+        axes[-1].tick_params(labelleft=column == 0 or between > 0)
+    figure.columns = columns  # for `label_panels`
+    if legend:
+        _add_legend(figure, legend, width)
+    return figure, axes
+
+
+def label_panels(figure: Figure, axes: Sequence[Axes], x: str = "", y: str = "") -> None:
+    """Labels below the lowest panels and beside the leftmost ones."""
+    for i, one in enumerate(axes):
+        if i % figure.columns == 0:
+            one.set_ylabel(y)
+        if i + figure.columns >= len(axes):
+            one.set_xlabel(x)
+
+
+def text_width(texts: Sequence[str], size: float = 9.0) -> float:
+    """Inches that the longest of these takes."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import text_to_path
+
+    font = FontProperties(size=size)
+    return max((_width(text, font, text_to_path) for text in texts), default=0.0) / 72
+
+
+def _width(text: str, font: Any, measure: Any) -> float:
+    return float(measure.get_text_width_height_descent(text, font, False)[0]) if text else 0.0
 
 
 def short(name: str, most: int = LONGEST) -> str:
@@ -126,39 +205,32 @@ def guide(axes: Axes, *, x: float | None = None, y: float | None = None) -> None
         axes.axhline(y, **style)
 
 
-def legend(
-    figure: Figure,
-    names: Sequence[str],
-    width: float,
-    *,
-    looks: Sequence[Look] | None = None,
-    markers: bool = False,
-    lines: bool = True,
-) -> None:
-    """Below all axes, never on data: each name beside how it is drawn, in as many columns as fit."""
+def _add_legend(figure: Figure, legend: Legend, width: float) -> None:
     from matplotlib.lines import Line2D
 
-    looks = looks or [look(i) for i in range(len(names))]
-    texts = [short(name) for name in names]
-    handles = [
-        mark(
-            Line2D(
-                [],
-                [],
-                color=one.colour,
-                linestyle=one.dashes if lines else "none",
-                marker=one.marker if markers else "none",
-                label=text,
-            ),
-            place,
-            name,
+    places = legend.places or range(len(legend.names))
+    handles = []
+    for place, text, name in zip(places, legend.texts, legend.names, strict=True):
+        how = look(place)
+        handle = Line2D(
+            [],
+            [],
+            color=how.colour,
+            linestyle=how.dashes if legend.lines else "none",
+            marker=how.marker if legend.markers else "none",
+            label=text,
         )
-        for place, (one, text, name) in enumerate(zip(looks, texts, names, strict=True))
-    ]
-    longest = max(map(len, texts))
-    columns = max(1, min(len(names), int(width * 72 / (5.2 * longest + 38))))
-    made = figure.legend(handles=handles, loc="outside lower left", ncols=columns, borderaxespad=0.2)
-    for place, (text, name) in enumerate(zip(made.get_texts(), names, strict=True)):
+        handles.append(mark(handle, place, name))
+    made = figure.legend(
+        handles=handles,
+        loc="lower left",
+        bbox_to_anchor=(0, 0),
+        ncols=legend.columns(width),
+        borderaxespad=0.2,
+        columnspacing=1.2,
+        labelspacing=0.3,
+    )
+    for place, text, name in zip(places, made.get_texts(), legend.names, strict=True):
         mark(text, place, name)
 
 

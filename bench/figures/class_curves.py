@@ -1,4 +1,4 @@
-"""Curves of one class against the rest, for all methods: what ROC, precision-recall and decision curves share."""
+"""Curves of one class against the rest, for all methods: what several kinds of figures share."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench.comparison.bands import REPLICATES, Band, Curves, class_bands
-from bench.figures.canvas import legend, mark, new_figure, panels, short, thinned
+from bench.figures.canvas import Legend, label_panels, mark, panels, short, thinned
 from bench.figures.material import Material
 from bench.figures.palette import look
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 MOST = 12
 """Classes that have a panel; of more, those with the most test images."""
 
-_VISIBLE = 0.0015
+_VISIBLE = 0.002
 """Of the height of axes: about a third of a pixel in a page."""
 
 Place = tuple[float, float]
@@ -37,6 +37,7 @@ class Plane:
         y: label beside.
         xlim: ends of the axis.
         ylim: ends of the axis.
+        start: where every curve begins; None where it has no such place.
         square: whether both units are equally long.
         prepare: draws what all methods have in common, of the class at a place; of the mean over classes
             where that is None.
@@ -47,6 +48,7 @@ class Plane:
     y: str
     xlim: Place = (-0.01, 1.0)
     ylim: Place = (0.0, 1.01)
+    start: Place | None = None
     square: bool = True
     prepare: Callable[[Axes, int | None], None] = lambda axes, k: None
 
@@ -102,13 +104,19 @@ def draw_one(
     names: Sequence[str], bands: Sequence[Band], plane: Plane, place: int | None, width: float
 ) -> Figure:
     """All methods in one pair of axes."""
-    lines = -(-len(names) // 2)
-    figure = new_figure(width, min(width, 4.4) * (0.86 if plane.square else 0.62) + 0.17 * lines)
-    axes = figure.subplots()
+    left = 0.62
+    figure, [axes] = panels(
+        width,
+        [2.4],
+        left=left,
+        right=max(0.14, width - 4.3) if plane.square else 0.14,
+        title=0.0,
+        legend=Legend(names=names),
+        square=plane.square,
+    )
     draw_axes(axes, names, bands, plane, place)
     axes.set_xlabel(plane.x)
     axes.set_ylabel(plane.y)
-    legend(figure, names, width)
     return figure
 
 
@@ -116,13 +124,13 @@ def draw_classes(
     names: Sequence[str], classes: dict[int, str], drawn: Drawn, plane: Plane, width: float
 ) -> Figure:
     """A panel for each of `classes`, by place."""
-    figure, axes = panels(width, len(classes), 2.2, 2.15, sharex=True, sharey=plane.square)
+    figure, axes = panels(
+        width, [1.6] * len(classes), least=2.4, square=plane.square, legend=Legend(names=names)
+    )
     for one, (k, name) in zip(axes, classes.items(), strict=True):
         one.set_title(short(name, 24))
         draw_axes(one, names, [bands[k] for bands in drawn.by_class], plane, k)
-    figure.supxlabel(plane.x, fontsize=9)
-    figure.supylabel(plane.y, fontsize=9)
-    legend(figure, names, width)
+    label_panels(figure, axes, plane.x, plane.y)
     return figure
 
 
@@ -132,7 +140,6 @@ def draw_axes(
     axes.set_xlim(*plane.xlim)
     axes.set_ylim(*plane.ylim)
     if plane.square:
-        axes.set_aspect("equal")
         axes.set_xticks([0, 0.5, 1])
         axes.set_yticks([0, 0.5, 1])
     plane.prepare(axes, place)
@@ -145,7 +152,10 @@ def draw_axes(
         if known.any():
             x, y = plane.at[known], band.mean[known]
             some = thinned(x, y, tolerance)
-            [line] = axes.plot(x[some], y[some], color=how.colour, linestyle=how.dashes)
+            x, y = x[some], y[some]
+            if plane.start:
+                x, y = np.append(plane.start[0], x), np.append(plane.start[1], y)
+            [line] = axes.plot(x, y, color=how.colour, linestyle=how.dashes)
             mark(line, i, name)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.evidence.curves import net_benefits, treat_all
-from bench.figures.canvas import guide, legend, panels, short
+from bench.figures.canvas import Legend, guide, label_panels, panels, short
 from bench.figures.class_curves import (
     Plane,
     compute,
@@ -42,15 +42,16 @@ def decision(material: Material) -> list[Drawing]:
     plane = Plane(at=AT, x="Threshold probability", y="Net benefit", square=False, prepare=strategies)
 
     def draw(width: float) -> Figure:
-        figure, axes = panels(width, len(classes), 2.2, 1.95, sharex=True)
+        figure, axes = panels(
+            width, [1.45] * len(classes), least=2.4, between=0.36, legend=Legend(names=material.names)
+        )
         for one, (k, name) in zip(axes, classes.items(), strict=True):
             one.set_title(short(name, 24))
             top = max(0.02, float(shares[k]))
             own = replace(plane, xlim=(0.0, 1.0), ylim=(-0.15 * top, 1.08 * top))
+            one.set_xticks([0, 0.5, 1])
             draw_axes(one, material.names, [bands[k] for bands in drawn.by_class], own, k)
-        figure.supxlabel(plane.x, fontsize=9)
-        figure.supylabel(plane.y, fontsize=9)
-        legend(figure, material.names, width)
+        label_panels(figure, axes, plane.x, plane.y)
         return figure
 
     half = int(np.argmin(np.abs(AT - 0.5)))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from bench.comparison.difference import Difference, adjusted, difference
 from bench.comparison.sentences import p_text
-from bench.figures.canvas import guide, mark, new_figure, short
+from bench.figures.canvas import guide, mark, panels, short, text_width
 from bench.figures.drawing import Data, Drawing
 from bench.figures.material import Material
 from bench.figures.palette import Look, look
@@ -49,10 +49,10 @@ def forest(material: Material) -> list[Drawing]:
     metric = material.question.metric
     scores = Panel(f"{metric.title}, mean with 95 % interval", _scores(material))
     differences = _differences(material)
-    panels = [scores]
+    plots = [scores]
     if differences:
         against = material.names[material.baseline or 0]
-        panels.append(Panel(f"Better than {short(against)} by", _lines(material, differences), zero=0.0))
+        plots.append(Panel(f"Better than {short(against)} by", _lines(material, differences), zero=0.0))
     return [
         Drawing(
             name=NAME,
@@ -60,7 +60,7 @@ def forest(material: Material) -> list[Drawing]:
             where=material.table.where,
             caption=_caption(material, bool(differences)),
             alt=_alt(material),
-            draw=lambda width: _draw(panels, width),
+            draw=lambda width: _draw(plots, width),
             data=_data(material, differences),
         )
     ]
@@ -165,11 +165,11 @@ def _ends(low: float, high: float, sign: str = "") -> str:
 # --- drawing -----------------------------------------------------------------------------------------
 
 
-def _draw(panels: Sequence[Panel], width: float) -> Figure:
-    heights = [0.21 * len(panel.lines) + 0.1 for panel in panels]
-    figure = new_figure(width, sum(heights) + 0.55 * len(panels))
-    axes = figure.subplots(len(panels), 1, squeeze=False, gridspec_kw={"height_ratios": heights})[:, 0]
-    for one, panel in zip(axes, panels, strict=True):
+def _draw(plots: Sequence[Panel], width: float) -> Figure:
+    heights = [0.21 * len(panel.lines) + 0.1 for panel in plots]
+    names = [short(line.name) for panel in plots for line in panel.lines]
+    figure, axes = panels(width, heights, left=text_width(names) + 0.1, right=0.15, below=0.28)
+    for one, panel in zip(axes, plots, strict=True):
         draw_panel(one, panel)
     return figure
 

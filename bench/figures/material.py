@@ -58,9 +58,10 @@ class Material:
     def names(self) -> tuple[str, ...]:
         """What drawings call the methods: without the network where all have the same."""
         labels = [method.label for method in self.methods]
-        if len({label.model for label in labels}) == 1:
-            return tuple(label.method for label in labels)
-        return tuple(f"{label.model} {label.method}" for label in labels)
+        alike = len({label.model for label in labels}) == 1
+        return tuple(
+            ("" if alike else f"{label.model} ") + label.method.replace(" + ", "+") for label in labels
+        )
 
     @cached_property
     def by_key(self) -> Mapping[str, Record]:

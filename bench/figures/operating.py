@@ -152,7 +152,7 @@ def _roc_plane() -> Plane:
     def diagonal(axes: Axes, k: int | None) -> None:
         axes.plot([0, 1], [0, 1], color=FAINT, linewidth=0.8, linestyle=(0, (3, 2)), zorder=0.5)
 
-    return Plane(at=AT, x="False positive rate", y="True positive rate", prepare=diagonal)
+    return Plane(at=AT, x="False positive rate", y="True positive rate", start=(0.0, 0.0), prepare=diagonal)
 
 
 def _pr_plane(material: Material) -> Plane:
@@ -162,6 +162,4 @@ def _pr_plane(material: Material) -> Plane:
     def prevalence(axes: Axes, k: int | None) -> None:
         guide(axes, y=float(shares.mean() if k is None else shares[k]))
 
-    return Plane(
-        at=AT, x="Recall (sensitivity)", y="Precision (positive predictive value)", prepare=prevalence
-    )
+    return Plane(at=AT, x="Recall", y="Precision", prepare=prevalence)

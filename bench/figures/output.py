@@ -26,13 +26,15 @@ def as_svg(drawing: Drawing, width: float = WIDTH) -> str:
     return inlined(text, drawing.key, printable(drawing.title), printable(drawing.alt))
 
 
-def write(drawing: Drawing, path: Path, width: float = WIDTH, dpi: int = DPI) -> None:
+def write(
+    drawing: Drawing, path: Path, width: float = WIDTH, dpi: int = DPI, option: str = "--output"
+) -> None:
     """Write a drawing to a .svg, .pdf or .png, all of it or nothing; the same bytes for the same results.
 
     Raises ConfigError for another suffix or where matplotlib is not installed, StoreError where the file
     cannot be written.
     """
-    kind = check_suffix(path)
+    kind = check_suffix(path, option)
     content = _rendered(drawing, width, kind, dpi)
     if kind == "svg":
         titled = printable(drawing.title), printable(drawing.alt)
@@ -42,13 +44,13 @@ def write(drawing: Drawing, path: Path, width: float = WIDTH, dpi: int = DPI) ->
             file.write(content)
     except OSError as error:
         reason = error.strerror or str(error)
-        raise StoreError(f"{path}: cannot be written ({reason}); choose another --output") from None
+        raise StoreError(f"{path}: cannot be written ({reason}); choose another {option}") from None
 
 
-def check_suffix(path: Path) -> str:
+def check_suffix(path: Path, option: str = "--output") -> str:
     """The format that a path's suffix asks for. Raises ConfigError."""
     if path.suffix.lower() not in SUFFIXES:
-        raise ConfigError(f"{path}: a figure is written as {', '.join(SUFFIXES)}; give a name that ends so")
+        raise ConfigError(f"{option} {path}: cannot be written as a figure; name a .svg, .pdf or .png")
     return path.suffix.lower().removeprefix(".")
 
 
