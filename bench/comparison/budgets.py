@@ -13,24 +13,8 @@ from bench.comparison.families import families
 from bench.comparison.methods import Method
 from bench.comparison.rows import row_id
 from bench.comparison.scored import ScoredUnit
-from bench.study.spec import EnsembleSpec, PretrainSpec, RunSpec, UnitSpec
-
-
-class Budget(NamedTuple):
-    """Epochs.
-
-    Attributes:
-        pretrain: of the pretraining; 0 for a method without one.
-        finetune: of the fine-tuning.
-    """
-
-    pretrain: int
-    finetune: int
-
-    @property
-    def name(self) -> str:
-        """ "1000/15", as the paper writes it."""
-        return f"{self.pretrain}/{self.finetune}"
+from bench.study.protocol import Budget
+from bench.study.spec import EnsembleSpec, RunSpec, UnitSpec, budget_of
 
 
 class Place(NamedTuple):
@@ -112,15 +96,6 @@ def _family(group: Sequence[tuple[int, Table]]) -> Family:
 def units_of(table: Table) -> list[ScoredUnit]:
     """Its finished units, at least one."""
     return [unit for method in table.methods for unit in method.done.values()]
-
-
-def budget_of(spec: UnitSpec) -> Budget:
-    """Of an ensemble, the longest pretraining among its members."""
-    runs = spec.members if isinstance(spec, EnsembleSpec) else (spec,)
-    starts = [run.start for run in runs if isinstance(run, RunSpec) and run.start]
-    starts += [run for run in runs if isinstance(run, PretrainSpec)]
-    tuned = [run.finetune.epochs for run in runs if isinstance(run, RunSpec)]
-    return Budget(max((s.pretrain.epochs for s in starts), default=0), max(tuned, default=0))
 
 
 def without_epochs(spec: UnitSpec) -> UnitSpec:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import TYPE_CHECKING, NamedTuple
 
-from bench.comparison.budgets import Budget, Budgeted, Family, Place, budget_families, units_of
+from bench.comparison.budgets import Budgeted, Family, Place, budget_families, units_of
 from bench.comparison.comparable import group_key
 from bench.comparison.families import families
 from bench.comparison.labels import labelled_images, percent
@@ -15,6 +15,7 @@ from bench.figures.canvas import Legend, mark, panels
 from bench.figures.drawing import Data, Drawing
 from bench.figures.material import Material, NothingToDraw
 from bench.figures.palette import look
+from bench.study.protocol import Budget
 from bench.study.spec import share_of
 
 if TYPE_CHECKING:
