@@ -45,7 +45,7 @@ def _origin(group: Sequence[ScoredUnit]) -> str:
 
 def footer(group: Sequence[ScoredUnit], rows: Sequence[Row], sources: Sequence[str]) -> tuple[str, ...]:
     """Lines that say what the numbers are, and what they are not."""
-    lines = [*_rounds(rows), *_images(group), *_passed_over(group), *_changes(group), *_audit(group)]
+    lines = [*_rounds(rows), *_images(group), *_passed_over(group), *_changes(group), *audit_lines(group)]
     lines += [*_missing(group), *_notes(group)]
     lines += [*_precision(group), *_hardware(group), *_settings(group)]
     lines += _costs(group, rows)
@@ -137,7 +137,7 @@ def _passed_over(group: Sequence[ScoredUnit]) -> Iterator[str]:
         yield f"Passed over among the files of the images: {by_kind(counts)}."
 
 
-def _audit(group: Sequence[ScoredUnit]) -> Iterator[str]:
+def audit_lines(group: Sequence[ScoredUnit]) -> Iterator[str]:
     """Which audit the splits passed, or what it says they leak."""
     by_round = {unit.spec.round: unit.audit for unit in group if unit.counts}
     if unaudited := {round_ for round_, verdict in by_round.items() if not verdict}:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.comparison.build import Shown, build
 from bench.comparison.comparable import comparable, once_each
-from bench.comparison.compare import Question, Table, tables_of_groups
+from bench.comparison.compare import Compared, Question, Table, compare_all, tables_of_groups
 from bench.comparison.judgements import judge_of
 from bench.comparison.scored import ScoredUnit, score_records
 from bench.comparison.tables import apart, choose_metrics, of_datasets
+from bench.errors import UnknownName
 from bench.interfaces.reporter import Table as Rendered
 from bench.interfaces.rows import Column
 from bench.registry import Registry
@@ -58,6 +60,15 @@ class Gathered:
     unfinished: Sequence[Sequence[ScoredUnit]] = ()
     warnings: Sequence[str] = ()
 
+    @cached_property
+    def compared(self) -> Sequence[Compared]:
+        """All pairs of rows of each table, or every row with the declared baseline; none of a table without
+        that. Raises PluginError for a metric that cannot be computed."""
+        try:
+            return compare_all(self.tables, self.results, self.question, self.registry)
+        except UnknownName:  # the declared baseline is in no table
+            return []
+
 
 def gather(
     records: Sequence[Record],
@@ -84,9 +95,7 @@ def gather(
     rendered = build(units, columns, judge=judge, shown=Shown(primary=question.declared.metric))
     cache.save()
     told = [
-        (table, of)
-        for table, of in zip(tables_of_groups(groups), rendered, strict=True)
-        if table.methods
+        (table, of) for table, of in zip(tables_of_groups(groups), rendered, strict=True) if table.methods
     ]
     kept = {unit.record.key for unit in units}
     return Gathered(
@@ -104,9 +113,7 @@ def gather(
     )
 
 
-def _tellable(
-    units: list[ScoredUnit], columns: Sequence[Column]
-) -> tuple[list[ScoredUnit], list[str]]:
+def _tellable(units: list[ScoredUnit], columns: Sequence[Column]) -> tuple[list[ScoredUnit], list[str]]:
     """The units that tables can be made of, and why not of the others."""
     try:
         build(units, columns)
