@@ -20,6 +20,11 @@ FEW = 5  # rounds, below which a verdict is marked
 
 def protocol_text(group: Sequence[ScoredUnit]) -> str:
     """What all rows of a table share, in a line."""
+    return settings_text(group) + _origin(group)
+
+
+def settings_text(group: Sequence[ScoredUnit]) -> str:
+    """The same without which images these were and how they were split."""
     spec = group[0].spec
     runs = spec.members if isinstance(spec, EnsembleSpec) else (spec,)
     texts = []
@@ -31,7 +36,7 @@ def protocol_text(group: Sequence[ScoredUnit]) -> str:
             text += "".join(f", {name} {value}" for name, value in set_.items())
         texts.append(text)
     labelled = labels_text(group)
-    return (f"{labelled}, " if labelled else "") + "; ".join(dict.fromkeys(texts)) + _origin(group)
+    return (f"{labelled}, " if labelled else "") + "; ".join(dict.fromkeys(texts))
 
 
 def _origin(group: Sequence[ScoredUnit]) -> str:

@@ -12,6 +12,10 @@ from bench.manuscript.facts import Material, gather, used_in
 from bench.report.gathered import Gathered
 from bench.report.section import Section
 from bench.report.templating import render
+from bench.results.record import Record
+from bench.study.spec import RunSpec
+
+_KINDS = {"dataset": "data set", "model": "network"}
 
 
 class Cited(NamedTuple):
@@ -48,6 +52,7 @@ def citations_sections(gathered: Gathered) -> list[Section]:
     html = render(
         "citations.html",
         cited=list(_cited(material)),
+        uncited=[name for (_, name), keys in material.works.components.items() if not keys],
         bibtex=str(material.works).strip(),
         count=len(material.works.entries),
         terms=[*_of_components(material), *_of_weights(gathered), *_of_packages(gathered)],
@@ -59,9 +64,10 @@ def citations_sections(gathered: Gathered) -> list[Section]:
 def _cited(material: Material) -> Iterator[Cited]:
     works = material.works
     for (kind, name), keys in works.components.items():
-        yield Cited(kind, name, ", ".join(keys) or "its plugin gives no citation")
+        if keys:
+            yield Cited(_KINDS.get(kind, kind), name, ", ".join(keys))
     for (kind, name), reason in works.missing.items():
-        yield Cited(kind, name, reason)
+        yield Cited(_KINDS.get(kind, kind), name, reason)
     for name, key in works.packages.items():
         yield Cited("software" if name != key else "method", name, key)
 
@@ -71,23 +77,32 @@ def _of_components(material: Material) -> Iterator[Terms]:
     for kind, ref in used_in(material.comparisons):
         entry = find(kind, ref.name, material.registry)
         if entry is None:
-            yield Terms(kind, ref.name, "not known: it is not installed here", "")
+            yield Terms(_KINDS.get(kind, kind), ref.name, "not known: it is not installed here", "")
             continue
         component = entry.component
-        is_data = isinstance(component, Dataset)
-        if not (is_data or component.licence):
+        if not (isinstance(component, Dataset) or component.licence):
             continue
         more = ""
         if isinstance(component, Dataset):
             more = component.redistribution or "nothing says that images may be passed on"
-        yield Terms("data set" if is_data else kind, ref.name, component.licence or "not stated", more)
+        yield Terms(_KINDS.get(kind, kind), ref.name, component.licence or "not stated", more)
 
 
 def _of_weights(gathered: Gathered) -> Iterator[Terms]:
-    """Where initial weights came from, as records say it."""
-    sources = sorted({record.weights for record in gathered.records if record.weights})
-    for source in sources:
-        yield Terms("weights", source, "that of their source", "")
+    """Where initial weights came from that somebody published, as records say it."""
+    sources = {record.weights for record in gathered.records if _is_published(record, gathered)}
+    for source in sorted(filter(None, sources)):
+        yield Terms("weights", source, "see their source", "")
+
+
+def _is_published(record: Record, gathered: Gathered) -> bool:
+    """Whether a fine-tuning starts from weights that its strategy found somewhere: not from a pretraining of
+    ours, and not from random ones."""
+    spec = record.spec
+    if not isinstance(spec, RunSpec) or spec.start is not None:
+        return False
+    entry = find("strategy", spec.strategy.name, gathered.registry)
+    return entry is None or bool(getattr(entry.component, "freeze", None))
 
 
 def _of_packages(gathered: Gathered) -> Iterator[Terms]:

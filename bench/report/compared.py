@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from bench.comparison.compare import Table
-from bench.comparison.footer import protocol_text
+from bench.comparison.footer import settings_text
 from bench.comparison.sentences import amount, rounds_text, unit
 from bench.interfaces.selection import tested_on
 from bench.manuscript.bibliography import find
@@ -18,23 +18,10 @@ from bench.study.spec import EnsembleSpec, RunSpec
 
 
 class Compared(NamedTuple):
-    """One table in words.
-
-    Attributes:
-        where: what it is called.
-        images: how many, of which classes, how they were split.
-        methods: which, on which networks.
-        rounds: how many.
-        protocol: what all methods share.
-        changes: what the study changed of the data set.
-    """
+    """One table in words: what it is called, and facts by name, those that all tables share left out."""
 
     where: str
-    images: str
-    methods: str
-    rounds: str
-    protocol: str
-    changes: str
+    facts: Sequence[tuple[str, str]]
 
 
 class Component(NamedTuple):
@@ -47,31 +34,32 @@ class Component(NamedTuple):
 
 def compared_sections(gathered: Gathered) -> list[Section]:
     """The first section: it is there without results, too, and says so."""
+    facts = [(table.where, _facts(table)) for table in gathered.tables]
+    shared = [fact for fact in facts[0][1] if all(fact in of for _, of in facts)] if len(facts) > 1 else []
     html = render(
         "compared.html",
-        tables=[_table(table) for table in gathered.tables],
+        tables=[Compared(where, [fact for fact in of if fact not in shared]) for where, of in facts],
         unfinished=[group[0].spec.dataset.name for group in gathered.unfinished],
-        asked=_asked(gathered),
+        shared=[*shared, *_asked(gathered)],
         components=list(_components(gathered)),
     )
     return [Section("compared", "What was compared", html)]
 
 
-def _table(table: Table) -> Compared:
+def _facts(table: Table) -> list[tuple[str, str]]:
     units = [unit for method in table.methods for unit in method.done.values()]
     data = next((unit.record.data for unit in units if unit.record.data), None)
-    rounds = sorted({unit.spec.round for unit in units})
+    rounds = rounds_text(len({unit.spec.round for unit in units}))
+    own = "on the parts that the data set fixes" if data and data.fixed else "each with a split of its own"
     tested = tested_on(units[0].spec.dataset.params)
-    return Compared(
-        where=table.where,
-        images=_images(data, units[0].split) + (f"; {tested}" if tested else ""),
-        methods=_methods(table),
-        rounds=f"{rounds_text(len(rounds))}, each with a split and initial weights of its own"
-        if not (data and data.fixed)
-        else f"{rounds_text(len(rounds))} on the parts that the data set fixes",
-        protocol=protocol_text(units),
-        changes="; ".join(data.changes) if data else "",
-    )
+    facts = [
+        ("Images", _images(data, units[0].split) + (f"; {tested}" if tested else "")),
+        ("Changed", "; ".join(data.changes) if data else ""),
+        ("Methods", _methods(table)),
+        ("Rounds", f"{rounds}, {own}"),
+        ("Protocol", settings_text(units)),
+    ]
+    return [(name, value) for name, value in facts if value]
 
 
 def _images(data: DataSummary | None, split: str) -> str:

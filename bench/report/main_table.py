@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from bench.comparison.compare import Table
@@ -40,14 +41,13 @@ class Cell(NamedTuple):
 
 
 class Round(NamedTuple):
-    """One finished round of a method: scores by metric, and the hashes of what they are from."""
+    """A finished round of a method: scores in the order of columns, and the hashes of what they are from."""
 
     number: int
-    scores: Sequence[tuple[str, str]]
+    scores: Sequence[str]
     key: str
     split: str
     predictions: str
-    folder: str
 
 
 class Origin(NamedTuple):
@@ -55,6 +55,7 @@ class Origin(NamedTuple):
 
     Attributes:
         rounds: the finished ones.
+        folders: where they lie in the results folder, as a pattern.
         note: why rounds are missing.
         images: hashes of the images.
         environments: versions and machines.
@@ -63,6 +64,7 @@ class Origin(NamedTuple):
     """
 
     rounds: Sequence[Round]
+    folders: str
     note: str
     images: Sequence[str]
     environments: Sequence[str]
@@ -155,7 +157,8 @@ def _origin(method: Method, row: Row, columns: Sequence[Column], gathered: Gathe
     except Exception as error:  # a record of what this version cannot ask for
         command, remarks = "", [f"the command cannot be told ({describe(error)})"]
     return Origin(
-        rounds=list(_rounds(method, columns, gathered)),
+        rounds=list(_rounds(method, columns)),
+        folders=_folders(method, gathered.results),
         note=row.note,
         images=images_of(method),
         environments=environments_of(method),
@@ -164,17 +167,22 @@ def _origin(method: Method, row: Row, columns: Sequence[Column], gathered: Gathe
     )
 
 
-def _rounds(method: Method, columns: Sequence[Column], gathered: Gathered) -> Iterator[Round]:
+def _rounds(method: Method, columns: Sequence[Column]) -> Iterator[Round]:
     for number, unit in method.done.items():
-        path = unit.record.path
         yield Round(
             number=number,
-            scores=[(column.name, _score(unit.scores.get(column.name))) for column in columns],
+            scores=[_score(unit.scores.get(column.name)) for column in columns],
             key=unit.spec.key,
             split=unit.spec.split[:16],
             predictions=unit.sha256[:16],
-            folder=os.path.relpath(path, gathered.results) if path else "",
         )
+
+
+def _folders(method: Method, results: Path) -> str:
+    """ "runs/busi/*.UNIT": where the folders of all rounds lie."""
+    paths = [unit.record.path for unit in method.done.values() if unit.record.path]
+    places = dict.fromkeys(os.path.relpath(path.parent, results) for path in paths)
+    return ", ".join(f"{place}/*.UNIT" for place in places)
 
 
 def _score(value: float | None) -> str:

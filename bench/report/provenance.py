@@ -1,4 +1,4 @@
-"""How the results came to be: commands, versions, machines, seeds, splits and audits."""
+"""How the results came to be: versions, machines, seeds, splits and audits."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from bench.comparison.compare import Table
-from bench.comparison.why import again, environment_text
-from bench.errors import describe
+from bench.comparison.why import environment_text
 from bench.report.gathered import Gathered
 from bench.report.section import Section
 from bench.report.templating import render
@@ -35,14 +34,12 @@ class Made(NamedTuple):
         version: of the published data set.
         content: hash of images, labels and groups.
         splits: one a round.
-        commands: make its rows again, one a row.
     """
 
     where: str
     version: str
     content: str
     splits: Sequence[Split]
-    commands: Sequence[str]
 
 
 def provenance_sections(gathered: Gathered) -> list[Section]:
@@ -51,7 +48,7 @@ def provenance_sections(gathered: Gathered) -> list[Section]:
         return []
     html = render(
         "provenance.html",
-        made=[_made(table, gathered) for table in gathered.tables],
+        made=[_made(table) for table in gathered.tables],
         environments=_environments(gathered.records),
         plugins=_plugins(gathered.records),
         units=_counted(gathered.records),
@@ -59,7 +56,7 @@ def provenance_sections(gathered: Gathered) -> list[Section]:
     return [Section("provenance", "Provenance", html)]
 
 
-def _made(table: Table, gathered: Gathered) -> Made:
+def _made(table: Table) -> Made:
     units = [unit for method in table.methods for unit in method.done.values()]
     data = next((unit.record.data for unit in units if unit.record.data), None)
     return Made(
@@ -67,7 +64,6 @@ def _made(table: Table, gathered: Gathered) -> Made:
         version=data.version if data else "",
         content=data.content if data else "",
         splits=list(_splits(table)),
-        commands=list(_commands(table, gathered)),
     )
 
 
@@ -92,16 +88,6 @@ def _splits(table: Table) -> Iterator[Split]:
             audit=verdict.audit if verdict else "",
             leaks=("leaks" if verdict.leaks else "does not leak") if verdict else "not audited",
         )
-
-
-def _commands(table: Table, gathered: Gathered) -> Iterator[str]:
-    """Each once: the ensembles of a study are made by the command of their members, too."""
-    for method in table.methods:
-        rounds = max(unit.record.asked.rounds for unit in method.units)
-        try:
-            yield again(method, rounds, gathered.registry)[0]
-        except Exception as error:  # a record of what this version cannot ask for
-            yield f"# {method.name}: {describe(error)}"
 
 
 def _environments(records: Sequence[Record]) -> list[tuple[str, int]]:

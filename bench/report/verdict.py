@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
-from bench.comparison.compare import Compared
+from bench.comparison.compare import Compared, Table
 from bench.comparison.difference import Difference, Verdict
 from bench.comparison.sentences import (
     UNDECIDED,
@@ -25,7 +26,7 @@ from bench.report.gathered import Gathered
 from bench.report.section import Section
 from bench.report.templating import render
 
-SPELLED_OUT = 8  # comparisons of one table that are written out as sentences
+SPELLED_OUT, OF_MANY = 8, 2  # comparisons that are written out at once: of the only table, of one of many
 
 
 class Told(NamedTuple):
@@ -34,7 +35,8 @@ class Told(NamedTuple):
     Attributes:
         where: what the table is called.
         headline: the whole in a sentence.
-        sentences: one a comparison, with what it rests on.
+        sentences: of the comparisons that tell most.
+        more: of each comparison, with what it rests on.
         standing: whether the comparisons were declared.
         basis: images, groups and splits.
         comparisons: every number, one row a comparison.
@@ -43,7 +45,8 @@ class Told(NamedTuple):
 
     where: str
     headline: str
-    sentences: Sequence[tuple[str, Sequence[str]]]
+    sentences: Sequence[str]
+    more: Sequence[tuple[str, Sequence[str]]]
     standing: str
     basis: str
     comparisons: Sequence[Comparison]
@@ -69,7 +72,12 @@ def verdict_sections(gathered: Gathered) -> list[Section]:
     if not gathered.tables:
         return []
     question = gathered.question
-    told = [_told(compared, gathered) for compared in gathered.compared if compared.differences]
+    names = {table.where: _short_names(table) for table in gathered.tables}
+    told = [
+        _told(_renamed(compared, names[compared.where]), gathered)
+        for compared in gathered.compared
+        if compared.differences
+    ]
     missing = [t.where for t in gathered.tables if t.where not in {each.where for each in told}]
     html = render(
         "verdict.html",
@@ -83,14 +91,27 @@ def verdict_sections(gathered: Gathered) -> list[Section]:
     return [Section("verdict", "Verdict", html)]
 
 
+def _short_names(table: Table) -> Mapping[str, str]:
+    """Names of methods without their network, where all of a table have the same."""
+    alike = len({method.label.model for method in table.methods}) == 1
+    return {method.name: method.label.method if alike else method.name for method in table.methods}
+
+
+def _renamed(compared: Compared, names: Mapping[str, str]) -> Compared:
+    renamed = [replace(one, first=names[one.first], second=names[one.second]) for one in compared.differences]
+    return compared._replace(differences=renamed)
+
+
 def _told(compared: Compared, gathered: Gathered) -> Told:
     question, metric = gathered.question, gathered.question.metric
     baseline = question.declared.baseline
+    most = SPELLED_OUT if len(gathered.tables) == 1 else OF_MANY
     spoken = compared.differences if baseline else _of_best(compared, gathered)
     return Told(
         where=compared.where,
         headline=_against_baseline(compared) if baseline else _best(compared, gathered),
-        sentences=[(finding(metric, one), uncertainty(metric, one)) for one in list(spoken)[:SPELLED_OUT]],
+        sentences=[finding(metric, one) for one in _most_telling(spoken)[:most]],
+        more=[(finding(metric, one), uncertainty(metric, one)) for one in compared.differences],
         standing="Declared before the study was run."
         if compared.is_declared
         else "Exploratory: no study declared this metric and these comparisons before it was run.",
@@ -98,6 +119,12 @@ def _told(compared: Compared, gathered: Gathered) -> Told:
         comparisons=[_comparison(metric, one) for one in compared.differences],
         unit=unit(metric).strip(),
     )
+
+
+def _most_telling(differences: Iterable[Difference]) -> list[Difference]:
+    """What is shown before what is not, the largest difference first."""
+    open_ = (Verdict.OPEN, *UNDECIDED)
+    return sorted(differences, key=lambda one: (one.verdict in open_, -abs(one.value)))
 
 
 def _against_baseline(compared: Compared) -> str:

@@ -88,7 +88,7 @@
       const left = rows.filter((row) => !row.hidden && !row.closest("[hidden]")).length;
       said.textContent = left === rows.length ? "" : `${left} of ${rows.length} rows`;
     };
-    const tools = make("div", { className: "tools" }, make("label", {}, "Show rows with", words));
+    const tools = make("div", { className: "tools" }, make("label", {}, "Filter methods", words));
     if (names.length > 1) tools.append(make("label", {}, "Data set", chosen));
     tools.append(said);
     words.addEventListener("input", filter);
@@ -113,7 +113,9 @@
     const copy = origin.cloneNode(true);
     copy.removeAttribute("id");
     const name = copy.querySelector("h4");
-    for (const each of all("[data-of]", copy)) if (each.dataset.of !== metric) each.remove();
+    const others = all("thead th", copy).filter((each) => each.dataset.of && each.dataset.of !== metric);
+    const places = others.map((each) => each.cellIndex).reverse();
+    for (const each of all("tr", copy)) for (const place of places) each.cells[place].remove();
     for (const each of all("button.copy", copy)) each.remove();
     const title = make("h2", { id: "cell-title", textContent: `${head}: ${name.textContent}` });
     name.remove();
