@@ -38,7 +38,16 @@ def report(
     check_page_path(output)
     question, records = asked.question(registry)
     session = None if embed_pictures is False else _session(data, asked.results, registry)
-    page = report_page(gather(records, asked.results, question, registry, session, embed_pictures))
+    gathered = gather(
+        records,
+        asked.results,
+        question,
+        registry,
+        session,
+        embed_pictures,
+        baseline_asked=bool(asked.baseline),
+    )
+    page = report_page(gathered)
     warn(page.warnings)
     size = write_whole(output, page.html)
     make_console(stderr=True).print(f"written: {output} ({size})", markup=False, soft_wrap=True)

@@ -35,7 +35,10 @@ class Component(NamedTuple):
 def compared_sections(gathered: Gathered) -> list[Section]:
     """The first section: it is there without results, too, and says so."""
     facts = [(table.where, _facts(table)) for table in gathered.tables]
-    shared = [fact for fact in facts[0][1] if all(fact in of for _, of in facts)] if len(facts) > 1 else []
+    shared: list[tuple[str, str]] = []
+    if len(facts) > 1:
+        shared = [("Compared on", ", ".join(where for where, _ in facts))]
+        shared += [fact for fact in facts[0][1] if all(fact in of for _, of in facts)]
     html = render(
         "compared.html",
         tables=[Compared(where, [fact for fact in of if fact not in shared]) for where, of in facts],
