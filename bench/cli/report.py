@@ -38,15 +38,8 @@ def report(
     check_page_path(output)
     question, records = asked.question(registry)
     session = None if embed_pictures is False else _session(data, asked.results, registry)
-    gathered = gather(
-        records,
-        asked.results,
-        question,
-        registry,
-        session,
-        embed_pictures,
-        baseline_asked=bool(asked.baseline),
-    )
+    named = bool(asked.baseline)
+    gathered = gather(records, asked.results, question, registry, session, embed_pictures, named)
     page = report_page(gathered)
     warn(page.warnings)
     size = write_whole(output, page.html)

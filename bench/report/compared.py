@@ -84,7 +84,7 @@ def _methods(table: Table) -> str:
     strategies = list(dict.fromkeys(method.label.method for method in runs))
     text = f"{', '.join(strategies)} on {', '.join(models)}" if runs else ""
     if ensembles:
-        names = ", ".join(method.label.method for method in ensembles)
+        names = ", ".join(dict.fromkeys(method.label.method for method in ensembles))
         kind = f"ensemble{'s' * (len(ensembles) != 1)}"
         text = f"{text}; {kind} {names}" if text else f"{kind} {names}"
     return text

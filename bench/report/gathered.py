@@ -95,6 +95,12 @@ def gather(
     judge = judge_of(shown, registry, results, cache)
     rendered = build(units, columns, judge=judge, shown=Shown(primary=question.declared.metric))
     cache.save()
+    tables = tables_of_groups(groups)
+    if problem := _baseline_problem(tables, question.declared.baseline):
+        if baseline_asked:
+            raise problem
+        question = replace(question, declared=replace(question.declared, baseline=""))
+        warnings.append(f"the declared baseline cannot be compared with, so all pairs are: {problem}")
     told = [(table, of) for table, of in zip(tables, rendered, strict=True) if table.methods]
     kept = {unit.record.key for unit in units}
     return Gathered(

@@ -142,9 +142,9 @@ def _told(compared: Compared, gathered: Gathered) -> Told:
 
 
 def _most_telling(differences: Iterable[Difference]) -> list[Difference]:
-    """What is shown before what is not, the largest difference first."""
-    open_ = (Verdict.OPEN, *UNDECIDED)
-    return sorted(differences, key=lambda one: (one.verdict in open_, -abs(one.value)))
+    """What is better first, then what else is shown, then what is not, the largest difference first."""
+    order = (Verdict.BETTER, Verdict.WORSE, Verdict.EQUAL, Verdict.OPEN, *UNDECIDED)
+    return sorted(differences, key=lambda one: (order.index(one.verdict), -abs(one.value)))
 
 
 def _against_baseline(compared: Compared, metric: Metric) -> tuple[str, list[Group]]:
