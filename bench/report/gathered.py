@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.comparison.build import Shown, build
 from bench.comparison.comparable import comparable, once_each
-from bench.comparison.compare import Compared, Question, Table, compare_all
+from bench.comparison.compare import Compared, Question, Table, compare_all, tables_of_groups
 from bench.comparison.judgements import judge_of
 from bench.comparison.methods import find_method
 from bench.comparison.scored import ScoredUnit, score_records
