@@ -299,7 +299,7 @@ def test_a_figure_of_two_data_sets_is_two_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["frest", "-o", "f.pdf"], "unknown figure 'frest'; did you mean forest?"),
+        (["frest", "-o", "f.pdf"], "unknown figure 'frest'; did you mean forest"),
         (["forest"], "bench figure forest needs a file: -o forest.pdf"),
         (["forest", "-o", "f.gif"], "f.gif: cannot be written as a figure; name a .svg, .pdf or .png"),
         (["forest", "-o", "f.pdf", "--method", "nobody"], "unknown method 'nobody'"),
