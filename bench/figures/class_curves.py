@@ -105,7 +105,7 @@ def draw_one(
 ) -> Figure:
     """All methods in one pair of axes."""
     left = 0.62
-    figure, [axes] = panels(
+    figure, [axes], _ = panels(
         width,
         [2.4],
         left=left,
@@ -124,13 +124,13 @@ def draw_classes(
     names: Sequence[str], classes: dict[int, str], drawn: Drawn, plane: Plane, width: float
 ) -> Figure:
     """A panel for each of `classes`, by place."""
-    figure, axes = panels(
+    figure, axes, columns = panels(
         width, [1.6] * len(classes), least=2.4, square=plane.square, legend=Legend(names=names)
     )
     for one, (k, name) in zip(axes, classes.items(), strict=True):
         one.set_title(short(name, 24))
         draw_axes(one, names, [bands[k] for bands in drawn.by_class], plane, k)
-    label_panels(figure, axes, plane.x, plane.y)
+    label_panels(axes, columns, plane.x, plane.y)
     return figure
 
 
