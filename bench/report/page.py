@@ -11,6 +11,7 @@ from bench.figures.palette import DARK, LIGHT
 from bench.page import html_page
 from bench.report.citations import citations_sections
 from bench.report.compared import compared_sections
+from bench.report.data_section import data_sections
 from bench.report.failures import failures_sections
 from bench.report.gathered import Gathered
 from bench.report.images_section import images_sections
@@ -36,6 +37,7 @@ FIRST: Sequence[tuple[str, Make]] = (
 
 APPENDIX: Sequence[tuple[str, Make]] = (
     ("Images", images_sections),
+    ("Data", data_sections),
     ("Failures", failures_sections),
     ("Methods in words", methods_sections),
     ("Provenance", provenance_sections),
