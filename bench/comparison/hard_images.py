@@ -30,6 +30,7 @@ class ImageVotes:
 
     Attributes:
         id: of the image.
+        group: that it is kept together with: a patient, a lesion, a set of duplicates; its own without one.
         given: its label.
         rounds: in how many it was tested.
         methods: names of those that predicted it.
@@ -46,6 +47,7 @@ class ImageVotes:
     """
 
     id: str
+    group: str
     given: str
     rounds: int
     methods: tuple[str, ...]
@@ -150,13 +152,21 @@ def read_hard_images(where: str, methods: Sequence[Method]) -> HardImages:
     read, or that are of other images than those of their round."""
     units = [unit for method in methods for unit in method.done.values()]
     sizes = (sum(n.images for part in unit.counts.values() for n in part.values()) for unit in units)
-    return hard_images(
-        where,
-        read_rounds(methods),
-        [method.name for method in methods if method.done],
-        [method.name for method in methods if method.is_ensemble],
-        images=max(sizes, default=0),
-    )
+    names = _names(methods)
+    rounds = {
+        number: {names[name]: one for name, one in own.items()}
+        for number, own in read_rounds(methods).items()
+    }
+    ensembles = [names[method.name] for method in methods if method.is_ensemble]
+    return hard_images(where, rounds, list(names.values()), ensembles, images=max(sizes, default=0))
+
+
+def _names(methods: Sequence[Method]) -> dict[str, str]:
+    """What finished methods are called: as in their row, without the model where no two differ by that alone."""
+    done = [method for method in methods if method.done]
+    short = [method.label.method for method in done]
+    names = short if len(set(short)) == len(short) else [method.name for method in done]
+    return dict(zip((method.name for method in done), names, strict=True))
 
 
 def hard_images(
@@ -186,45 +196,32 @@ def _image_votes(
     tests: Tests, votes: Votes, means: Mapping[str, Mean], ensembles: Sequence[str]
 ) -> Iterator[ImageVotes]:
     """Of every image that a method which votes was tested on."""
-    rows, predictions = np.arange(len(tests.ids)), votes.of_class.sum(axis=1)
+    predictions = votes.of_class.sum(axis=1)
     mean = (votes.total / np.maximum(predictions, 1)[:, None]).round(DIGITS)
     wrong, pairs = tests.best_wrong(mean), np.maximum(votes.pairs, 1)
     tested = _names_where(
         tests, {name: mean.rounds > 0 for name, mean in means.items() if name not in ensembles}
     )
     right = _names_where(tests, {name: tests.is_right(means[name]) for name in ensembles})
-    columns = zip(
-        tests.ids,
-        tests.labels.tolist(),
-        votes.rounds.tolist(),
-        predictions.tolist(),
-        votes.of_class.tolist(),
-        wrong.tolist(),
-        mean[rows, wrong].tolist(),
-        mean[rows, tests.labels].tolist(),
-        (votes.differing / pairs).tolist(),
-        (votes.distance / pairs).round(DIGITS).tolist(),
-        strict=True,
-    )
-    for i, (id_, label, rounds, count, of_class, other, confidence, own, disagreement, distance) in enumerate(
-        columns
-    ):
-        if rounds:
-            yield ImageVotes(
-                id=id_,
-                given=tests.classes[label],
-                rounds=rounds,
-                methods=tested[i],
-                predictions=count,
-                right=of_class[label],
-                votes=_frequent_first(tests.classes, of_class),
-                wrong=tests.classes[other],
-                confidence=confidence,
-                self_confidence=own,
-                disagreement=disagreement,
-                distance=distance,
-                right_ensembles=right[i],
-            )
+    disagreement, distance = votes.differing / pairs, (votes.distance / pairs).round(DIGITS)
+    for i in np.flatnonzero(votes.rounds).tolist():
+        of_class = votes.of_class[i].tolist()
+        yield ImageVotes(
+            id=tests.ids[i],
+            group=tests.groups[i],
+            given=tests.classes[tests.labels[i]],
+            rounds=int(votes.rounds[i]),
+            methods=tested[i],
+            predictions=int(predictions[i]),
+            right=of_class[tests.labels[i]],
+            votes=_frequent_first(tests.classes, of_class),
+            wrong=tests.classes[wrong[i]],
+            confidence=float(mean[i, wrong[i]]),
+            self_confidence=float(mean[i, tests.labels[i]]),
+            disagreement=float(disagreement[i]),
+            distance=float(distance[i]),
+            right_ensembles=right[i],
+        )
 
 
 def _frequent_first(classes: Sequence[str], counts: Sequence[int]) -> tuple[tuple[str, int], ...]:

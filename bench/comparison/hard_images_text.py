@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from bench.comparison.hard_images import HardImages, ImageVotes
@@ -21,34 +21,51 @@ RULE = (
 
 
 class Headline(NamedTuple):
-    """Of one list: its title, and how to read it."""
+    """Of one list: its title, how to read it, and what it is sorted by, of an image in words."""
 
     title: str
     about: str
+    measure: Callable[[ImageVotes], str]
 
 
 def headlines(found: HardImages) -> tuple[Headline, Headline, Headline]:
     """Of the images that no method ever gets right, of the confident errors, and of the disagreed."""
     of = f"of {len(found.tested):,} images tested at least once"
     several = len(found.methods) > 1
-    every = "every method, in every round," if several else f"{found.methods[0]}, in every round,"
-    together = "all predictions together" if several else "its predictions together"
     return (
         Headline(
-            f"Wrong by {every[:-1]}: {len(found.never_right):,} {of}",
-            "First those that most methods were tested on in most rounds.",
+            f"Never right: {len(found.never_right):,} {of}",
+            f"Wrong by {'every method' if several else found.methods[0]} in every round. Those that "
+            "most methods were tested on, in most rounds, come first.",
+            lambda one: f"tested in {_rounds(one.rounds)}{_by_some(one, found)}, {_sure(one)}",
         ),
         Headline(
-            f"Wrong by {together}: {len(found.confident_errors):,} {of}",
-            "First those of whose wrong class the methods are surest.",
+            f"Most confident errors: {len(found.confident_errors):,} {of}",
+            "Wrong by all predictions together. Those of whose wrong class these are surest come first.",
+            _sure,
         ),
         Headline(
-            f"Methods disagree on {len(found.disagreed):,} {of}",
-            "First those on which most pairs of methods disagree."
+            f"Most disagreed: {len(found.disagreed):,} {of}",
+            "Those on which most pairs of methods disagree come first."
             if several
             else "There is one method, so nothing to disagree with.",
+            lambda one: f"disagreement {one.disagreement:.2f} in {_rounds(one.rounds)}",
         ),
     )
+
+
+def _sure(one: ImageVotes) -> str:
+    return f"{name_of(one.wrong)} {one.confidence:.2f}, {name_of(one.given)} {one.self_confidence:.2f}"
+
+
+def _rounds(count: int) -> str:
+    return f"{count} round{'s' * (count != 1)}"
+
+
+def _by_some(one: ImageVotes, found: HardImages) -> str:
+    """Where not all methods were tested on it."""
+    count, of = len(one.methods), len(found.methods)
+    return f" by {count} of {of} methods" if count < of else ""
 
 
 def coverage(found: HardImages) -> list[str]:
@@ -57,9 +74,8 @@ def coverage(found: HardImages) -> list[str]:
 
 
 def _coverage(found: HardImages) -> Iterator[str]:
-    rounds = f"{len(found.rounds)} round{'s' * (len(found.rounds) != 1)}"
     methods = f"{len(found.methods)} method{'s' * (len(found.methods) != 1)}"
-    yield f"Predictions of {methods} in {rounds} ({first_few(found.methods, 6)})."
+    yield f"Predictions of {methods} in {_rounds(len(found.rounds))} ({first_few(found.methods, 6)})."
     if (never := found.images - len(found.tested)) > 0:
         yield f"{never:,} of {found.images:,} images are in no test part, so nothing is known of them."
     if found.ensembles:
@@ -83,7 +99,7 @@ def name_of(class_: str) -> str:
 
 
 def predicted(one: ImageVotes) -> str:
-    """ "benign by 12 of 15, normal by 3"."""
+    """ "benign 12 of 15 times, normal 3"."""
     (first, count), *others = one.votes
-    text = f"{name_of(first)} by {count} of {one.predictions}"
-    return text + "".join(f", {name_of(name)} by {number}" for name, number in others)
+    text = f"{name_of(first)} {count} of {one.predictions} times"
+    return text + "".join(f", {name_of(name)} {number}" for name, number in others)

@@ -26,6 +26,7 @@ class Tests:
     classes: tuple[str, ...]
     ids: Sequence[str]  # sorted
     labels: NDArray[np.int64]  # (N,)
+    groups: Sequence[str]
     rounds: Rounds
     at: Mapping[int, NDArray[np.int64]]  # round -> positions of its images among `ids`
 
@@ -72,7 +73,9 @@ def tests_of(rounds: Rounds) -> Tests:
     labels = np.zeros(len(ids), dtype=np.int64)
     for number, one in firsts.items():
         labels[at[number]] = one.labels
-    return Tests(next(iter(firsts.values())).classes, ids, labels, rounds, at)
+    group_of = {id_: group for one in firsts.values() for id_, group in zip(one.ids, one.groups, strict=True)}
+    groups = [group_of[id_] for id_ in ids]
+    return Tests(next(iter(firsts.values())).classes, ids, labels, groups, rounds, at)
 
 
 def mean_of(tests: Tests, method: str) -> Mean:

@@ -119,12 +119,12 @@ def _grid(counts: Sequence[Counts], classes: Sequence[str], grouped: bool) -> Gr
         for of in (*([part] for part in parts), parts):
             images = [sum(_images(each, part, name) for part in of for name in names) for each in counts]
             groups = [sum(_groups(each, part, name) for part in of for name in names) for each in counts]
-            cells.append(_mean(images) + (f" in {_mean(groups)}" if grouped else ""))
+            cells.append(_mean(images) + (f" ({_mean(groups)})" if grouped else ""))
         share = fmean(sum(_images(each, part, name) for part in parts for name in names) for each in counts)
         return [title, *cells, f"{100 * share / (total or 1):.1f} %"]
 
     rows = [row(name_of(name), [name]) for name in classes]
-    return Grid(f"Images{' in groups' * grouped} by class and part", heads, [*rows, row("all", classes)])
+    return Grid(f"Images{' (groups)' * grouped} by class and part", heads, [*rows, row("all", classes)])
 
 
 def _rounds(counts: Mapping[int, Counts], classes: Sequence[str], grouped: bool) -> Grid:

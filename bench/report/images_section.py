@@ -38,6 +38,8 @@ class Card(NamedTuple):
         wrong: the likeliest wrong class.
         predicted: which classes were predicted, and how often.
         right_by: ensembles that get right what no other method does.
+        mate: an image of the same group that stands before it in the list.
+        measure: what the list is sorted by, in words.
     """
 
     name: str
@@ -49,6 +51,8 @@ class Card(NamedTuple):
     wrong: str
     predicted: str
     right_by: str
+    mate: str
+    measure: str
 
 
 class ListOfImages(NamedTuple):
@@ -176,12 +180,24 @@ def _lists(
     of_lists = (found.never_right, found.confident_errors, found.disagreed)
     left = dict(pictures)
     for heading, listed, every in zip(headlines(found), lists, of_lists, strict=True):
-        cards = [_card(one, anchors.get(one.id, ""), left.pop(one.id, None)) for one in listed]
+        mates = _mates(listed)
+        cards = [
+            _card(one, anchors.get(one.id, ""), left.pop(one.id, None), mate, heading.measure(one))
+            for one, mate in zip(listed, mates, strict=True)
+        ]
         is_pictured = any(card.anchor for card in cards)
         yield ListOfImages(heading.title, heading.about, cards, is_pictured, len(every) - len(listed))
 
 
-def _card(one: ImageVotes, anchor: str, picture: Thumbnail | None) -> Card:
+def _mates(listed: Sequence[ImageVotes]) -> Iterator[str]:
+    """Of each image the first one before it that is of its group; "" where there is none."""
+    first: dict[str, str] = {}
+    for one in listed:
+        mate = first.setdefault(one.group, one.id)
+        yield "" if mate == one.id else short_name(mate)
+
+
+def _card(one: ImageVotes, anchor: str, picture: Thumbnail | None, mate: str, measure: str) -> Card:
     name, given, votes = short_name(one.id), name_of(one.given), predicted(one)
     return Card(
         name=name,
@@ -193,6 +209,8 @@ def _card(one: ImageVotes, anchor: str, picture: Thumbnail | None) -> Card:
         wrong=name_of(one.wrong),
         predicted=votes,
         right_by="" if one.right else first_few(one.right_ensembles, 3),
+        mate=mate,
+        measure=measure,
     )
 
 
