@@ -1,24 +1,73 @@
-"""The figures of a report: a section for each table."""
+"""The figures of a report: a section for each table, and one for what tables say together."""
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterable
+from typing import Any
+
+from bench.errors import describe
 from bench.figures.drawing import Drawing
-from bench.figures.drawings import drawings
+from bench.figures.drawings import KINDS, OVERVIEWS, Kind, Overview
+from bench.figures.material import Material, NothingToDraw
 from bench.figures.output import as_svg
 from bench.page import shown, table
 from bench.report.gathered import Gathered
 from bench.report.section import Section
+from bench.report.templating import render
+
+MANY = 2  # tables; with more of them a report has those figures alone that tell most
+log = logging.getLogger("bench")
 
 
 def figures_sections(gathered: Gathered) -> list[Section]:
-    """One section a table, in which each figure has its caption, and the plotted values where they are
-    few. Raises StoreError for predictions that cannot be read, ConfigError where matplotlib is missing."""
+    """Each figure has its caption, and the plotted values where they are few. A figure that cannot be drawn
+    says why in its place."""
+    materials = [
+        Material(
+            table=one,
+            results=gathered.results,
+            registry=gathered.registry,
+            question=gathered.question,
+            records=gathered.records,
+        )
+        for one in gathered.tables
+    ]
     made = []
-    for number, one in enumerate(gathered.tables, 1):
-        own = drawings(one, gathered.results, gathered.registry, gathered.question, gathered.records)
-        html = "".join(figure_html(drawing) for drawing in own)
-        made.append(Section(f"figures-{number}", f"Figures: {one.where}", html))
-    return made
+    for number, (one, material) in enumerate(zip(gathered.tables, materials, strict=True), 1):
+        section = _section(
+            f"figures-{number}", f"Figures: {one.where}", KINDS, material, len(materials) > MANY
+        )
+        made.append(section._replace(html=f'<div data-dataset="{shown(one.where)}">\n{section.html}</div>\n'))
+    together = _section("figures", "Figures over all tables", OVERVIEWS, materials) if materials else None
+    return [*made, *([together] if together and together.html else [])]
+
+
+def _section(
+    anchor: str, title: str, kinds: Iterable[Kind | Overview], material: Any, few: bool = False
+) -> Section:
+    """`few` leaves out what tells more of what another figure shows."""
+    parts, problems = [], []
+    left_out: list[str] = []
+    for kind in kinds:
+        try:
+            made = kind.make(material)
+            if few and all(drawing.second for drawing in made):
+                left_out.append(kind.name)
+                continue
+            parts += [figure_html(drawing) for drawing in made if not (few and drawing.second)]
+        except NothingToDraw:
+            continue
+        except Exception as error:
+            log.debug("figure %s", kind.name, exc_info=error)
+            problems.append(f"figure {kind.name!r} of {title!r} could not be drawn: {describe(error)}")
+            parts.append(render("broken.html", what=f"The figure of {kind.about}", reason=describe(error)))
+    if left_out:
+        parts.append(
+            f"<p>Left out of a report of so many tables: {shown(', '.join(left_out))}. <code>bench figure NAME"
+            "</code> draws each, and a report of one data set (<code>--dataset</code>) has them all.</p>\n"
+        )
+    return Section(anchor, title, "".join(parts), tuple(problems))
 
 
 def figure_html(drawing: Drawing) -> str:
@@ -26,9 +75,8 @@ def figure_html(drawing: Drawing) -> str:
     caption = f"<strong>{shown(drawing.title)}.</strong> {shown(drawing.caption)}"
     html = f'<figure id="{drawing.key}" class="drawing">{as_svg(drawing)}<figcaption>{caption}</figcaption>'
     if drawing.data:
-        html += (
-            f"<details><summary>Values</summary>{table('', drawing.data.heads, drawing.data.rows)}</details>"
-        )
+        values = table(f"Values: {drawing.title}", drawing.data.heads, drawing.data.rows)
+        html += f"<details><summary>Values</summary>{values}</details>"
     html += "</figure>\n"
     if drawing.second:
         return f"<details><summary>{shown(drawing.title)}</summary>{html}</details>\n"
