@@ -20,6 +20,7 @@ from bench.cli.compare import compare
 from bench.cli.cost import cost
 from bench.cli.data import app as data
 from bench.cli.doctor import doctor
+from bench.cli.figure import figure
 from bench.cli.installation import former_installation
 from bench.cli.label_noise import label_noise
 from bench.cli.list import list_components
@@ -53,6 +54,7 @@ app.command("run")(with_verbose(run))
 app.command("plan")(with_verbose(plan))
 app.command("table")(with_verbose(table))
 app.command("report")(with_verbose(report))
+app.command("figure")(with_verbose(figure))
 app.command("check-claims")(with_verbose(check_claims))
 app.command("compare")(with_verbose(compare))
 app.command("claims")(with_verbose(claims))

@@ -43,7 +43,7 @@ def rank_rows(tables: Sequence[Table], question: Question) -> Ranked:
     try:
         import scikit_posthocs as posthocs
     except ImportError:
-        raise ConfigError(f"--diagram needs scikit-posthocs: {HOW_TO_INSTALL}") from None
+        raise ConfigError(f"mean ranks need scikit-posthocs: {HOW_TO_INSTALL}") from None
     from scipy.stats import friedmanchisquare
 
     ranks = scores.rank(axis=1, ascending=not question.metric.higher_is_better).mean()
@@ -65,7 +65,7 @@ def _scores(tables: Sequence[Table], question: Question) -> pd.DataFrame:
         name = table.methods[0].units[0].spec.dataset.name
         if name in by_set:
             raise ConfigError(
-                f"--diagram: {name} has several tables, so none of them is its result; name a folder of "
+                f"{name} has several tables, so none of them is its result; name a folder of "
                 "results with one protocol (--results)"
             )
         by_set[name] = {}
@@ -77,7 +77,7 @@ def _scores(tables: Sequence[Table], question: Question) -> pd.DataFrame:
     scores = pd.DataFrame.from_dict(by_set, orient="index").dropna(axis="columns")
     if len(scores) < SETS or len(scores.columns) < ROWS:
         raise ConfigError(
-            f"--diagram: {len(scores)} data sets share {len(scores.columns)} rows; ranks need {SETS} data "
+            f"{len(scores)} data sets share {len(scores.columns)} rows; ranks need {SETS} data "
             f"sets and {ROWS} rows, because with fewer no test of them can reach 5 % (`bench compare A B` "
             "counts wins instead)"
         )

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from bench.comparison.compare import Question, Table
+from bench.errors import BenchError, UnknownName
 from bench.figures import amounts, cost, critical, decision, forest, learning, operating, ranks, reliability
 from bench.figures import confusion as confusions
 from bench.figures.drawing import Drawing
+from bench.figures.kinds import ABOUT
 from bench.figures.material import Material, NothingToDraw
 from bench.registry import Registry
 from bench.results.record import Record
@@ -20,12 +23,10 @@ class Kind(NamedTuple):
 
     Attributes:
         name: as `bench figure NAME` takes it.
-        about: what it shows, in a line.
         make: its drawings; raises NothingToDraw where there is nothing for it.
     """
 
     name: str
-    about: str
     make: Callable[[Material], Sequence[Drawing]]
 
 
@@ -33,79 +34,88 @@ class Overview(NamedTuple):
     """A kind of figure over all tables, as `Kind`."""
 
     name: str
-    about: str
     make: Callable[[Sequence[Material]], Sequence[Drawing]]
 
 
 KINDS = (
-    Kind(forest.NAME, "means with their intervals, and differences to the baseline", forest.forest),
-    Kind(ranks.NAME, "how probable each rank of each row is", ranks.ranks),
-    Kind(operating.ROC, "ROC curves, mean over classes", operating.roc),
-    Kind(operating.ROC_CLASSES, "ROC curves of each class against the rest", operating.roc_classes),
-    Kind(operating.PR, "precision-recall curves, mean over classes", operating.precision_recall),
-    Kind(
-        operating.PR_CLASSES,
-        "precision-recall curves of each class against the rest",
-        operating.precision_recall_classes,
-    ),
-    Kind(confusions.NAME, "confusion matrices: percent of each true class, and counts", confusions.confusion),
-    Kind(
-        reliability.NAME,
-        "reliability diagrams before and after temperature scaling",
-        reliability.reliability_diagrams,
-    ),
-    Kind(decision.NAME, "decision curves of each class: net benefit by threshold", decision.decision),
-    Kind(cost.GMACS, "the metric against operations for one image", cost.by_operations),
-    Kind(cost.SECONDS, "the metric against training time", cost.by_training_time),
-    Kind(learning.PRETRAINING, "loss of every pretraining, by epoch", learning.pretraining_losses),
-    Kind(learning.FINETUNING, "loss of every fine-tuning, by epoch", learning.finetuning_losses),
-    Kind(
-        learning.VALIDATION,
-        "validation accuracy by epoch, where weights were chosen by it",
-        learning.validation_accuracy,
-    ),
+    Kind(forest.NAME, forest.forest),
+    Kind(ranks.NAME, ranks.ranks),
+    Kind(operating.ROC, operating.roc),
+    Kind(operating.ROC_CLASSES, operating.roc_classes),
+    Kind(operating.PR, operating.precision_recall),
+    Kind(operating.PR_CLASSES, operating.precision_recall_classes),
+    Kind(confusions.NAME, confusions.confusion),
+    Kind(reliability.NAME, reliability.reliability_diagrams),
+    Kind(decision.NAME, decision.decision),
+    Kind(cost.GMACS, cost.by_operations),
+    Kind(cost.SECONDS, cost.by_training_time),
+    Kind(learning.PRETRAINING, learning.pretraining_losses),
+    Kind(learning.FINETUNING, learning.finetuning_losses),
+    Kind(learning.VALIDATION, learning.validation_accuracy),
 )
 OVERVIEWS = (
-    Overview(amounts.SHARES, "the metric by the share of labels that fine-tuning saw", amounts.by_share),
-    Overview(amounts.EPOCHS, "the metric by epochs of pretraining and fine-tuning", amounts.by_epochs),
-    Overview(
-        amounts.ABLATION, "one method by epochs, a line a data set: the paper's Figure 2", amounts.ablation
-    ),
-    Overview(critical.NAME, "critical difference diagram over six data sets or more", critical.critical),
+    Overview(amounts.SHARES, amounts.by_share),
+    Overview(amounts.EPOCHS, amounts.by_epochs),
+    Overview(amounts.ABLATION, amounts.ablation),
+    Overview(critical.NAME, critical.critical),
 )
+
+
+class Made(NamedTuple):
+    """Drawings, and why kinds that these results are for could not be made."""
+
+    drawings: list[Drawing]
+    problems: list[str]
 
 
 def drawings(
     table: Table, results: Path, registry: Registry, question: Question, records: Sequence[Record] = ()
 ) -> list[Drawing]:
     """The figures that apply to one table of the folder `results`, whose `records` figures of trainings and
-    costs are drawn from. Raises StoreError for predictions that cannot be read."""
+    costs are drawn from. What cannot be made is left out; `drawings_of` says why."""
     material = Material(table=table, results=results, registry=registry, question=question, records=records)
-    made: list[Drawing] = []
-    for kind in KINDS:
-        try:
-            made += kind.make(material)
-        except NothingToDraw:
-            continue
-    return made
+    return drawings_of(material).drawings
 
 
-def drawings_over(
-    tables: Sequence[Table],
-    results: Path,
-    registry: Registry,
-    question: Question,
-    records: Sequence[Record] = (),
-) -> list[Drawing]:
-    """The figures that apply to several tables together. Raises as `drawings`."""
-    materials = [
-        Material(table=one, results=results, registry=registry, question=question, records=records)
-        for one in tables
-    ]
+def drawings_of(material: Material) -> Made:
+    """All kinds of one table."""
+    return _made([(kind.name, partial(kind.make, material)) for kind in KINDS])
+
+
+def drawings_over(materials: Sequence[Material]) -> Made:
+    """All kinds over several tables."""
+    return _made([(kind.name, partial(kind.make, materials)) for kind in OVERVIEWS if materials])
+
+
+def _made(kinds: Sequence[tuple[str, Callable[[], Sequence[Drawing]]]]) -> Made:
     made: list[Drawing] = []
-    for kind in OVERVIEWS if materials else ():
+    problems: dict[str, list[str]] = {}
+    for name, make in kinds:
         try:
-            made += kind.make(materials)
+            made += make()
         except NothingToDraw:
             continue
+        except BenchError as error:  # a metric that fails, or a file that cannot be read, takes no other down
+            problems.setdefault(str(error), []).append(name)
+    return Made(made, [f"{', '.join(names)}: not drawn, {error}" for error, names in problems.items()])
+
+
+def make(name: str, materials: Sequence[Material]) -> list[Drawing]:
+    """One kind, of all of these tables. Raises UnknownName for a kind that there is not, NothingToDraw where
+    no table has anything for it, and what reading predictions raises."""
+    for overview in OVERVIEWS:
+        if overview.name == name:
+            return list(overview.make(materials))
+    found = [kind for kind in KINDS if kind.name == name]
+    if not found:
+        raise UnknownName("figure", name, ABOUT)
+    made: list[Drawing] = []
+    reasons: dict[str, None] = {}
+    for material in materials:
+        try:
+            made += found[0].make(material)
+        except NothingToDraw as nothing:
+            reasons[str(nothing)] = None
+    if not made:
+        raise NothingToDraw("; ".join(reasons))
     return made
