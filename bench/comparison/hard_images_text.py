@@ -38,8 +38,8 @@ def headlines(found: HardImages) -> tuple[Headline, Headline, Headline]:
             f"Never right: {len(found.never_right):,} {of}",
             f"Wrong by {'every method' if several else found.methods[0]} in every round. Those that "
             "most methods were tested on, in most rounds, come first.",
-            "tested, mean probabilities",
-            lambda one: f"tested in {_rounds(one.rounds)}{_by_some(one, found)}, {_sure(one)}",
+            "rounds, mean probabilities",
+            lambda one: f"{_rounds(one.rounds)}{_by_some(one, found)}, {_sure(one)}",
         ),
         Headline(
             f"Most confident errors: {len(found.confident_errors):,} {of}",
