@@ -35,7 +35,10 @@ class Component(NamedTuple):
 def compared_sections(gathered: Gathered) -> list[Section]:
     """The first section: it is there without results, too, and says so."""
     facts = [(table.where, _facts(table)) for table in gathered.tables]
-    shared = [fact for fact in facts[0][1] if all(fact in of for _, of in facts)] if len(facts) > 1 else []
+    shared: list[tuple[str, str]] = []
+    if len(facts) > 1:
+        shared = [("Compared on", ", ".join(where for where, _ in facts))]
+        shared += [fact for fact in facts[0][1] if all(fact in of for _, of in facts)]
     html = render(
         "compared.html",
         tables=[Compared(where, [fact for fact in of if fact not in shared]) for where, of in facts],
@@ -81,7 +84,7 @@ def _methods(table: Table) -> str:
     strategies = list(dict.fromkeys(method.label.method for method in runs))
     text = f"{', '.join(strategies)} on {', '.join(models)}" if runs else ""
     if ensembles:
-        names = ", ".join(method.label.method for method in ensembles)
+        names = ", ".join(dict.fromkeys(method.label.method for method in ensembles))
         kind = f"ensemble{'s' * (len(ensembles) != 1)}"
         text = f"{text}; {kind} {names}" if text else f"{kind} {names}"
     return text

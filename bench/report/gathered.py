@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,14 +13,16 @@ from bench.comparison.build import Shown, build
 from bench.comparison.comparable import comparable, once_each
 from bench.comparison.compare import Compared, Question, Table, compare_all, tables_of_groups
 from bench.comparison.judgements import judge_of
+from bench.comparison.methods import find_method
 from bench.comparison.scored import ScoredUnit, score_records
 from bench.comparison.tables import apart, choose_metrics, of_datasets
-from bench.errors import UnknownName
+from bench.errors import ConfigError, UnknownName
 from bench.interfaces.reporter import Table as Rendered
 from bench.interfaces.rows import Column
 from bench.registry import Registry
 from bench.results.record import Record
 from bench.results.score_cache import ScoreCache
+from bench.study.declaration import Declaration
 
 if TYPE_CHECKING:
     from bench.execution.session import Session
@@ -62,12 +64,9 @@ class Gathered:
 
     @cached_property
     def compared(self) -> Sequence[Compared]:
-        """All pairs of rows of each table, or every row with the declared baseline; none of a table without
-        that. Raises PluginError for a metric that cannot be computed."""
-        try:
-            return compare_all(self.tables, self.results, self.question, self.registry)
-        except UnknownName:  # the declared baseline is in no table
-            return []
+        """All pairs of rows of each table, or every row with the baseline; none of a table without that.
+        Raises PluginError for a metric that cannot be computed."""
+        return compare_all(self.tables, self.results, self.question, self.registry)
 
 
 def gather(
@@ -77,10 +76,13 @@ def gather(
     registry: Registry,
     session: Session | None = None,
     pictures: bool | None = None,
+    baseline_asked: bool = False,
 ) -> Gathered:
     """The records of the folder `results`, scored, judged and put into tables.
 
-    A record that cannot be told of is left out, with a warning. Raises UnknownName for a data set without
+    A record that cannot be told of is left out, with a warning. Where no table has the baseline that a study
+    declared, or has several of its name, all pairs are compared, with a warning; it is an error if the user
+    named it (`baseline_asked`). Raises UnknownName or ConfigError for that, and for a data set without
     results.
     """
     chosen = of_datasets(records, question.datasets, results)
@@ -94,9 +96,13 @@ def gather(
     judge = judge_of(shown, registry, results, cache)
     rendered = build(units, columns, judge=judge, shown=Shown(primary=question.declared.metric))
     cache.save()
-    told = [
-        (table, of) for table, of in zip(tables_of_groups(groups), rendered, strict=True) if table.methods
-    ]
+    tables = tables_of_groups(groups)
+    if problem := _baseline_problem(tables, question.declared.baseline):
+        if baseline_asked:
+            raise problem
+        question = replace(question, declared=Declaration(margin=question.declared.margin))
+        warnings.append(f"the declared baseline cannot be compared with, so all pairs are: {problem}")
+    told = [(table, of) for table, of in zip(tables, rendered, strict=True) if table.methods]
     kept = {unit.record.key for unit in units}
     return Gathered(
         results=results,
@@ -111,6 +117,26 @@ def gather(
         unfinished=[group for group in groups if all(unit.status != "done" for unit in group)],
         warnings=[*warnings, *left_out],
     )
+
+
+def _baseline_problem(tables: Sequence[Table], baseline: str) -> ConfigError | None:
+    """Why nothing can be compared with the baseline; None where something can, or there is none."""
+    methods = [method for table in tables for method in table.methods]
+    if not baseline or not methods:
+        return None
+    for table in tables:
+        try:
+            find_method(table.methods, baseline)
+            return None
+        except UnknownName:
+            continue
+        except ConfigError as error:
+            return error
+    try:
+        find_method(methods, baseline)
+    except ConfigError as error:
+        return error
+    return None
 
 
 def _tellable(units: list[ScoredUnit], columns: Sequence[Column]) -> tuple[list[ScoredUnit], list[str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -26,7 +26,23 @@ from bench.report.gathered import Gathered
 from bench.report.section import Section
 from bench.report.templating import render
 
-SPELLED_OUT, OF_MANY = 8, 2  # comparisons that are written out at once: of the only table, of one of many
+SPELLED_OUT, OF_MANY = 6, 2  # comparisons that are written out at once: of the only table, of one of many
+
+
+_SAID = {
+    Verdict.BETTER: "Better",
+    Verdict.EQUAL: "Practically equal",
+    Verdict.OPEN: "Not shown to differ, nor to be equal",
+    Verdict.WORSE: "Worse",
+}
+
+
+class Group(NamedTuple):
+    """Methods of which the same is shown."""
+
+    verdict: Verdict
+    said: str
+    methods: Sequence[str]
 
 
 class Told(NamedTuple):
@@ -35,6 +51,7 @@ class Told(NamedTuple):
     Attributes:
         where: what the table is called.
         headline: the whole in a sentence.
+        groups: methods of which the same is shown.
         sentences: of the comparisons that tell most.
         more: of each comparison, with what it rests on.
         standing: whether the comparisons were declared.
@@ -45,6 +62,7 @@ class Told(NamedTuple):
 
     where: str
     headline: str
+    groups: Sequence[Group]
     sentences: Sequence[str]
     more: Sequence[tuple[str, Sequence[str]]]
     standing: str
@@ -73,16 +91,13 @@ def verdict_sections(gathered: Gathered) -> list[Section]:
         return []
     question = gathered.question
     names = {table.where: _short_names(table) for table in gathered.tables}
-    told = [
-        _told(_renamed(compared, names[compared.where]), gathered)
-        for compared in gathered.compared
-        if compared.differences
-    ]
+    compared = [_renamed(one, names[one.where]) for one in gathered.compared if one.differences]
+    told = [_told(one, gathered) for one in compared]
     missing = [t.where for t in gathered.tables if t.where not in {each.where for each in told}]
     html = render(
         "verdict.html",
         told=told,
-        overall=list(_across(gathered)),
+        overall=list(_across(compared, gathered)),
         metric=question.metric.title,
         margin=f"{amount(question.metric, question.declared.margin)}{unit(question.metric)}",
         missing=[(where, _why_not(where, gathered)) for where in missing],
@@ -106,11 +121,13 @@ def _told(compared: Compared, gathered: Gathered) -> Told:
     question, metric = gathered.question, gathered.question.metric
     baseline = question.declared.baseline
     most = SPELLED_OUT if len(gathered.tables) == 1 else OF_MANY
-    spoken = compared.differences if baseline else _of_best(compared, gathered)
+    spoken = _most_telling(compared.differences) if baseline else _nearest(_of_best(compared, metric))
+    headline, groups = (_against_baseline if baseline else _against_best)(compared, metric)
     return Told(
         where=compared.where,
-        headline=_against_baseline(compared) if baseline else _best(compared, gathered),
-        sentences=[finding(metric, one) for one in _most_telling(spoken)[:most]],
+        headline=headline,
+        groups=groups,
+        sentences=[finding(metric, one) for one in spoken[:most]],
         more=[(finding(metric, one), uncertainty(metric, one)) for one in compared.differences],
         standing="Declared before the study was run."
         if compared.is_declared
@@ -122,58 +139,57 @@ def _told(compared: Compared, gathered: Gathered) -> Told:
 
 
 def _most_telling(differences: Iterable[Difference]) -> list[Difference]:
-    """What is shown before what is not, the largest difference first."""
-    open_ = (Verdict.OPEN, *UNDECIDED)
-    return sorted(differences, key=lambda one: (one.verdict in open_, -abs(one.value)))
+    """What is better first, then what else is shown, then what is not, the largest difference first."""
+    order = (Verdict.BETTER, Verdict.WORSE, Verdict.EQUAL, Verdict.OPEN, *UNDECIDED)
+    return sorted(differences, key=lambda one: (order.index(one.verdict), -abs(one.value)))
 
 
-def _against_baseline(compared: Compared) -> str:
-    """ "Better than imagenet: egmae. Not shown either way: mae and noise."."""
+def _nearest(differences: Iterable[Difference]) -> list[Difference]:
+    """Those that are hardest to tell from the best first."""
+    return sorted(differences, key=lambda one: abs(one.value))
+
+
+def _against_baseline(compared: Compared, metric: Metric) -> tuple[str, list[Group]]:
+    """The whole in a sentence, and which methods it is about."""
     second = compared.differences[0].second
-    by_verdict: dict[Verdict, list[str]] = defaultdict(list)
-    for one in compared.differences:
-        by_verdict[one.verdict].append(one.first)
-    said = {
-        Verdict.BETTER: f"Better than {second}",
-        Verdict.WORSE: f"Worse than {second}",
-        Verdict.EQUAL: f"Practically equal to {second}",
-        Verdict.OPEN: f"Not shown to differ from {second}, nor to equal it",
-    }
-    parts = [
-        f"{text}: {', '.join(by_verdict[verdict])}." for verdict, text in said.items() if by_verdict[verdict]
-    ]
-    undecided = [name for verdict in UNDECIDED for name in by_verdict[verdict]]
-    if undecided:
-        reasons = {verdict.value for verdict in UNDECIDED if by_verdict[verdict]}
-        parts.append(f"No verdict on {', '.join(undecided)}: {'; '.join(sorted(reasons))}.")
-    if not by_verdict[Verdict.BETTER] and not undecided:
-        parts.insert(0, f"Nothing is shown to be better than {second}.")
-    return " ".join(parts)
+    groups = _grouped(compared.differences, lambda one: (one.first, one.verdict))
+    if not groups:
+        return _undecided(compared.differences), []
+    if any(group.verdict is Verdict.BETTER for group in groups):
+        counted = ", ".join(f"{len(group.methods)} {group.verdict.value}" for group in groups)
+        return f"Against {second}, by {metric.title}: {counted}.", groups
+    return f"By {metric.title}, nothing is shown to be better than {second}.", groups
 
 
-def _best(compared: Compared, gathered: Gathered) -> str:
-    """Which row has the best mean, and which others are not shown to differ from it."""
-    metric = gathered.question.metric
+def _against_best(compared: Compared, metric: Metric) -> tuple[str, list[Group]]:
+    """Which row has the best mean, and what is shown of the others beside it."""
     best = _leader(compared, metric)
-    ones = list(_of_best(compared, gathered))
-    if all(one.verdict in UNDECIDED for one in ones):
-        return (
-            f"{best} has the best mean {metric.title}. No verdict: "
-            f"{'; '.join(sorted({one.verdict.value for one in ones}))}."
-        )
+
+    def other(one: Difference) -> tuple[str, Verdict]:
+        """What is shown of it: if it differs from the row with the best mean, it is worse."""
+        verdict = Verdict.WORSE if one.verdict in (Verdict.BETTER, Verdict.WORSE) else one.verdict
+        return one.second if one.first == best else one.first, verdict
+
+    ones = list(_of_best(compared, metric))
+    groups = _grouped(ones, other)
+    text = f"{best} has the best mean {metric.title}."
+    return (text if groups else f"{text} {_undecided(ones)}"), groups
+
+
+def _grouped(
+    differences: Iterable[Difference], told: Callable[[Difference], tuple[str, Verdict]]
+) -> list[Group]:
     by_verdict: dict[Verdict, list[str]] = defaultdict(list)
-    for one in ones:
-        by_verdict[one.verdict].append(one.second if one.first == best else one.first)
-    behind = [*by_verdict[Verdict.BETTER], *by_verdict[Verdict.WORSE]]
-    open_ = [*by_verdict[Verdict.OPEN], *(name for v in UNDECIDED for name in by_verdict[v])]
-    parts = [f"{best} has the best mean {metric.title}."]
-    if behind:
-        parts.append(f"It is shown to be better than {', '.join(behind)}.")
-    if by_verdict[Verdict.EQUAL]:
-        parts.append(f"Practically equal to it: {', '.join(by_verdict[Verdict.EQUAL])}.")
-    if open_:
-        parts.append(f"Not shown to differ from it, nor to equal it: {', '.join(open_)}.")
-    return " ".join(parts)
+    for one in differences:
+        name, verdict = told(one)
+        by_verdict[verdict].append(name)
+    order = (Verdict.BETTER, Verdict.EQUAL, Verdict.OPEN, Verdict.WORSE)
+    return [Group(verdict, _SAID[verdict], by_verdict[verdict]) for verdict in order if by_verdict[verdict]]
+
+
+def _undecided(differences: Iterable[Difference]) -> str:
+    reasons = sorted({one.verdict.value for one in differences if one.verdict in UNDECIDED})
+    return f"No verdict: {'; '.join(reasons)}."
 
 
 def _leader(compared: Compared, metric: Metric) -> str:
@@ -184,8 +200,8 @@ def _leader(compared: Compared, metric: Metric) -> str:
     return (max if metric.higher_is_better else min)(means, key=lambda name: means[name])
 
 
-def _of_best(compared: Compared, gathered: Gathered) -> Iterator[Difference]:
-    best = _leader(compared, gathered.question.metric)
+def _of_best(compared: Compared, metric: Metric) -> Iterator[Difference]:
+    best = _leader(compared, metric)
     return (one for one in compared.differences if best in (one.first, one.second))
 
 
@@ -207,16 +223,15 @@ def _comparison(metric: Metric, one: Difference) -> Comparison:
     )
 
 
-def _across(gathered: Gathered) -> Iterator[str]:
+def _across(compared: Sequence[Compared], gathered: Gathered) -> Iterator[str]:
     """What several data sets say together of methods and the declared baseline."""
     if not gathered.question.declared.baseline:
         return
-    pairs = dict.fromkeys((one.first, one.second) for c in gathered.compared for one in c.differences)
-    for first, second in pairs:
+    for first, second in dict.fromkeys((d.first, d.second) for one in compared for d in one.differences):
         found = [
-            compared._replace(differences=ones)
-            for compared in gathered.compared
-            if (ones := [one for one in compared.differences if (one.first, one.second) == (first, second)])
+            one._replace(differences=shared)
+            for one in compared
+            if (shared := [d for d in one.differences if (d.first, d.second) == (first, second)])
         ]
         if text := across(found, first, second):
             yield text
