@@ -162,7 +162,7 @@ def read_hard_images(where: str, methods: Sequence[Method]) -> HardImages:
 
 
 def _names(methods: Sequence[Method]) -> dict[str, str]:
-    """What finished methods are called: as in their row, without the model where no two differ by that alone."""
+    """What finished methods are called: as in their row, with the model where rows differ by that alone."""
     done = [method for method in methods if method.done]
     short = [method.label.method for method in done]
     names = short if len(set(short)) == len(short) else [method.name for method in done]

@@ -13,18 +13,19 @@ NAME = 60  # characters of an image's id that are shown
 CLASS = 40  # of a class's name
 
 RULE = (
-    "Every prediction is by a model that did not train on the image. Confidence is the mean probability of "
-    "a wrong class over all predictions of an image, each of which counts the same. Disagreement is the "
-    "share of pairs of methods that predict different classes in one round, where both have trained on the "
-    "same images: 0 if all agree."
+    "Every prediction is by a model that did not train on the image. Probabilities are means over all "
+    "predictions of an image, each of which counts the same.",
+    "Disagreement is the share of pairs of methods that predict different classes in one round, where both "
+    "have trained on the same images: 0 if all agree.",
 )
 
 
 class Headline(NamedTuple):
-    """Of one list: its title, how to read it, and what it is sorted by, of an image in words."""
+    """Of one list: its title, how to read it, and what it is sorted by: in a word, and of an image."""
 
     title: str
     about: str
+    sorted_by: str
     measure: Callable[[ImageVotes], str]
 
 
@@ -37,11 +38,13 @@ def headlines(found: HardImages) -> tuple[Headline, Headline, Headline]:
             f"Never right: {len(found.never_right):,} {of}",
             f"Wrong by {'every method' if several else found.methods[0]} in every round. Those that "
             "most methods were tested on, in most rounds, come first.",
-            lambda one: f"tested in {_rounds(one.rounds)}{_by_some(one, found)}, {_sure(one)}",
+            "rounds, mean probabilities",
+            lambda one: f"{_rounds(one.rounds)}{_by_some(one, found)}, {_sure(one)}",
         ),
         Headline(
             f"Most confident errors: {len(found.confident_errors):,} {of}",
             "Wrong by all predictions together. Those of whose wrong class these are surest come first.",
+            "mean probabilities",
             _sure,
         ),
         Headline(
@@ -49,6 +52,7 @@ def headlines(found: HardImages) -> tuple[Headline, Headline, Headline]:
             "Those on which most pairs of methods disagree come first."
             if several
             else "There is one method, so nothing to disagree with.",
+            "disagreement",
             lambda one: f"disagreement {one.disagreement:.2f} in {_rounds(one.rounds)}",
         ),
     )
@@ -99,7 +103,7 @@ def name_of(class_: str) -> str:
 
 
 def predicted(one: ImageVotes) -> str:
-    """ "benign 12 of 15 times, normal 3"."""
+    """ "benign 12 of 15, normal 3"."""
     (first, count), *others = one.votes
-    text = f"{name_of(first)} {count} of {one.predictions} times"
+    text = f"{name_of(first)} {count} of {one.predictions}"
     return text + "".join(f", {name_of(name)} {number}" for name, number in others)
