@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sample_study import fill
 from samples import predictions
@@ -44,6 +44,7 @@ def scored(seed: int, n: int, ties: bool) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize("ties", [False, True])
+@settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), n=st.integers(2, 60))
 def test_roc_curves_are_those_of_scikit_learn(seed: int, n: int, ties: bool) -> None:
     positive, scores = scored(seed, n, ties)
@@ -58,6 +59,7 @@ def test_roc_curves_are_those_of_scikit_learn(seed: int, n: int, ties: bool) -> 
 
 
 @pytest.mark.parametrize("ties", [False, True])
+@settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), n=st.integers(2, 60))
 def test_precision_recall_curves_are_those_of_scikit_learn(seed: int, n: int, ties: bool) -> None:
     positive, scores = scored(seed, n, ties)
@@ -102,6 +104,7 @@ def test_curves_without_a_positive_image_are_not_defined() -> None:
     assert np.isnan(precision_recall_curves(nothing, scores, equal(4), AT)).all()
 
 
+@settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), threshold=st.floats(0.01, 0.99))
 def test_net_benefit_is_its_formula(seed: int, threshold: float) -> None:
     positive, scores = scored(seed, 50, True)
@@ -117,6 +120,7 @@ def test_net_benefit_is_its_formula(seed: int, threshold: float) -> None:
 # --- calibration -------------------------------------------------------------------------------------
 
 
+@settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 1000))
 def test_reliability_is_that_of_scikit_learn(seed: int) -> None:
     one = predictions(seed, n=200)

@@ -116,8 +116,7 @@ def _caption(material: Material, compared: bool) -> str:
         declared = "declared" if material.question.is_primary else "not declared, so exploratory"
         return (
             f"{text} Below, paired differences to the baseline ({declared}), right of 0 where a row is "
-            "better; these intervals are not adjusted for the number of rows, the p values in the table of "
-            "data are (Holm)."
+            "better; these intervals are not adjusted for the number of rows, p values are (Holm)."
         )
     return f"{text} No baseline was declared among these rows, so no differences are shown (--baseline)."
 
