@@ -379,7 +379,7 @@ def test_a_stored_file_that_cannot_be_used_is_named_and_the_rest_stays(
     assert any(problem in warning for warning in re.findall(r'<p class="warn">([^<]*)', html))
     assert str(tmp_path) not in html  # a page that is passed on does not name folders of a machine
     assert "assigned at random" in said(html)
-    assert "Images (groups) by class and part" in said(html)
+    assert "Images (groups) by class and part; a group of two classes counts in both" in said(html)
 
 
 def test_a_leaking_split_is_said_loudly(study: Path, tmp_path: Path) -> None:

@@ -83,10 +83,11 @@ def _coverage(found: HardImages) -> Iterator[str]:
     if (never := found.images - len(found.tested)) > 0:
         yield f"{never:,} of {found.images:,} images are in no test part, so nothing is known of them."
     if found.ensembles:
-        have = "have" if len(found.ensembles) > 1 else "has"
+        count, some = len(found.ensembles), first_few(found.ensembles, 2)
+        who = f"{count} ensembles ({some}) have" if count > 1 else f"{some} has"
         yield (
-            f"{first_few(found.ensembles, 4)} {have} no vote, because an ensemble says what its members say; "
-            "what it gets wrong is listed by method."
+            f"{who} no vote, because an ensemble says what its members say; what it gets wrong is listed by "
+            "method."
         )
 
 

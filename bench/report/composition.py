@@ -124,7 +124,8 @@ def _grid(counts: Sequence[Counts], classes: Sequence[str], grouped: bool) -> Gr
         return [title, *cells, f"{100 * share / (total or 1):.1f} %"]
 
     rows = [row(name_of(name), [name]) for name in classes]
-    return Grid(f"Images{' (groups)' * grouped} by class and part", heads, [*rows, row("all", classes)])
+    caption = "Images (groups) by class and part; a group of two classes counts in both"
+    return Grid(caption if grouped else "Images by class and part", heads, [*rows, row("all", classes)])
 
 
 def _rounds(counts: Mapping[int, Counts], classes: Sequence[str], grouped: bool) -> Grid:
