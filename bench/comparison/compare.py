@@ -14,7 +14,7 @@ from bench.comparison.difference import Difference, adjusted, difference
 from bench.comparison.evidence import Sample, read_evidence, read_sample
 from bench.comparison.footer import protocol_text
 from bench.comparison.methods import Method, find_method, methods_of
-from bench.comparison.scored import score_records
+from bench.comparison.scored import ScoredUnit, score_records
 from bench.comparison.tables import of_datasets
 from bench.errors import ConfigError, PluginError, UnknownName
 from bench.registry import Registry
@@ -88,6 +88,12 @@ def comparable_tables(
         if not chosen:
             raise ConfigError(f"--round {question.round}: {results} has no results of this round")
     units, warnings = score_records(chosen, [question.metric], registry, results)
+    return titled_tables(units), warnings
+
+
+def titled_tables(units: Sequence[ScoredUnit]) -> list[Table]:
+    """What may be compared, with what is finished of each table; those without anything finished are left
+    out."""
     groups = comparable(once_each(units))
     titles = [title_of(group) for group in groups]
     tables = [
@@ -97,7 +103,7 @@ def comparable_tables(
         )
         for group, title in zip(groups, titles, strict=True)
     ]
-    return [table for table in tables if table.methods], warnings
+    return [table for table in tables if table.methods]
 
 
 def compare_pair(

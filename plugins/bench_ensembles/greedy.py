@@ -19,6 +19,7 @@ from bench_ensembles.params import GreedyParams
 from bench_ensembles.validation import log_loss, weighted_mean
 
 SEED = 0
+LEAST_GAIN = 1e-9  # nats an image; what rounding makes of equal means is no gain
 
 
 def fit(val: list[Predictions], params: GreedyParams) -> Combine:
@@ -63,7 +64,7 @@ def select(members: NDArray[np.float64], labels: NDArray[np.int64], rounds: int)
         counts[added] += 1
         total = total + members[added]
         loss = log_loss(total / counts.sum(), labels)
-        if loss < least:
+        if loss < least - LEAST_GAIN:
             best, least = counts.copy(), loss
     return best
 

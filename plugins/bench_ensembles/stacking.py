@@ -132,6 +132,6 @@ def _about(
     order = np.argsort(-influence, kind="stable")
     listed = ", ".join(f"{100 * influence[i]:.0f} % {members[i]}" for i in order)
     return (
-        f"C {strength:g}; of the coefficients' size {listed} (cross-fitted log loss {loss:.4f} on {images} "
+        f"C {strength:g}, coefficients {listed} by size (cross-fitted log loss {loss:.4f} on {images} "
         f"validation images in {groups} groups)"
     )
