@@ -15,6 +15,7 @@ from rich.text import Text
 
 from bench.cli.screen import say
 from bench.comparison.diversity import Diversity, Estimated
+from bench.comparison.diversity_words import READING, basis, bound, coverage, value_text
 from bench.evidence.agreement import MEASURES
 from bench.text import one_line
 
@@ -22,57 +23,18 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 HEADS = ("where", "kind", "first", "second", "measure", "value", "low", "high", "rounds")
-RULE = (
-    "Each value is a mean over rounds, with its 95 % interval from resampled groups of test images. "
-    "Disagreement: exactly one of the two is right. Q (Yule): 0 where errors are independent, 1 where they "
-    "coincide, below 0 where they avoid each other. Double fault: both are wrong.",
-    "The oracle counts an image as right if any of the methods gets it right; it bounds every rule that picks "
-    "among their answers, and needs the labels to do so. The best run is the best on these test images.",
-)
 
 
 def show(console: Console, found: Sequence[Diversity]) -> None:
     """Print everything."""
     for one in found:
-        say(console, one_line(headline(one)))
+        say(console, one_line(basis(one)))
         console.print(_pairs(one))
         console.print(_accuracies(one))
-        for line in coverage(one):
+        for line in (bound(one), *coverage(one)):
             say(console, one_line(line))
-    for line in RULE:
+    for line in READING:
         say(console, line)
-
-
-def headline(one: Diversity) -> str:
-    """What was measured on what."""
-    rounds = f"{len(one.rounds)} round{'s' * (len(one.rounds) != 1)}"
-    return (
-        f"{one.where}: {len(one.methods)} methods, {rounds} of {one.images:.4g} test images in {one.groups} "
-        "groups"
-    )
-
-
-def coverage(one: Diversity) -> Iterator[str]:
-    """What was not measured, or in fewer rounds, a sentence each."""
-    for number, lacking in one.left_out.items():
-        yield f"Round {number} is left out: {', '.join(lacking)} did not finish it."
-    for name, measure in MEASURES.items():
-        fewer = [pair for pair in one.pairs if pair.measures[name].rounds < len(one.rounds)]
-        if fewer:
-            listed = "; ".join(
-                f"{p.first}, {p.second} in {p.measures[name].rounds} of {len(one.rounds)}" for p in fewer[:4]
-            )
-            more = f"; and {len(fewer) - 4} more pairs" if len(fewer) > 4 else ""
-            yield f"{measure.title} is not defined in every round, because cells are empty: {listed}{more}."
-
-
-def value_text(estimated: Estimated, digits: int = 3) -> str:
-    """ "0.154 [0.121, 0.190]"; "undefined" where it is."""
-    if math.isnan(estimated.value):
-        return "undefined"
-    text = f"{estimated.value:.{digits}f}"
-    low, high = estimated.interval
-    return text if math.isnan(low) else f"{text} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
 def _pairs(one: Diversity) -> Grid:

@@ -140,7 +140,7 @@ def measure_diversity(
     that cannot be read.
     """
     if len(methods) < 2:
-        raise ConfigError(f"{where}: only {methods[0].name} is there; diversity is that of two or more rows")
+        raise ConfigError(f"{where}: {methods[0].name} is one row; diversity is that of two or more")
     own = [e for e in ensembles if e not in methods and _members(e) <= {_id(m) for m in methods}]
     names = _names([*methods, *own])
     rounds, left_out = _shared_rounds(where, methods, names)

@@ -76,7 +76,10 @@ def parse_ensemble(
             f"{said}: must be NAME or NAME(A+B), its members joined by + in one pair of parentheses, or "
             "NAME(*) for all runs (a comma begins the next ensemble)"
         )
-    if pieces == [member.name for member in ALL_RUNS]:
+    every = ALL_RUNS[0].name
+    if every in pieces:
+        if len(pieces) > 1:
+            raise ConfigError(f"{said}: {every} means all runs, so it stands alone: {name}({every})")
         return name, ALL_RUNS
     members = _settle(said, _read_members(said, pieces, models, strategies, installed), models)
     for member in members:
@@ -111,9 +114,7 @@ def _read_members(
             if name in installed:
                 hint = f"(in {said}; the strategy {name} is not in the study, --strategies adds it)"
             near = known if "." in name else strategies
-            raise UnknownName(
-                "member", name, near, hint, listed="a member is STRATEGY or MODEL.STRATEGY"
-            )
+            raise UnknownName("member", name, near, hint, listed="a member is STRATEGY or MODEL.STRATEGY")
         if len(known[name]) > 1:
             meanings = " and ".join(f"{m.strategy!r} of {m.model or 'each model'}" for m in known[name])
             raise ConfigError(f"{said}: {name!r} can mean {meanings}; leave one of them out of the study")

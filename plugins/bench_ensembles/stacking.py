@@ -59,7 +59,9 @@ def require_groups(val: Predictions) -> None:
         len({group for group, label in zip(val.groups, val.labels.tolist(), strict=True) if label == k})
         for k in range(len(val.classes))
     ]
-    few = [f"{name} {count}" for name, count in zip(val.classes, groups, strict=True) if count < FEWEST_GROUPS]
+    few = [
+        f"{name} {count}" for name, count in zip(val.classes, groups, strict=True) if count < FEWEST_GROUPS
+    ]
     if few:
         raise ConfigError(
             f"stacking needs {FEWEST_GROUPS} groups of every class in the validation part, or it would fit "
@@ -99,9 +101,7 @@ def _folds(val: Predictions, folds: int) -> Iterator[tuple[NDArray[np.int64], ND
     yield from splitter.split(np.zeros(len(val.labels)), val.labels, val.groups)
 
 
-def probabilities(
-    model: LogisticRegression, given: NDArray[np.float64], classes: int
-) -> NDArray[np.float64]:
+def probabilities(model: LogisticRegression, given: NDArray[np.float64], classes: int) -> NDArray[np.float64]:
     """(N, K), with 0 for a class that the regression was not shown."""
     predicted = np.zeros((len(given), classes))
     predicted[:, model.classes_] = model.predict_proba(given)
