@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from bench.execution.session import Session
     from bench.interfaces.executor import Outcome
     from bench.registry import Registry
-    from bench.study.spec import EnsembleSpec
+    from bench.study.spec import UnitSpec
 
 
 def ensemble(
@@ -106,7 +106,7 @@ def _asked(
 
 
 def _require_sound(combination: Combination, results: Path) -> None:
-    """Raise StoreError for a member whose files are not what was stored: it would have to be trained again."""
+    """Raise StoreError for a member whose files are not what was stored: it would be trained again."""
     from bench.errors import StoreError
     from bench.results import store
 
@@ -141,7 +141,7 @@ def _heading(combination: Combination) -> Iterator[str]:
         yield f"  round {number}  left out: {', '.join(lacking)} did not finish it"
 
 
-def _line(spec: EnsembleSpec, outcome: Outcome, known: bool, results: Path) -> str:
+def _line(spec: UnitSpec, outcome: Outcome, known: bool, results: Path) -> str:
     from bench.results import store
 
     said = outcome.reason

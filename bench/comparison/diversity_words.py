@@ -10,12 +10,12 @@ from bench.evidence.agreement import MEASURES
 
 READING = (
     "Each value is a mean over rounds, with its 95 % interval from resampled groups of test images. "
-    "Disagreement: exactly one of the two is right. Q (Yule's): 0 where errors are independent, 1 where they "
-    "coincide, below 0 where they avoid each other. Error correlation: Pearson's, of being wrong. Double "
-    "fault: both are wrong.",
-    "The oracle counts an image as right if any of the methods gets it right. No rule that picks one of their "
-    "answers can be more accurate, and it needs the labels to do so. The best method is the best on these "
-    "test images, which flatters it.",
+    "Disagreement: exactly one of the two is right. Q (Yule's): 0 where errors are independent, 1 where "
+    "they coincide, below 0 where they avoid each other. Error correlation: Pearson's, of being wrong. "
+    "Double fault: both are wrong.",
+    "The oracle counts an image as right if any of the methods gets it right. No rule that picks one of "
+    "their answers can be more accurate, and it needs the labels to do so. The best method is the best on "
+    "these test images, which flatters it.",
 )
 """How to read the numbers."""
 
@@ -51,7 +51,8 @@ def coverage(one: Diversity) -> Iterator[str]:
             of = f"of {len(one.rounds)} rounds"
             listed = "; ".join(f"{p.first}, {p.second}: {p.measures[name].rounds} {of}" for p in fewer[:4])
             more = f"; and {len(fewer) - 4} more pairs" if len(fewer) > 4 else ""
-            yield f"{_capital(measure.title)} is not defined everywhere, because cells are empty ({listed}{more})."
+            title = f"{measure.title[:1].upper()}{measure.title[1:]}"
+            yield f"{title} is not defined everywhere, because cells are empty ({listed}{more})."
 
 
 def value_text(estimated: Estimated, digits: int = 3) -> str:
@@ -74,7 +75,3 @@ def _percent(estimated: Estimated) -> str:
     low, high = (100 * end for end in estimated.interval)
     text = f"{100 * estimated.value:.1f} %"
     return text if math.isnan(low) else f"{text} [{low:.1f}, {high:.1f}]"
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]

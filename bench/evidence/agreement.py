@@ -1,5 +1,5 @@
-"""How alike two classifiers err: measures of one table of four counts (Kuncheva and Whitaker, Machine Learning
-51, 2003, section 3.1).
+"""How alike two classifiers err: measures of one table of four counts (Kuncheva and Whitaker, Machine
+Learning 51, 2003, section 3.1).
 
                      second right    second wrong
     first right      n11             n10
@@ -81,6 +81,6 @@ MEASURES: Mapping[str, Measure] = {
 
 
 def _ratio(numerator: NDArray[np.float64], denominator: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.divide(
-        numerator, denominator, out=np.full(np.shape(numerator), np.nan), where=np.asarray(denominator) > 0
-    )
+    ratio = np.full(np.shape(numerator), np.nan)
+    np.divide(numerator, denominator, out=ratio, where=np.asarray(denominator) > 0)
+    return ratio

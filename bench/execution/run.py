@@ -219,7 +219,7 @@ def combine(spec: EnsembleSpec, session: Session) -> None:
 
 
 def _require_same_images(members: Sequence[Predictions], folders: Sequence[Path]) -> None:
-    """Raise StoreError, naming the folder, for a member whose images or classes are not those of the first."""
+    """Raise StoreError, naming the folder, for a member of other images or classes than the first."""
     first = members[0]
     for each, folder in zip(members, folders, strict=True):
         if (each.classes, each.ids) != (first.classes, first.ids):

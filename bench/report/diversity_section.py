@@ -35,7 +35,7 @@ def diversity_sections(gathered: Gathered) -> list[Section]:
 
 
 def _of_table(one: Diversity) -> str:
-    parts = [f'<div class="card"><h3>{shown(one.where)}</h3>\n', paragraphs([bound(one)])]
+    parts = [f'<div class="card"><h3>{shown(one.where)}</h3>\n', paragraphs([bound(one), f"{basis(one)}."])]
     parts += [_matrix(one, name, MEASURES[name]) for name in SHADED]
     parts += [_accuracies(one), paragraphs(coverage(one), "aside"), "</div>\n"]
     return "".join(parts)
@@ -49,8 +49,8 @@ def _matrix(one: Diversity, name: str, measure: Measure) -> str:
         f'<tr><th scope="row">{shown(row)}</th>{"".join(_cells(one, row, pairs, name, measure))}</tr>\n'
         for row in one.methods
     )
-    caption = f"{measure.title}: {measure.about}. {basis(one)}."
-    return _table(caption[:1].upper() + caption[1:], f"<td></td>{heads}", rows)
+    title = f"{measure.title[:1].upper()}{measure.title[1:]}"
+    return f"<h4>{shown(title)}</h4>\n" + _table(f"{title}: {measure.about}.", f"<td></td>{heads}", rows)
 
 
 def _cells(
@@ -77,7 +77,8 @@ def _accuracies(one: Diversity) -> str:
     rows += [_row(method, estimated) for method, estimated in one.accuracy.items()]
     rows += [_row(each.name, each.accuracy, each.oracle) for each in one.ensembles]
     heads = "".join(f'<th scope="col">{head}</th>' for head in ("accuracy", "oracle of its members"))
-    return _table("Accuracy beside the oracle's.", f"<td></td>{heads}", "".join(rows))
+    caption = "The oracle counts an image as right if any of its methods gets it right."
+    return "<h4>Accuracy, and the oracle's</h4>\n" + _table(caption, f"<td></td>{heads}", "".join(rows))
 
 
 def _row(name: str, *estimates: Estimated) -> str:

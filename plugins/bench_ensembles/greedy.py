@@ -1,5 +1,6 @@
-"""Ensemble selection (Caruana, Niculescu-Mizil, Crew and Ksikes, ICML 2004): members are added one by one, each
-time the one that lowers the validation log loss of their mean the most, and may be added again (section 2).
+"""Ensemble selection (Caruana, Niculescu-Mizil, Crew and Ksikes, ICML 2004): members are added one by one,
+each time the one with which the mean has the lowest log loss on validation, and may be added again
+(section 2).
 
 It begins with the best members, as many as are best together (2.2, sorted initialisation), and ends with the
 best of all means on the way. With `bags`, this is done on random subsets of the members and averaged (2.3).

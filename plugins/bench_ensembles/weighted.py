@@ -2,10 +2,10 @@
 
     w* = argmax over the simplex of   sum_i log(sum_m w_m p_m(y_i)) + prior/M sum_m log w_m
 
-The first sum is the log likelihood of a mixture, the second that of a symmetric Dirichlet prior, worth `prior`
-images, all of which say that the M members count the same. Both are concave in w, so there is one maximum,
-which EM climbs to (Dempster, Laird and Rubin 1977). How far it still is from there is known: for a concave f,
-f(w*) - f(w) <= max_m g_m - sum_m w_m g_m, g being the gradient; EM ends when that is small.
+The first sum is the log likelihood of a mixture, the second that of a symmetric Dirichlet prior, worth
+`prior` images, all of which say that the M members count the same. Both are concave in w, so there is one
+maximum, which EM climbs to (Dempster, Laird and Rubin 1977). How far it still is from there is known: for a
+concave f with gradient g, f(w*) - f(w) <= max_m g_m - sum_m w_m g_m; EM ends when that is small.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ def fit_weights(own: NDArray[np.float64], prior: float) -> NDArray[np.float64]:
         if gradient.max() - weights @ gradient <= GAP * images:
             break
         weights = new
-    return weights / weights.sum()
+    result: NDArray[np.float64] = weights / weights.sum()
+    return result
 
 
 def _about(members: Sequence[str], weights: NDArray[np.float64], images: int) -> str:
