@@ -7,7 +7,7 @@ answers, image by image, is more accurate.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -57,7 +57,8 @@ class Pair(NamedTuple):
 
 
 class Combined(NamedTuple):
-    """An ensemble of some of the methods: its accuracy, and the oracle's of its members."""
+    """An ensemble of some of the methods: its accuracy, and the oracle's of its members, in the rounds that
+    it has."""
 
     name: str
     members: tuple[str, ...]
@@ -164,13 +165,13 @@ def measure_diversity(
         pairs=pairs,
         mean=mean,
         accuracy={name: _share(hits[name], resampled) for name in compared},
-        oracle=_oracle(compared, hits, resampled),
+        oracle=_oracle(compared, hits, resampled, rounds),
         ensembles=tuple(
             Combined(
                 name=names[_id(ensemble)],
                 members=(members := tuple(names[_id(m)] for m in methods if _id(m) in _members(ensemble))),
                 accuracy=_share(hits[names[_id(ensemble)]], resampled),
-                oracle=_oracle(members, hits, resampled),
+                oracle=_oracle(members, hits, resampled, hits[names[_id(ensemble)]]),
             )
             for ensemble in own
         ),
@@ -264,10 +265,8 @@ def _share(hits: Mapping[int, NDArray[np.bool_]], resampled: _Resampled) -> Esti
     return resampled.estimate(values, SHARE)
 
 
-def _oracle(methods: Sequence[str], hits: Hits, resampled: _Resampled) -> Estimated:
-    every = {
-        number: np.any([hits[method][number] for method in methods], axis=0) for number in resampled.rounds
-    }
+def _oracle(methods: Sequence[str], hits: Hits, resampled: _Resampled, rounds: Iterable[int]) -> Estimated:
+    every = {number: np.any([hits[method][number] for method in methods], axis=0) for number in rounds}
     return _share(every, resampled)
 
 

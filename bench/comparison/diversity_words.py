@@ -35,8 +35,9 @@ def bound(one: Diversity) -> str:
         f"At least one of the {len(one.methods)} methods is right on {_percent(one.oracle)} of the test "
         f"images (the oracle); the best of them, {one.best}, on {_percent(one.accuracy[one.best])}"
     )
-    if one.ensembles:
-        best = max(one.ensembles, key=lambda ensemble: ensemble.accuracy.value)
+    whole = [ensemble for ensemble in one.ensembles if ensemble.accuracy.rounds == len(one.rounds)]
+    if whole:
+        best = max(whole, key=lambda ensemble: ensemble.accuracy.value)
         text += f"; the most accurate ensemble of them, {best.name}, on {_percent(best.accuracy)}"
     return f"{text}."
 
@@ -45,6 +46,9 @@ def coverage(one: Diversity) -> Iterator[str]:
     """What was not measured, or in fewer rounds, a sentence each."""
     for number, lacking in one.left_out.items():
         yield f"Round {number} is left out: {', '.join(lacking)} did not finish it."
+    for ensemble in one.ensembles:
+        if (rounds := ensemble.accuracy.rounds) < len(one.rounds):
+            yield f"{ensemble.name} is there in {rounds} of {len(one.rounds)} rounds, and judged by these."
     for name, measure in MEASURES.items():
         fewer = [pair for pair in one.pairs if pair.measures[name].rounds < len(one.rounds)]
         if fewer:
