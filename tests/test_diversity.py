@@ -267,9 +267,7 @@ def test_the_section_has_a_shaded_table_that_is_read_without_colour(tmp_path: Pa
     [section] = sections(results)
     assert section.anchor == "diversity"
     assert section.html.count("<table>") == 3
-    assert (
-        section.html.count("color-mix") == 6
-    )  # disagreement, both ways; Q of one pair is -1, others undefined
+    assert section.html.count("color-mix") == 6  # of disagreement, both ways
     assert ">0.500<" in section.html
     assert section.html.count(">undefined<") == 4
     assert "nan" not in section.html
