@@ -38,7 +38,7 @@ from .hookspecs import hookimpl
 from .interfaces import cells
 from .interfaces.component import Component, LocalWeights, NoParams
 from .interfaces.dataset import Archive, Dataset, Index, Sample
-from .interfaces.ensemble import Combine, Ensemble
+from .interfaces.ensemble import Combine, Ensemble, Fitted
 from .interfaces.executor import (
     Environment,
     Execute,
@@ -85,6 +85,7 @@ __all__ = [
     "Estimate",
     "Execute",
     "Executor",
+    "Fitted",
     "ImageWeights",
     "Index",
     "LocalWeights",

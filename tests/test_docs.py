@@ -94,7 +94,7 @@ def test_a_study_with_the_components_of_the_page(package: Package, tmp_path: Pat
             )
     path = package.installed
     arguments = ["run", "-d", "scans", "--models", "small,small16", "-s", "denoise,orthogonal"]
-    arguments += ["--ensembles", "weighted", "--executor", "noted", "-p", "tiny.toml", "--threads", "1"]
+    arguments += ["--ensembles", "by_accuracy", "--executor", "noted", "-p", "tiny.toml", "--threads", "1"]
     chosen = ["--set", "strategy.denoise.noise=0.25", "--set", "dataset.scans.views=first"]
     bench(workspace(tmp_path), *arguments, *chosen, "--data", str(tmp_path), PYTHONPATH=path)
     log = (tmp_path / "results" / "units.log").read_text(encoding="utf-8").splitlines()
@@ -103,7 +103,7 @@ def test_a_study_with_the_components_of_the_page(package: Package, tmp_path: Pat
     table = bench(
         tmp_path, "table", "--metrics", "worst_recall,accuracy", "--format", "lines", PYTHONPATH=path
     ).stdout
-    for text in ("small denoise: Worst recall 0.", "small16 weighted(denoise + orthogonal): Accuracy 0."):
+    for text in ("small denoise: Worst recall 0.", "small16 by_accuracy(denoise + orthogonal): Accuracy 0."):
         assert text in table
 
 

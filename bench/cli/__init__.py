@@ -19,9 +19,11 @@ from bench.cli.clean import clean
 from bench.cli.compare import compare
 from bench.cli.cost import cost
 from bench.cli.data import app as data
+from bench.cli.diversity import diversity
 from bench.cli.doctor import doctor
 from bench.cli.figure import figure
 from bench.cli.hard_images import hard_images
+from bench.cli.ensemble import ensemble
 from bench.cli.installation import former_installation
 from bench.cli.label_noise import label_noise
 from bench.cli.list import list_components
@@ -61,6 +63,8 @@ app.command("compare")(with_verbose(compare))
 app.command("claims")(with_verbose(claims))
 app.command("methods-text")(with_verbose(methods_text))
 app.command("checklist")(with_verbose(checklist))
+app.command("ensemble")(with_verbose(ensemble))
+app.command("diversity")(with_verbose(diversity))
 app.command("subgroups")(with_verbose(subgroups))
 app.command("hard-images")(with_verbose(hard_images))
 app.command("label-noise")(with_verbose(label_noise))

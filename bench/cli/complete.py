@@ -78,6 +78,13 @@ def ensembles(word: str) -> Candidates:
     return _several(word, lambda last: [*own(last), *alone])
 
 
+def formed_ensembles(word: str) -> Candidates:
+    """The name of an ensemble; after a parenthesis, its members or all runs."""
+    if "(" in word:
+        return _members(word)
+    return _one(word, _entries(lambda registry: registry.ensembles)(word))
+
+
 def metric(word: str) -> Candidates:
     """The name of one metric."""
     return _one(word, _entries(lambda registry: registry.metrics)(word))
@@ -231,6 +238,8 @@ def _members(word: str) -> Candidates:
     ending = "+" if before.endswith("(") else ")"
     taken = before.rpartition("(")[2].split("+")
     own = list(_described(installed().strategies))
+    if word.endswith("("):
+        return Candidates([(f"{word}*)", "all runs"), *((f"{word}{name}+", about) for name, about in own)])
     model, dot, _ = last.rpartition(".")
     if dot and model in dict(_models(model)):
         own = [(f"{model}.{name}", about) for name, about in own]

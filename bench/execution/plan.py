@@ -10,6 +10,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.comparison.stored_order import as_stored
 from bench.errors import ConfigError, DataError, PluginError
 from bench.execution.checks import check_study
 from bench.execution.pools import freeze_pools
@@ -154,6 +155,7 @@ def make_plan(
         pool_of,
     )
     notes += [f"{ref.name} round {round_}: {frozen.text}" for (ref, round_), frozen in pools.items()]
+    units = as_stored(session.environment.results, units)
     share_machine(units, session)
     failed = tuple(NotPossible(ref.name, str(error)) for ref, error in unlisted.items())
     return Plan(study, splits, tuple(units), tuple(not_possible), session, failed, tuple(notes))

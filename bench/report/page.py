@@ -12,6 +12,7 @@ from bench.page import html_page
 from bench.report.citations import citations_sections
 from bench.report.compared import compared_sections
 from bench.report.data_section import data_sections
+from bench.report.diversity_section import diversity_sections
 from bench.report.failures import failures_sections
 from bench.report.figures_section import figures_sections
 from bench.report.gathered import Gathered
@@ -39,6 +40,7 @@ FIRST: Sequence[tuple[str, Make]] = (
 
 APPENDIX: Sequence[tuple[str, Make]] = (
     ("Figures", figures_sections),
+    ("How differently methods err", diversity_sections),
     ("Images", images_sections),
     ("Data", data_sections),
     ("Failures", failures_sections),

@@ -363,6 +363,16 @@ def dataset_ref(name: str, registry: Registry, assignments: Sequence[Assignment]
     return registry.datasets.ref(name, parameters.get(name, {}))
 
 
+def ensemble_refs(
+    names: Sequence[str], registry: Registry, assignments: Sequence[Assignment]
+) -> dict[str, Ref]:
+    """Ensembles with their parameters, by name, for `bench ensemble`. Raises UnknownName or ConfigError."""
+    changed = assign(StudyConfig(), assignments, KINDS)
+    if replace(changed, ensemble={}) != StudyConfig():
+        raise ConfigError("--set: here only ensemble.NAME.PARAMETER=value can be set")
+    return {ref.name: ref for ref in _refs(registry.ensembles, names, changed.ensemble)}
+
+
 def baseline_names(names: Sequence[str], registry: Registry) -> list[str]:
     """The models that `--baselines` means: those named, or with "all" every one that has the trait
     "baseline", once each. Raises UnknownName."""
