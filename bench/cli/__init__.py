@@ -21,9 +21,9 @@ from bench.cli.cost import cost
 from bench.cli.data import app as data
 from bench.cli.diversity import diversity
 from bench.cli.doctor import doctor
+from bench.cli.ensemble import ensemble
 from bench.cli.figure import figure
 from bench.cli.hard_images import hard_images
-from bench.cli.ensemble import ensemble
 from bench.cli.installation import former_installation
 from bench.cli.label_noise import label_noise
 from bench.cli.list import list_components
