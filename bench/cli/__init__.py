@@ -26,6 +26,7 @@ from bench.cli.list import list_components
 from bench.cli.methods_text import methods_text
 from bench.cli.options import VerboseOption, with_verbose
 from bench.cli.plan import plan
+from bench.cli.predict import predict
 from bench.cli.run import run
 from bench.cli.show import show
 from bench.cli.streams import READER_GONE, OutputGone, set_up_streams
@@ -58,6 +59,7 @@ app.command("methods-text")(with_verbose(methods_text))
 app.command("checklist")(with_verbose(checklist))
 app.command("subgroups")(with_verbose(subgroups))
 app.command("label-noise")(with_verbose(label_noise))
+app.command("predict")(with_verbose(predict))
 app.command("verify")(with_verbose(verify))
 app.command("list")(with_verbose(list_components))
 app.command("show")(with_verbose(show))

@@ -4,7 +4,7 @@ very bits that are stored, because else its weights would be those of another re
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from bench.errors import ConfigError, StoreError, describe
 from bench.results import kept, store
@@ -133,8 +133,8 @@ def keep(
             classes=setup.context.classes,
             size=spec.size,
             normalization=setup.context.normalization,
-            precision=spec.precision,
-            memory_format=engine.get("memory_format", "channels_last"),
+            precision=cast("Any", spec.precision),  # as parsed
+            memory_format=cast("Any", engine.get("memory_format", "channels_last")),
             bits=setup.images.bits or 16,
             dicom=setup.images.dicom,
             result=kept.result_of(record),

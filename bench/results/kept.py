@@ -166,8 +166,8 @@ def write(
 ) -> Path:
     """Keep these weights of a unit, all of it or nothing; returns the folder.
 
-    `describe_file` is given size and checksum of the weights' file. What lies there and is damaged, or belongs
-    to another result of the unit, is moved away. Raises StoreError where the disk refuses.
+    `describe_file` is given size and checksum of the weights' file. What lies there and is damaged, or
+    belongs to another result of the unit, is moved away. Raises StoreError where the disk refuses.
     """
     kind = kind_of(unit)
     assert kind is not None
