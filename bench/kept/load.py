@@ -83,7 +83,8 @@ def _folder_of(results: Path, record: Record) -> Path:
         raise StoreError(f"{record.spec.label}: an ensemble keeps nothing itself; its members do")
     if not folder.exists():
         raise StoreError(
-            f"{record.spec.label}: its {kind} was not kept; repeat the command that made it with --keep {kind}"
+            f"{record.spec.label}: its {kind} was not kept; repeat the command that made it "
+            f"with --keep {kind}"
         )
     if kept_store.read(folder).result != kept_store.result_of(record):
         raise StoreError(
