@@ -8,6 +8,7 @@ is no part of what is checksummed.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -305,6 +306,8 @@ def _licences(material: Material, kept: Kept, registry: Registry) -> Iterator[st
         found = find(kind, name, registry)
         component = found.component if found else None
         licence = (component.licence if component else "") or "no licence is stated"
+        if kind == "strategy" and component and not component.licence:
+            licence = "as the package that it is of"
         citation = f"; cite {component.citation}" if component and component.citation else ""
         lines.append(f"- {what} {markdown_code(name)}: {markdown_text(licence + citation)}")
     if kept.weights:
@@ -315,4 +318,20 @@ def _licences(material: Material, kept: Kept, registry: Registry) -> Iterator[st
     )
     yield "\n".join(lines)
     if works := str(material.works).rstrip():
-        yield f"```bibtex\n{works}\n```"
+        fence = "`" * max(3, 1 + max(map(len, re.findall("`+", works)), default=0))
+        yield f"{fence}bibtex\n{works}\n{fence}"
+
+
+def short_card(kept: Kept) -> str:
+    """The card of a model that was taken out of its results, which say the rest."""
+    title = markdown_text(f"{kept.model.name}, {kept.strategy.name}: {kept.dataset}")
+    parts = [
+        f"# {title}",
+        f"Classes: {', '.join(map(markdown_code, kept.classes))}.",
+        "## Intended use",
+        PURPOSE,
+        "Its results, which say how well it does, were not there when this card was written.",
+        "## How to load it",
+        _loading(kept),
+    ]
+    return "\n\n".join(parts) + "\n"
