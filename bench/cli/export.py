@@ -40,7 +40,7 @@ def export(
         Literal["onnx", "pt2", "hub"],
         typer.Option(
             "--to",
-            help="onnx: for ONNX Runtime; pt2: of torch.export; hub: a folder that timm loads, with a model card.",
+            help="onnx: for ONNX Runtime; pt2: of torch.export; hub: a folder that timm loads, with a card.",
         ),
     ],
     output: Annotated[

@@ -103,8 +103,8 @@ def _differs(record: Record, how: str, session: Session) -> StoreError:
     cause = f"it was computed with {', '.join(other)}" if other else "the cause is not known to bench"
     return StoreError(
         f"{record.spec.label} was done again for its weights and differs from the stored result {how}: "
-        f"{cause}; nothing is kept, because the weights are not those of the record; use what it was computed "
-        "with, or do the study anew in another --results with --keep from its beginning"
+        f"{cause}; nothing is kept, because the weights are not those of the record; use what it was "
+        "computed with, or do the study anew in another --results with --keep from its beginning"
     )
 
 

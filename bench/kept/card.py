@@ -158,9 +158,9 @@ def _summary(record: Record, kept: Kept, rounds: int) -> str:
     classes = ", ".join(map(markdown_code, kept.classes))
     return (
         f"{markdown_code(kept.model.name)}{size}{operations}, fine-tuned from weights of "
-        f"{markdown_code(kept.strategy.name)} to tell {len(kept.classes)} classes of images of {kept.size} by "
-        f"{kept.size} pixels: {classes} (in the order of its outputs). It is that of round {kept.round}, stored "
-        f"under the key {markdown_code(kept.key)}; {rounds} round{'s' * (rounds != 1)} of this method "
+        f"{markdown_code(kept.strategy.name)} to tell {len(kept.classes)} classes of images of {kept.size} "
+        f"by {kept.size} pixels: {classes} (in the order of its outputs). It is that of round {kept.round}, "
+        f"stored under the key {markdown_code(kept.key)}; {rounds} round{'s' * (rounds != 1)} of this method "
         f"{'have' if rounds != 1 else 'has'} finished."
     )
 
@@ -262,10 +262,10 @@ def _loading(kept: Kept) -> str:
         f"With [bench]({HOME}), which prepares images as in training:\n\n"
         f"```console\n$ bench predict {kept.key} IMAGES... -o predictions.csv\n"
         f"$ bench export {kept.key} --to onnx\n```\n\n"
-        f"Without it: the short side of an image is resized to {kept.size} pixels (bilinear, antialiased, in 8 "
-        f"bits), its centre of {kept.size} by {kept.size} is cut, values from 0 to 1 are normalised by the mean "
-        f"{_triple(normalization.mean)} and the deviation {_triple(normalization.std)} of red, green and blue; "
-        "grey images have three equal channels. The outputs are logits."
+        f"Without it: the short side of an image is resized to {kept.size} pixels (bilinear, antialiased, in "
+        f"8 bits), its centre of {kept.size} by {kept.size} is cut, values from 0 to 1 are normalised by the "
+        f"mean {_triple(normalization.mean)} and the deviation {_triple(normalization.std)} of red, green and "
+        "blue; grey images have three equal channels. The outputs are logits."
     )
 
 
@@ -287,8 +287,8 @@ def _environment(record: Record) -> Iterator[str]:
         took.append(f"{record.timings.seconds:.0f} s for fine-tuning")
     if record.usage and record.usage.energy is not None:
         took.append(
-            f"{record.usage.energy / 1000:.3g} kJ of energy for it, as counted by {record.usage.energy_source}, "
-            "whatever else worked there included"
+            f"{record.usage.energy / 1000:.3g} kJ of energy for it, as counted by "
+            f"{record.usage.energy_source}, whatever else worked there included"
         )
     else:
         took.append("its energy was not measured, so nothing is said of carbon")

@@ -71,8 +71,8 @@ def _arguments(network: Network, architecture: str) -> dict[str, Any]:
     name, size = network.kept.model.name, network.context.size
     if not architecture or not timm.is_model(architecture):
         raise ConfigError(
-            f"{name} is no network of timm, so no folder that timm loads can be made of it; give --to onnx or "
-            "--to pt2"
+            f"{name} is no network of timm, so no folder that timm loads can be made of it; give --to onnx "
+            "or --to pt2"
         )
     wanted = {key: value.shape for key, value in network.net.state_dict().items()}
     for arguments in ({}, {"img_size": size}):
@@ -91,6 +91,7 @@ def _arguments(network: Network, architecture: str) -> dict[str, Any]:
 def front_matter(network: Network) -> str:
     """What the hub reads of a card, as YAML: texts in it are those of JSON, which YAML reads as they are."""
     kept = network.kept
+    tags = ["timm", "medical-images", "research-only", kept.dataset, kept.strategy.name]
     name = json.dumps(f"terms of the data set {kept.dataset}, and of the initial weights")
     return "\n".join(
         [
@@ -99,7 +100,7 @@ def front_matter(network: Network) -> str:
             "pipeline_tag: image-classification",
             "license: other",
             f"license_name: {name}",
-            f"tags: {json.dumps(['timm', 'medical-images', 'research-only', kept.dataset, kept.strategy.name])}",
+            f"tags: {json.dumps(tags)}",
             "---",
             "",
         ]

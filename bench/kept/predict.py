@@ -147,8 +147,8 @@ def _beyond(path: Path, ranges: Ranges) -> str:
     if found is None or found.kind != WIDE or found.high <= white:
         return ""
     return (
-        f"{path}: holds the value {found.high:g}, and the model was trained on images of {ranges.bits} bits (0 "
-        f"is black, {white} white); bring it into that range"
+        f"{path}: holds the value {found.high:g}, and the model was trained on images of {ranges.bits} bits "
+        f"(0 is black, {white} white); bring it into that range"
     )
 
 
