@@ -264,8 +264,8 @@ def _loading(kept: Kept) -> str:
         f"$ bench export {kept.key} --to onnx\n```\n\n"
         f"Without it: the short side of an image is resized to {kept.size} pixels (bilinear, antialiased, in "
         f"8 bits), its centre of {kept.size} by {kept.size} is cut, values from 0 to 1 are normalised by the "
-        f"mean {_triple(normalization.mean)} and the deviation {_triple(normalization.std)} of red, green and "
-        "blue; grey images have three equal channels. The outputs are logits."
+        f"mean {_triple(normalization.mean)} and the deviation {_triple(normalization.std)} of red, green "
+        "and blue; grey images have three equal channels. The outputs are logits."
     )
 
 

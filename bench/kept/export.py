@@ -100,8 +100,8 @@ def export(network: Network, form: Form, path: Path, images: torch.Tensor, card:
         if not difference <= TOLERANCE:
             raise StoreError(
                 f"{network.kept.label} as {form.name} differs from the original by {difference:.2g} in "
-                f"a probability of {len(images)} images, and {TOLERANCE:g} is allowed; nothing was written; try "
-                "another format"
+                f"a probability of {len(images)} images, and {TOLERANCE:g} is allowed; nothing was written; "
+                "try another format"
             )
         size = _synced(temporary)
         temporary.rename(path)
@@ -128,7 +128,8 @@ def facts(network: Network) -> dict[str, str]:
         "input": f"images: float32 (batch, 3, {size}, {size}), red, green and blue, normalised",
         "preprocessing": (
             f"short side resized to {size} pixels (bilinear, antialiased, 8 bits), centre of {size} by "
-            f"{size} cut, values scaled to 0..1, mean subtracted, divided by std; grey images as three equal channels"
+            f"{size} cut, values scaled to 0..1, mean subtracted, divided by std; grey images as three equal "
+            "channels"
         ),
         "mean": json.dumps(network.context.normalization.mean),
         "std": json.dumps(network.context.normalization.std),
