@@ -177,6 +177,22 @@ def checks(word: str) -> Candidates:
     return _several(word, named)
 
 
+def kept(word: str) -> Candidates:
+    """What to keep, comma-separated."""
+    known = [("model", "each fine-tuned network"), ("decoder", "each pretraining with its decoder")]
+    return _several(word, lambda last: known)
+
+
+def kept_runs(word: str) -> Candidates:
+    """The name of a run whose model is kept in the default results folder, or a folder."""
+    import os
+    from pathlib import Path
+
+    kept = Path(os.environ.get("BENCH_RESULTS") or "results", "kept", "runs").glob("*/*.*")
+    named = sorted({f"{path.parent.name}/{path.name.rpartition('.')[0]}" for path in kept})
+    return _one(word, [(name, "") for name in named], files="")
+
+
 def devices(word: str) -> Candidates:
     """A device."""
     return _one(word, [("cpu", ""), ("cuda", "the GPU; cuda:N for another, cuda:all for every one")])
