@@ -167,7 +167,7 @@ def plan(
     from bench.execution.plan import make_plan
     from bench.execution.session import Session
 
-    environment = replace(env or local_environment(), asked=study.asked)
+    environment = replace(env or local_environment(), asked=study.asked, keep=study.keep)
     paths = [Path(path) for path in manifests]
     return make_plan(study, Session(environment), report, manifests=paths, strict=strict)
 
@@ -198,7 +198,8 @@ def run(
     from bench.registry import installed
 
     if env is not None:
-        plan = replace(plan, session=Session(replace(env, asked=plan.study.asked), plan.session.registry))
+        env = replace(env, asked=plan.study.asked, keep=plan.study.keep)
+        plan = replace(plan, session=Session(env, plan.session.registry))
         share_machine(plan.units, plan.session)
     session = plan.session
     in_process = in_process or session.registry is not installed()  # another process would not have it

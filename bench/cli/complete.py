@@ -170,6 +170,11 @@ def checks(word: str) -> Candidates:
     return _several(word, named)
 
 
+def kept(word: str) -> Candidates:
+    """What to keep, separated by commas."""
+    return _several(word, [("model", "each fine-tuned network"), ("decoder", "each pretraining, whole")])
+
+
 def devices(word: str) -> Candidates:
     """A device."""
     return _one(word, [("cpu", ""), ("cuda", "the GPU; cuda:N for another, cuda:all for every one")])

@@ -38,7 +38,7 @@ def show_plan(
     from bench.execution.plan import make_plan
     from bench.execution.session import Session
 
-    session = Session(replace(environment, asked=study.asked), registry)
+    session = Session(replace(environment, asked=study.asked, keep=study.keep), registry)
     with display(make_console(stderr=True)) as shown:
         report = _begins(begin, shown.report) if begin else shown.report
         plan = make_plan(study, session, report, manifests=options.split or (), strict=options.strict)

@@ -69,6 +69,8 @@ class Environment:
         on_bad_image: "fail": an image that cannot be decoded is an error that names it; "skip": it is left
             out of the study, with a warning, if those are one in twenty at most and no class is left empty.
             The images of a study are in its split manifests, so in every key.
+        keep: what units keep beside their results: "model" (fine-tuned networks), "decoder" (pretrainings
+            with their decoder).
     """
 
     data: Path
@@ -88,6 +90,7 @@ class Environment:
     exchange: Path | None = None
     timeout: float = 0.0
     on_bad_image: Literal["fail", "skip"] = "fail"
+    keep: tuple[str, ...] = ()
 
     def threads_of(self, unit: Unit) -> int:
         """CPU threads of this unit."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from bench.errors import ConfigError, UnknownName
 from bench.parsing import DEEPEST, brief, check_plain, parse, read_toml, shown
@@ -33,6 +33,8 @@ class StudyConfig:
             none.
         shares: shares of the training images whose labels fine-tuning sees; the study is run with each.
             None means the protocol's `finetune.share`.
+        keep: what to keep beside results: "model" (each fine-tuned network), "decoder" (each pretraining with
+            its decoder).
         base: a shipped protocol or the path of a protocol file.
         protocol: values that differ from the base.
         dataset: parameters of data sets, by name.
@@ -48,6 +50,7 @@ class StudyConfig:
     strategies: tuple[str, ...] = ()
     ensembles: tuple[str, ...] | None = None
     shares: tuple[Share, ...] | None = None
+    keep: tuple[Literal["model", "decoder"], ...] = ()
     base: str = DEFAULT_PROTOCOL
     protocol: Mapping[str, Any] = field(default_factory=dict)
     dataset: Parameters = field(default_factory=dict)

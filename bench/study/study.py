@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from bench.errors import ConfigError, UnknownName
 from bench.identity import Ref
@@ -36,6 +36,7 @@ Names = str | Iterable[str]
 """Names of components: comma-separated, or one by one."""
 
 KINDS = ("dataset", "model", "strategy", "ensemble")
+KEPT: tuple[Literal["model", "decoder"], ...] = ("model", "decoder")
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ class Study:
         protocol_name: what the protocol is called, for tables.
         evidence: metric, baseline and margin, as declared.
         shares: of the training images whose labels fine-tuning sees, one run each; none for the protocol's.
+        keep: what is kept beside the results, "model" or "decoder"; no key knows of it.
     """
 
     datasets: tuple[Ref, ...]
@@ -63,6 +65,7 @@ class Study:
     protocol_name: str
     evidence: Declaration = NOTHING
     shares: tuple[float, ...] = ()
+    keep: tuple[str, ...] = ()
 
     @classmethod
     def from_names(
@@ -76,6 +79,7 @@ class Study:
         protocol: str = DEFAULT_PROTOCOL,
         rounds: int | None = None,
         shares: Sequence[float] | None = None,
+        keep: Names = (),
         values: Mapping[str, Any] | None = None,
         registry: Registry | None = None,
     ) -> Study:
@@ -84,6 +88,7 @@ class Study:
         `ensembles` are names, or names with the members to combine: "mean(egmae+imagenet)", in a study of
         several models also "mean(resnet18.egmae+resnet50.imagenet)".
         `shares` are those of the training images whose labels fine-tuning sees, say [0.05, 0.1, 1].
+        `keep` names what to keep beside the results: "model", "decoder".
         `values` changes single values, say `{"protocol.finetune.epochs": 30, "strategy.egmae.patch": 32}`.
         Raises ConfigError or UnknownName, one line each.
         """
@@ -94,6 +99,7 @@ class Study:
             strategies=split_names(strategies),
             ensembles=None if ensembles is None else split_names(ensembles),
             shares=None if shares is None else parse_shares(shares, "shares"),
+            keep=parse_kinds(split_names(keep), "keep"),
             base=protocol,
         )
         changes = {**(values or {}), **({} if rounds is None else {"protocol.rounds": rounds})}
@@ -160,7 +166,7 @@ def _as_written(config: StudyConfig) -> dict[str, Any]:
 
 def _checked(keywords: Mapping[str, Any]) -> dict[str, Any]:
     """Keywords whose names may be given as one text."""
-    plural = ("datasets", "models", "baselines", "strategies", "ensembles")
+    plural = ("datasets", "models", "baselines", "strategies", "ensembles", "keep")
     return {k: split_names(v) if k in plural and v is not None else v for k, v in keywords.items()}
 
 
@@ -196,7 +202,17 @@ def make_study(config: StudyConfig, registry: Registry, assignments: Sequence[As
         name + ("+" if changed.protocol or config.shares else ""),
         declared,
         _shares(config.shares, changed.protocol),
+        config.keep,
     )
+
+
+def parse_kinds(values: Iterable[str], said: str) -> tuple[Literal["model", "decoder"], ...]:
+    """What to keep from texts, as the option or keyword `said` takes them, each once. Raises ConfigError."""
+    given = list(values)
+    for value in given:
+        if value not in KEPT:
+            raise ConfigError(f"{said} {shown(value)}: must be {' or '.join(KEPT)}, or both")
+    return tuple(kind for kind in KEPT if kind in given)
 
 
 def parse_shares(values: Sequence[Any], said: str) -> tuple[float, ...]:

@@ -51,6 +51,7 @@ class Images:
     masks: tuple[tuple[Path, ...], ...] = ()  # of every image: files that outline what its label is about
     grouped: bool = False  # whether the data set names the group of any image
     bits: int | None = None  # of the values in 16-bit files; None if there are no such files
+    dicom: tuple[float, float] | None = None  # black and white of DICOM files without a window, if any
     changes: tuple[str, ...] = ()  # what a study changed of the data set, for tables
     reviewed: tuple[Reviewed, ...] = ()  # the files whose decisions of a person were applied
     passed_over: Mapping[str, int] = field(default_factory=dict)  # kind -> files or frames, no images
@@ -98,6 +99,7 @@ def open_images(
         masks=tuple(s.masks for s in index.samples),
         grouped=_names_groups(index),
         bits=stored.bits,
+        dicom=stored.dicom,
         changes=index.changes,
         reviewed=index.reviewed,
         passed_over=with_passed_over(index, (o.frames for o in stored.originals), len(unreadable)),
