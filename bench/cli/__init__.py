@@ -20,6 +20,7 @@ from bench.cli.compare import compare
 from bench.cli.cost import cost
 from bench.cli.data import app as data
 from bench.cli.doctor import doctor
+from bench.cli.explain import explain
 from bench.cli.installation import former_installation
 from bench.cli.label_noise import label_noise
 from bench.cli.list import list_components
@@ -58,6 +59,7 @@ app.command("methods-text")(with_verbose(methods_text))
 app.command("checklist")(with_verbose(checklist))
 app.command("subgroups")(with_verbose(subgroups))
 app.command("label-noise")(with_verbose(label_noise))
+app.command("explain")(with_verbose(explain))
 app.command("verify")(with_verbose(verify))
 app.command("list")(with_verbose(list_components))
 app.command("show")(with_verbose(show))

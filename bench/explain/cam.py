@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -42,6 +42,19 @@ def check_installed() -> None:
         raise ConfigError(f"bench explain needs {' and '.join(missing)}: {HOW_TO_INSTALL}")
 
 
+class Mapped(NamedTuple):
+    """Of B images.
+
+    Attributes:
+        maps: (B, h, w), none negative: what speaks for the class asked for. All 0 where nothing does. The
+            scale of a map means nothing between networks.
+        probabilities: (B, K) that the network gave meanwhile.
+    """
+
+    maps: NDArray[np.float64]
+    probabilities: NDArray[np.float64]
+
+
 @dataclass(frozen=True)
 class Activation:
     """Class-activation maps of one network.
@@ -54,21 +67,27 @@ class Activation:
     net: nn.Module
     layer: MapLayer
 
-    def maps(self, images: Tensor, classes: Sequence[int]) -> NDArray[np.float64]:
-        """(B, h, w), none negative: for each normalised image (B, 3, S, S), what speaks for the class of that
-        number. All 0 where nothing does. The scale of a map means nothing between networks."""
+    def maps(self, images: Tensor, classes: Sequence[int]) -> Mapped:
+        """The maps of normalised images (B, 3, S, S), each for the class of that number."""
         import torch
         from captum.attr import LayerGradCam
 
+        outputs = []
+
+        def forward(inputs: Tensor) -> Tensor:
+            logits: Tensor = self.net(inputs)
+            outputs.append(logits.detach())
+            return logits
+
         with _tapped(self.layer) as tap, _quiet(), torch.enable_grad():
             target = torch.tensor(classes, device=images.device)
-            given = LayerGradCam(self.net, tap).attribute(
+            given = LayerGradCam(forward, tap).attribute(
                 images.detach().requires_grad_(), target=target, relu_attributions=True
             )
-        found: NDArray[np.float64] = given.detach().double().cpu().numpy()[:, 0]
+        maps = given.detach().double().cpu().numpy()[:, 0]
         expected = len(images), self.layer.layout.height, self.layer.layout.width
-        assert found.shape == expected, f"captum gave maps of {found.shape}, not {expected}"
-        return found
+        assert maps.shape == expected, f"captum gave maps of {maps.shape}, not {expected}"
+        return Mapped(maps, outputs[-1].double().softmax(dim=1).cpu().numpy())
 
 
 def activation(net: nn.Module, features: Features, images: Tensor) -> Activation:
@@ -101,4 +120,3 @@ def _quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
-
