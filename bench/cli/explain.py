@@ -24,6 +24,7 @@ from bench.cli.options import (
 )
 from bench.cli.question import QuestionOptions
 from bench.cli.screen import contain, echo, installed_components, make_console, say, warn
+from bench.text import one_line
 
 if TYPE_CHECKING:
     from bench.comparison.methods import Method
@@ -151,7 +152,9 @@ def explain(
     if output is not None and explained is not None:
         rule = embedding(registry.datasets.get(dataset_ref.name), embed_pictures)
         written = _write(output, explained, rule, asked, summary, measured)
-        say(make_console(stderr=True), f"written: {output} ({written})")
+        if not rule.pictures:
+            say(make_console(stderr=True), one_line(rule.why))
+        say(make_console(stderr=True), one_line(f"written: {output} ({written})"))
 
 
 def _check_asked(output: Path | None, measure: bool, format_: str) -> None:
@@ -207,7 +210,6 @@ def _print(
     from bench.explain.rows import as_csv
     from bench.explain.tables import image_sentences, mean_rows
     from bench.explain.texts import CAUTION, number_texts
-    from bench.text import one_line
 
     if format_ == "csv":
         echo(as_csv(measured, task.images.classes), nl=False)

@@ -127,7 +127,8 @@ def check_round(
     if not any(round_ in row.done for row in table.methods):
         raise ConfigError(f"--round {round_}: {table.where} has no results of this round")
     raise ConfigError(
-        f"--round {round_}: no network of this round was kept (of rounds {', '.join(map(str, rounds))} some were); "
+        f"--round {round_}: no network of this round was kept (of rounds "
+        f"{', '.join(map(str, rounds))} some were); "
         f"keep them by {keeping_command(table.methods[0], results, registry)}"
     )
 
@@ -181,8 +182,8 @@ def _named(name: str, images: Images, tested: Mapping[int, Predictions], round_:
         others = [str(number) for number, one in tested.items() if found[0] in one.ids]
         remedy = f"--round {' or '.join(others)} tests on it" if others else "choose another image"
         raise DataError(
-            f"--images {name!r}: {found[0]} is not in the test part of round {round_}, so networks may have been "
-            f"trained on it; {remedy}"
+            f"--images {name!r}: {found[0]} is not in the test part of round {round_}, so networks may have "
+            f"been trained on it; {remedy}"
         )
     return found[0]
 

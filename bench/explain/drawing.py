@@ -35,9 +35,9 @@ def coloured(grid: Grid, low: float, high: float) -> Pixels:
     return given
 
 
-def patches(grid: Grid, high: float, side: int = SIDE) -> Pixels:
-    """One colour a patch, from 0 to `high`; uint8 (3, s, s) with s at least `side`."""
-    drawn = coloured(grid, 0.0, high)
+def patches(grid: Grid, low: float, high: float, side: int = SIDE) -> Pixels:
+    """One colour a patch; uint8 (3, s, s) with s at least `side`."""
+    drawn = coloured(grid, low, high)
     times = -(-side // min(grid.shape))
     return drawn.repeat(times, axis=1).repeat(times, axis=2)
 

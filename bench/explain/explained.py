@@ -196,8 +196,8 @@ def _revealed(
         assert run.start is not None
         if not has_decoder(run.start, place.results):
             notes.append(
-                f"{row.label.method}: its pretraining was not kept with its decoder, so what it makes of images "
-                f"cannot be shown; keep it by {keeping_command(row, place.results, place.registry)}"
+                f"{row.label.method}: its pretraining was not kept with its decoder, so what it makes of "
+                f"images cannot be shown; keep it by {keeping_command(row, place.results, place.registry)}"
             )
             continue
         record = store.read(place.results, run.start)

@@ -11,7 +11,7 @@ from bench.errors import ConfigError, StoreError
 from bench.explain.drawing import as_png, enlarged, heat, outlined, overlay, patches, scale_bar
 from bench.explain.explained import Explained, ExplainedImage
 from bench.explain.measures import Measured
-from bench.explain.page import guide_maxima
+from bench.explain.page import guide_ends
 from bench.explain.rows import as_csv
 from bench.explain.texts import picture_texts
 from bench.files import new_directory, write_text
@@ -62,18 +62,18 @@ def write_folder(
 
 def _write_pictures(folder: Path, explained: Explained, rule: Embedding) -> Iterator[tuple[str, str]]:
     """Write the pictures of every image into a folder of its own; its name, and the image it is of."""
-    highest = guide_maxima(explained.images)
+    ends = guide_ends(explained.images)
     (folder / "scale.png").write_bytes(as_png(scale_bar()))
     for number, image in enumerate(explained.images, 1):
         name = f"{number:02d}-{_safe(image.id)}"
         (folder / name).mkdir()
-        for picture, content in _pictures(image, explained, rule, highest):
+        for picture, content in _pictures(image, explained, rule, ends):
             (folder / name / f"{picture}.png").write_bytes(content)
         yield name, f"{image.id}, labelled {image.label}"
 
 
 def _pictures(
-    image: ExplainedImage, explained: Explained, rule: Embedding, highest: dict[str, float]
+    image: ExplainedImage, explained: Explained, rule: Embedding, ends: dict[str, tuple[float, float]]
 ) -> Iterator[tuple[str, bytes]]:
     if rule.pictures:
         yield "original", as_png(image.pixels)
@@ -81,7 +81,7 @@ def _pictures(
             yield "original-with-mask", as_png(outlined(image.pixels, image.given.mask))
     for guide in explained.guides:
         grid = image.given.guides[guide.method]
-        yield _safe(f"{guide.method}-{guide.caption}"), as_png(patches(grid, highest[guide.method]))
+        yield _safe(f"{guide.method}-{guide.caption}"), as_png(patches(grid, *ends[guide.method]))
     if rule.pictures:
         for each in image.revealed:
             yield _safe(f"{each.method}-{each.name}"), as_png(each.pixels)

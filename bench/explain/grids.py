@@ -28,8 +28,7 @@ def resampled(grid: Grid, height: int, width: int) -> Grid:
         return grid
     coarser = height < grid.shape[0] or width < grid.shape[1]
     how = cv2.INTER_AREA if coarser else cv2.INTER_LINEAR
-    given: Grid = cv2.resize(grid.astype(np.float64), (width, height), interpolation=how)
-    return given
+    return np.asarray(cv2.resize(grid.astype(np.float64), (width, height), interpolation=how), np.float64)
 
 
 def correlation(a: Grid, b: Grid) -> float:

@@ -42,7 +42,7 @@ class Look:
     Attributes:
         model: of its row.
         method: of its row.
-        title: how it is called where it is shown: its method, with the model before it where there are several.
+        title: what it is called where it is shown: its method, after the model where there are several.
         round: of the study.
         id: of the image.
         group: that it belongs to.
@@ -222,8 +222,8 @@ def _far_from_stored(run: RunSpec, made: _Made, pictures: Pictures, place: Place
     ]
     if max(differences, default=0.0) > FAR:
         yield (
-            f"{run.label}, round {run.round}: the kept network gives probabilities that differ from the stored "
-            f"ones by up to {max(differences):.2g}; its maps are not those of the stored predictions"
+            f"{run.label}, round {run.round}: the kept network gives probabilities that differ from the "
+            f"stored ones by up to {max(differences):.2g}; its maps are not those of the stored predictions"
         )
 
 

@@ -50,8 +50,8 @@ def _union(images: Images, i: int) -> NDArray[np.bool_]:
         if levels.shape[:2] != whole.shape:
             raise DataError(
                 f"{path}: the mask has {levels.shape[1]}x{levels.shape[0]} pixels, and its image "
-                f"{images.ids[i]} has {original.width}x{original.height}; fetch the data set again, or remove "
-                "the mask"
+                f"{images.ids[i]} has {original.width}x{original.height}; fetch the data set again, or "
+                "remove the mask"
             )
         white = levels >= WHITE
         whole |= white.any(axis=2) if white.ndim == 3 else white

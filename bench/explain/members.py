@@ -42,7 +42,7 @@ def member_weights(
 
 
 def _moved(own: NDArray[np.float64], classes: NDArray[np.int64]) -> tuple[NDArray[np.float64], Grid]:
-    """Probabilities (N, K) with those of `classes` moved by a step away from the nearer end, and by how much."""
+    """Probabilities (N, K) with those of `classes` moved a step from the nearer end, and by how much."""
     rows = np.arange(len(classes))
     before = own[rows, classes]
     by = np.where(before > 0.5, -STEP, STEP)

@@ -39,30 +39,34 @@ def _pictures(explained: Explained, rule: Embedding, of: str, chosen: str) -> It
     yield bullets(picture_texts(explained.guides, of, rule.pictures, explained.has_ensemble))
     yield paragraphs(explained.warnings, "warn")
     yield paragraphs(explained.notes)
-    highest = guide_maxima(explained.images)
+    ends = guide_ends(explained.images)
     bar = png_uri(scale_bar())
     scales = [("maps", "nothing", "most of this map")]
-    scales += [(g.caption, "0", f"{highest[g.method]:.2f}") for g in explained.guides]
+    scales += [(g.caption, *(f"{end:.2f}" for end in ends[g.method])) for g in explained.guides]
     for name, low, high in scales:
         yield (
             f'<p class="scale">{shown(name)}: {shown(low)} <img src="{bar}" '
             f'alt="dark blue, green, yellow"> {shown(high)}</p>\n'
         )
     for image in explained.images:
-        yield from _image(image, explained, rule, highest)
+        yield from _image(image, explained, rule, ends)
 
 
-def guide_maxima(images: Sequence[ExplainedImage]) -> dict[str, float]:
-    """By guide, its highest value on these images."""
+def guide_ends(images: Sequence[ExplainedImage]) -> dict[str, tuple[float, float]]:
+    """By guide, its lowest and its highest value on these images."""
     names = images[0].given.guides if images else {}
-    return {name: max(float(each.given.guides[name].max()) for each in images) for name in names}
+    grids = {name: [each.given.guides[name] for each in images] for name in names}
+    return {
+        name: (min(float(g.min()) for g in each), max(float(g.max()) for g in each))
+        for name, each in grids.items()
+    }
 
 
 def _image(
-    image: ExplainedImage, explained: Explained, rule: Embedding, highest: dict[str, float]
+    image: ExplainedImage, explained: Explained, rule: Embedding, ends: dict[str, tuple[float, float]]
 ) -> Iterator[str]:
     yield f'<section class="image">\n<h3>{shown(image.id)}, labelled {shown(image.label)}</h3>\n'
-    before = list(_before(image, explained, rule, highest))
+    before = list(_before(image, explained, rule, ends))
     if before:
         yield "<h4>What pretraining goes by, shows its encoder, and makes of it</h4>\n"
         yield gallery(before)
@@ -72,7 +76,7 @@ def _image(
 
 
 def _before(
-    image: ExplainedImage, explained: Explained, rule: Embedding, highest: dict[str, float]
+    image: ExplainedImage, explained: Explained, rule: Embedding, ends: dict[str, tuple[float, float]]
 ) -> Iterator[Picture]:
     if rule.pictures:
         mask = image.given.mask
@@ -81,7 +85,7 @@ def _before(
         yield Picture(thumbnail(enlarged(pixels), SIDE), f"{image.id}, original", lines)
     for guide in explained.guides:
         grid = image.given.guides[guide.method]
-        drawn = png_uri(patches(grid, highest[guide.method]))
+        drawn = png_uri(patches(grid, *ends[guide.method]))
         yield Picture(
             drawn,
             f"{image.id}, {guide.caption} as colours",

@@ -1,4 +1,4 @@
-"""What an explanation works with, from a table of stored results: images, guides, the sample of test images."""
+"""What an explanation works with, from a table of stored results: images, guides, the test images' groups."""
 
 from __future__ import annotations
 

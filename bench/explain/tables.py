@@ -36,7 +36,7 @@ def _interval(mean: Mean) -> str:
 
 
 def image_sentences(summary: Summary) -> Iterator[str]:
-    """What was measured of images whoever looks at them, and how methods differ in what guides one of them."""
+    """What was measured of images whoever looks at them, and how methods differ by what guides one."""
     for name, text in image_numbers(summary.names, summary.guides).items():
         mean = summary.mean(summary.methods[0], name)
         if mean is not None:
@@ -53,12 +53,13 @@ def difference_sentences(summary: Summary) -> Iterator[str]:
             for second in summary.methods:
                 if second == first or (found := summary.difference(first, second, name)) is None:
                     continue
-                told = "" if math.isnan(found.low) else _verdict(found)
+                more = "more" if found.value >= 0 else "less"
                 yield (
-                    f"correlation with {guide.caption}: {first} {found.value:+.2f} against {second}"
-                    f"{_interval(found)}{told}"
+                    f"maps of {first} correlate by {abs(found.value):.2f} {more} with {guide.caption} than "
+                    f"those of {second} (difference {found.value:.2f}{_interval(found)}){_verdict(found)}"
                 )
 
 
 def _verdict(found: Mean) -> str:
-    return "" if found.low > 0 or found.high < 0 else ", not shown to differ"
+    undecided = not (found.low > 0 or found.high < 0)  # also where there is no interval
+    return ", not shown to differ" if undecided else ""

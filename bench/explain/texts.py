@@ -9,14 +9,15 @@ from bench.explain.looks import LABELLED, PREDICTED
 from bench.explain.measures import AREA, CORRELATION, GUIDE_INSIDE, INSIDE, POINTING, RANDOM_HEAD
 
 CAUTION = (
-    "A map is no proof of what a network uses. Maps can look convincing for networks that have learnt nothing, "
-    "and one that lies on the lesion does not show that the decision rests on it (Adebayo et al., Sanity Checks "
-    "for Saliency Maps, NeurIPS 2018, arXiv:1810.03292). --random-head compares each map with that of a "
-    "classifier of random weights."
+    "A map is no proof of what a network uses. Maps can look convincing for networks that have learnt "
+    "nothing, and one that lies on the lesion does not show that the decision rests on it (Adebayo et al., "
+    "Sanity Checks for Saliency Maps, NeurIPS 2018, arXiv:1810.03292). --random-head compares each map with "
+    "that of a classifier of random weights."
 )
 ENSEMBLE = (
-    "The map of an ensemble is the mean of its members' maps for the ensemble's class, each weighted by how much "
-    "the ensemble's probability of that class rises with the member's: for a mean of probabilities, equally."
+    "The map of an ensemble is the mean of its members' maps for the ensemble's class, each weighted by how "
+    "much the ensemble's probability of that class rises with the member's: for a mean of probabilities, "
+    "equally."
 )
 
 
@@ -25,24 +26,25 @@ def picture_texts(guides: Sequence[Guide], of: str, with_pictures: bool, has_ens
     if with_pictures:
         yield (
             "Original: the test image as networks are evaluated on it, resized and its centre cut out. The "
-            "outline is the mask that comes with the data set, where it has one."
+            "red outline is the mask that comes with the data set, where the image has one."
         )
     for guide in guides:
         yield (
-            f"{guide.caption[:1].upper()}{guide.caption[1:]}: what {guide.method} goes by, one value for each "
-            "patch. All images share the scale, whose ends are written below it."
+            f"{guide.caption[:1].upper()}{guide.caption[1:]}: what {guide.method} goes by, one value for "
+            "each patch. All images on this page share its scale of colours."
         )
     if with_pictures:
         yield (
-            "Input and reconstruction of a pretraining: what its encoder was given, and what its decoder makes "
-            "of that. Pixels that noise drove beyond black or white are cut off for display. Random numbers are "
-            "drawn from the image's name, so methods that draw alike show the same noise."
+            "Input and reconstruction of a pretraining: what its encoder is given, and what its decoder makes "
+            "of that where the input was corrupted; the rest is the image itself. Pixels that noise drove "
+            "beyond black or white are cut off for display. Random numbers are drawn from the image's name, "
+            "so methods that draw alike show the same noise."
         )
     yield (
         f"Maps: which parts of the image speak for {_class_text(of)} in the fine-tuned network, by Grad-CAM "
-        "(Selvaraju et al., ICCV 2017) on the last features before pooling. Each map has its own scale, from "
-        "nothing to its maximum. It has as few cells as these features and is smoothed for display, so it is "
-        "never sharper than a cell."
+        "(Selvaraju et al., ICCV 2017) on the last features before pooling. Each map has its own scale, "
+        "from nothing to its maximum. It has as few cells as these features have and is smoothed for "
+        "display, so it is never sharper than a cell."
     )
     if has_ensemble:
         yield ENSEMBLE
@@ -74,14 +76,14 @@ def number_texts(names: Sequence[str], guides: Sequence[Guide], of: str) -> Iter
     if any(name.startswith(f"{CORRELATION}.") for name in names):
         what = " or ".join(_short(guide, guides) for guide in guides)
         yield (
-            f"correlation with {what}: Spearman's, patch by patch within an image, of the map for "
-            f"{_class_text(of)} with the {what}. 1: the map is highest where that is; 0: no relation."
+            f"correlation with {what}: Spearman's rank correlation within an image, patch by patch, of the map "
+            f"for {_class_text(of)} with the {what}. 1: the map is highest where that is; 0: no relation."
         )
     if INSIDE in names:
         yield (
-            "map inside the mask: the share of the map that lies inside; a map without any preference has the "
-            "mask's share of the image. highest point inside: the share of images whose map is highest inside "
-            "the mask (pointing game). Images without a mask, or with an empty one, do not count."
+            "map inside the mask: the share of the map that lies inside; a map without any preference has "
+            "the mask's share of the image. highest point inside: the share of images whose map is highest "
+            "inside the mask (pointing game). Images without a mask, or with an empty one, do not count."
         )
     if RANDOM_HEAD in names:
         yield (
@@ -89,8 +91,9 @@ def number_texts(names: Sequence[str], guides: Sequence[Guide], of: str) -> Iter
             "classifier of random weights; near 1, the map hardly depends on what the classifier learnt."
         )
     yield (
-        "Means over images and rounds with 95 % intervals; groups of images (patients, lesions, duplicates) are "
-        "resampled. An image whose map is 0 everywhere does not count."
+        "Means over images and rounds with 95 % intervals; groups of images (patients, lesions, duplicates) "
+        "are resampled. An image whose map is 0 everywhere does not count. In parentheses: on how many "
+        "images a number is defined, where not on all."
     )
 
 
@@ -99,8 +102,8 @@ def image_numbers(names: Sequence[str], guides: Sequence[Guide]) -> Mapping[str,
     known = {
         AREA: "share of an image that its mask covers",
         **{
-            f"{GUIDE_INSIDE}.{g.method}": f"probability that a patch in the mask has a higher {_short(g, guides)} "
-            "than one outside (0.5: no difference)"
+            f"{GUIDE_INSIDE}.{g.method}": f"probability that {_short(g, guides)} is higher in a patch of the "
+            "mask than in one outside, within an image (0.5: no difference)"
             for g in guides
         },
     }

@@ -46,7 +46,7 @@ class Strategy(Component[P]):
             it treats parts of an image differently: float (B, h, w), one finite value a patch, h and w
             dividing S, the higher the more is done there. It depends on nothing but the images. For
             `bench explain`, which shows it and compares it with where classifiers look.
-        guided_by: what these values are, as a caption: "entropy of each patch".
+        guided_by: what these values are, as a caption: "patch entropy".
 
     The module that `objective` gives may be `Revealing`.
     """

@@ -46,7 +46,7 @@ class EntropyNoise(nn.Module):
 
 
 def entropy_of(images: Tensor, params: NoiseParams) -> Tensor:
-    """(B, S / patch, S / patch) of uint8 images: the entropy of each patch, which is the variance of its noise."""
+    """(B, S / patch, S / patch) of uint8 images: each patch's entropy, which is the variance of its noise."""
     base = 2.0 if params.logarithm == "base2" else math.e
     return patch_entropy(images, params.patch, params.colour, base)
 

@@ -45,7 +45,7 @@ STRATEGY = Strategy(
     objective=objective,
     check=check_patch,
     guide=guide,
-    guided_by="entropy of each patch",
+    guided_by="patch entropy",
     citation="Florindo and Moura, Entropy-Guided Self-Supervised Learning for Medical Image Classification, "
     "arXiv:2605.21970, 2026",
     bibtex=REFERENCE,
