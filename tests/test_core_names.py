@@ -30,6 +30,7 @@ ORDINARY_WORDS = {
     ("cli/subgroups.py", "json"): "a format of `bench subgroups`",
     ("cli/label_noise.py", "csv"): "a format of `bench label-noise`",
     ("cli/label_noise.py", "json"): "a format of `bench label-noise`",
+    ("cli/explain.py", "csv"): "a format of `bench explain --measure`",
     ("cli/cost.py", "json"): "a file format of `bench cost`",
     ("cli/cost.py", "precision"): "of numbers",
     ("execution/estimate.py", "precision"): "of numbers",

@@ -35,9 +35,9 @@ def picture_texts(guides: Sequence[Guide], of: str, with_pictures: bool, has_ens
         )
     if with_pictures:
         yield (
-            "Input and reconstruction of a pretraining: what its encoder is given, and what its decoder makes "
-            "of that where the input was corrupted; the rest is the image itself. Pixels that noise drove "
-            "beyond black or white are cut off for display. Random numbers are drawn from the image's name, "
+            "Input and reconstruction of a pretraining: what its encoder is given, and what its decoder "
+            "makes of that where the input was corrupted; the rest is the image itself. Pixels that noise "
+            "drove beyond black or white are cut off for display. Random numbers are drawn from the image's name, "
             "so methods that draw alike show the same noise."
         )
     yield (
@@ -76,8 +76,8 @@ def number_texts(names: Sequence[str], guides: Sequence[Guide], of: str) -> Iter
     if any(name.startswith(f"{CORRELATION}.") for name in names):
         what = " or ".join(_short(guide, guides) for guide in guides)
         yield (
-            f"correlation with {what}: Spearman's rank correlation within an image, patch by patch, of the map "
-            f"for {_class_text(of)} with the {what}. 1: the map is highest where that is; 0: no relation."
+            f"correlation with {what}: Spearman's rank correlation within an image, patch by patch, of the "
+            f"map for {_class_text(of)} with the {what}. 1: the map is highest where that is; 0: no relation."
         )
     if INSIDE in names:
         yield (
