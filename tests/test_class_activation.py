@@ -1,5 +1,6 @@
-"""Class-activation maps: the shape of the features, and the planted patch, whatever form a network's features
-have. Needs the extra `explain`."""
+"""Class-activation maps: shapes, and the planted patch, whatever form a network's features have.
+
+Needs the extra `explain`."""
 
 from __future__ import annotations
 
