@@ -1,6 +1,7 @@
 """Class-activation maps: shapes, and the planted patch, whatever form a network's features have.
 
-Needs the extra `explain`."""
+Needs the extra `explain`.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +25,7 @@ CONTEXT = Context(classes=("without", "with"), size=96)
 
 
 def built(name: str) -> tuple[Model, nn.Module, int]:
-    """A model with random weights, for the smallest images of three by three planted patches that it takes."""
+    """A model with random weights, for images of three by three planted patches, or the least it takes."""
     model = REGISTRY.models.get(name)
     size = CONTEXT.size
     try:

@@ -60,7 +60,7 @@ def choose_table(tables: Sequence[Table], names: Sequence[str], results: Path, r
                 f"{row.name}: its fine-tuned network was not kept; keep it by "
                 f"{keeping_command(row, results, registry)}"
             )
-    return table._replace(methods=list(dict.fromkeys(rows)))
+    return table._replace(methods=list({row.name: row for row in rows}.values()))
 
 
 def _row(table: Table, names: Sequence[str]) -> Method:

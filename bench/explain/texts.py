@@ -37,8 +37,8 @@ def picture_texts(guides: Sequence[Guide], of: str, with_pictures: bool, has_ens
         yield (
             "Input and reconstruction of a pretraining: what its encoder is given, and what its decoder "
             "makes of that where the input was corrupted; the rest is the image itself. Pixels that noise "
-            "drove beyond black or white are cut off for display. Random numbers are drawn from the image's name, "
-            "so methods that draw alike show the same noise."
+            "drove beyond black or white are cut off for display. Random numbers are drawn from the image's "
+            "name, so methods that draw alike show the same noise."
         )
     yield (
         f"Maps: which parts of the image speak for {_class_text(of)} in the fine-tuned network, by Grad-CAM "
