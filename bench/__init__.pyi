@@ -3,7 +3,7 @@
 from .api import load_results, local_environment, measure_model, plan, prepare_training, render, run, tables
 from .child import Child, load_for_children, watched
 from .cost.model_cost import ModelCost
-from .data.images.image_files import is_dicom_file, is_image_file, names_mask, without_masks
+from .data.images.image_files import is_dicom_file, is_image_file, masks_of, names_mask, without_masks
 from .engine.device import any_order
 from .errors import (
     BenchError,
@@ -46,7 +46,7 @@ from .interfaces.predictions import Predictions
 from .interfaces.progress_text import print_progress
 from .interfaces.reporter import Reporter, Table, Tables
 from .interfaces.rows import Column, Estimate, Rank, Row
-from .interfaces.strategy import Strategy
+from .interfaces.strategy import Revealing, Strategy
 from .interruption import SIGNALS, interrupt
 from .page import html_page
 from .results.results import Results
@@ -95,6 +95,7 @@ __all__ = [
     "Report",
     "Reporter",
     "Results",
+    "Revealing",
     "Row",
     "RunSpec",
     "Sample",
@@ -125,6 +126,7 @@ __all__ = [
     "load_for_children",
     "load_results",
     "local_environment",
+    "masks_of",
     "measure_model",
     "mps_runs",
     "names_mask",

@@ -43,6 +43,7 @@ ORDINARY_WORDS = {
     ("kept/export.py", "mean"): "of the pixels, in an export's metadata",
     ("kept/hub.py", "mean"): "of the pixels, as timm's configuration calls it",
     ("kept/hub.py", "timm"): "a tag of the Hugging Face hub",
+    ("cli/explain.py", "csv"): "a format of `bench explain --measure`",
     ("cli/cost.py", "json"): "a file format of `bench cost`",
     ("cli/cost.py", "precision"): "of numbers",
     ("execution/estimate.py", "precision"): "of numbers",

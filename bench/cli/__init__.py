@@ -23,6 +23,7 @@ from bench.cli.diversity import diversity
 from bench.cli.doctor import doctor
 from bench.cli.ensemble import ensemble
 from bench.cli.export import export
+from bench.cli.explain import explain
 from bench.cli.installation import former_installation
 from bench.cli.label_noise import label_noise
 from bench.cli.list import list_components
@@ -66,6 +67,7 @@ app.command("subgroups")(with_verbose(subgroups))
 app.command("label-noise")(with_verbose(label_noise))
 app.command("predict")(with_verbose(predict))
 app.command("export")(with_verbose(export))
+app.command("explain")(with_verbose(explain))
 app.command("verify")(with_verbose(verify))
 app.command("list")(with_verbose(list_components))
 app.command("show")(with_verbose(show))
