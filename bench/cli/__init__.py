@@ -24,6 +24,7 @@ from bench.cli.doctor import doctor
 from bench.cli.ensemble import ensemble
 from bench.cli.export import export
 from bench.cli.explain import explain
+from bench.cli.figure import figure
 from bench.cli.installation import former_installation
 from bench.cli.label_noise import label_noise
 from bench.cli.list import list_components
@@ -31,6 +32,7 @@ from bench.cli.methods_text import methods_text
 from bench.cli.options import VerboseOption, with_verbose
 from bench.cli.plan import plan
 from bench.cli.predict import predict
+from bench.cli.report import report
 from bench.cli.run import run
 from bench.cli.show import show
 from bench.cli.streams import READER_GONE, OutputGone, set_up_streams
@@ -56,6 +58,8 @@ app = typer.Typer(
 app.command("run")(with_verbose(run))
 app.command("plan")(with_verbose(plan))
 app.command("table")(with_verbose(table))
+app.command("report")(with_verbose(report))
+app.command("figure")(with_verbose(figure))
 app.command("check-claims")(with_verbose(check_claims))
 app.command("compare")(with_verbose(compare))
 app.command("claims")(with_verbose(claims))

@@ -94,16 +94,20 @@ def comparable_tables(
 def titled_tables(units: Sequence[ScoredUnit]) -> list[Table]:
     """What may be compared, with what is finished of each table; those without anything finished are left
     out."""
-    groups = comparable(once_each(units))
+    return [table for table in tables_of_groups(comparable(once_each(units))) if table.methods]
+
+
+def tables_of_groups(groups: Sequence[Sequence[ScoredUnit]]) -> list[Table]:
+    """A table for each group of comparable units, of its rows that have a finished round; no two are called
+    alike unless their protocol is the same."""
     titles = [title_of(group) for group in groups]
-    tables = [
+    return [
         Table(
             title if titles.count(title) == 1 else f"{title} ({protocol_text(group)})",
             [method for method in methods_of(group) if method.done],
         )
         for group, title in zip(groups, titles, strict=True)
     ]
-    return [table for table in tables if table.methods]
 
 
 def compare_pair(

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 from bench.errors import ConfigError, UnknownName
 from bench.parsing import DEEPEST, brief, check_plain, parse, read_toml, shown
-from bench.study.protocol import Share
+from bench.study.protocol import Budget, Share
 
 DEFAULT_PROTOCOL = "paper"
 NO_ENSEMBLES = ("none",)
@@ -35,6 +35,7 @@ class StudyConfig:
             None means the protocol's `finetune.share`.
         keep: what to keep beside results: "model" (each fine-tuned network), "decoder" (each pretraining with
             its decoder).
+        budgets: epochs of pretraining and fine-tuning; the study is run with each. None means the protocol's.
         base: a shipped protocol or the path of a protocol file.
         protocol: values that differ from the base.
         dataset: parameters of data sets, by name.
@@ -51,6 +52,7 @@ class StudyConfig:
     ensembles: tuple[str, ...] | None = None
     shares: tuple[Share, ...] | None = None
     keep: tuple[Literal["model", "decoder"], ...] = ()
+    budgets: tuple[Budget, ...] | None = None
     base: str = DEFAULT_PROTOCOL
     protocol: Mapping[str, Any] = field(default_factory=dict)
     dataset: Parameters = field(default_factory=dict)
