@@ -25,6 +25,7 @@ from bench.cli.ensemble import ensemble
 from bench.cli.export import export
 from bench.cli.explain import explain
 from bench.cli.figure import figure
+from bench.cli.hard_images import hard_images
 from bench.cli.installation import former_installation
 from bench.cli.label_noise import label_noise
 from bench.cli.list import list_components
@@ -68,6 +69,7 @@ app.command("checklist")(with_verbose(checklist))
 app.command("ensemble")(with_verbose(ensemble))
 app.command("diversity")(with_verbose(diversity))
 app.command("subgroups")(with_verbose(subgroups))
+app.command("hard-images")(with_verbose(hard_images))
 app.command("label-noise")(with_verbose(label_noise))
 app.command("predict")(with_verbose(predict))
 app.command("export")(with_verbose(export))

@@ -11,8 +11,10 @@ from bench.figures.palette import DARK, LIGHT
 from bench.page import html_page
 from bench.report.citations import citations_sections
 from bench.report.compared import compared_sections
+from bench.report.data_section import data_sections
 from bench.report.failures import failures_sections
 from bench.report.gathered import Gathered
+from bench.report.images_section import images_sections
 from bench.report.limits import limits_sections
 from bench.report.main_table import results_sections
 from bench.report.methods_section import methods_sections
@@ -34,6 +36,8 @@ FIRST: Sequence[tuple[str, Make]] = (
 """The first screen: what one section is called where it cannot be made, and what makes it."""
 
 APPENDIX: Sequence[tuple[str, Make]] = (
+    ("Images", images_sections),
+    ("Data", data_sections),
     ("Failures", failures_sections),
     ("Methods in words", methods_sections),
     ("Provenance", provenance_sections),
