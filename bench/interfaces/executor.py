@@ -116,6 +116,9 @@ class Progress:
         resumed: whether the training goes on from a checkpoint.
         in_bytes: whether `done` and `total` count bytes.
         key: of the unit, which labels alone may not tell from others; empty outside of units.
+        epoch_ended: whether the epoch is over: `loss` is its mean, and validation is done. Every epoch has one
+            such news, after those of its steps.
+        validation_accuracy: of an epoch that is over, where weights are chosen by it.
     """
 
     unit: str
@@ -129,6 +132,8 @@ class Progress:
     resumed: bool = False
     in_bytes: bool = False
     key: str = ""
+    epoch_ended: bool = False
+    validation_accuracy: float | None = None
 
 
 Report = Callable[[Progress], None]
@@ -137,6 +142,16 @@ Report = Callable[[Progress], None]
 
 def silent(progress: Progress) -> None:
     """A report that does nothing."""
+
+
+def both(first: Report, second: Report) -> Report:
+    """A report that passes on what it receives to two others."""
+
+    def report(progress: Progress) -> None:
+        first(progress)
+        second(progress)
+
+    return report
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,18 +7,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from bench.errors import ConfigError, UnknownName
-from bench.identity import Ref
+from bench.identity import Ref, digest, to_json
 from bench.interfaces.selection import split_external
 from bench.parsing import parse, shown
 from bench.registry import Components, Datasets, Registry, installed
 from bench.study.config import (
     DEFAULT_PROTOCOL,
     NO_ENSEMBLES,
+    NO_TRACKERS,
     Assignment,
     Parameters,
     StudyConfig,
@@ -35,7 +36,8 @@ from bench.study.protocol import LEAST_SHARE, Finetuning, Protocol
 Names = str | Iterable[str]
 """Names of components: comma-separated, or one by one."""
 
-KINDS = ("dataset", "model", "strategy", "ensemble")
+KINDS = ("dataset", "model", "strategy", "ensemble", "tracker")
+NAME_LENGTH = 150  # of a study: a file name may have 255 bytes, and a study may name many data sets
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ class Study:
         protocol_name: what the protocol is called, for tables.
         evidence: metric, baseline and margin, as declared.
         shares: of the training images whose labels fine-tuning sees, one run each; none for the protocol's.
+        trackers: what follows it while it runs; no part of what it is.
     """
 
     datasets: tuple[Ref, ...]
@@ -63,6 +66,7 @@ class Study:
     protocol_name: str
     evidence: Declaration = NOTHING
     shares: tuple[float, ...] = ()
+    trackers: tuple[Ref, ...] = field(default=(), metadata={"identity": False})
 
     @classmethod
     def from_names(
@@ -76,6 +80,7 @@ class Study:
         protocol: str = DEFAULT_PROTOCOL,
         rounds: int | None = None,
         shares: Sequence[float] | None = None,
+        track: Names = (),
         values: Mapping[str, Any] | None = None,
         registry: Registry | None = None,
     ) -> Study:
@@ -84,6 +89,7 @@ class Study:
         `ensembles` are names, or names with the members to combine: "mean(egmae+imagenet)", in a study of
         several models also "mean(resnet18.egmae+resnet50.imagenet)".
         `shares` are those of the training images whose labels fine-tuning sees, say [0.05, 0.1, 1].
+        `track` names trackers, which follow the study while it runs.
         `values` changes single values, say `{"protocol.finetune.epochs": 30, "strategy.egmae.patch": 32}`.
         Raises ConfigError or UnknownName, one line each.
         """
@@ -95,6 +101,7 @@ class Study:
             ensembles=None if ensembles is None else split_names(ensembles),
             shares=None if shares is None else parse_shares(shares, "shares"),
             base=protocol,
+            track=split_names(track),
         )
         changes = {**(values or {}), **({} if rounds is None else {"protocol.rounds": rounds})}
         return make_study(config, registry or installed(), assignments_of(changes))
@@ -139,6 +146,12 @@ class Study:
         return protocol.pretrain.resize, protocol.finetune.resize, protocol.size
 
     @property
+    def name(self) -> str:
+        """What tells it from other studies, in file names: its data sets, and a digest of all of it."""
+        names = "+".join(ref.name for ref in self.datasets)[:NAME_LENGTH]
+        return f"{names}.{digest(to_json(self))[:8]}"
+
+    @property
     def asked(self) -> dict[str, str | int | float]:
         """What records say of the study that they were made for."""
         asked: dict[str, str | int | float] = {
@@ -160,7 +173,7 @@ def _as_written(config: StudyConfig) -> dict[str, Any]:
 
 def _checked(keywords: Mapping[str, Any]) -> dict[str, Any]:
     """Keywords whose names may be given as one text."""
-    plural = ("datasets", "models", "baselines", "strategies", "ensembles")
+    plural = ("datasets", "models", "baselines", "strategies", "ensembles", "track")
     return {k: split_names(v) if k in plural and v is not None else v for k, v in keywords.items()}
 
 
@@ -196,6 +209,7 @@ def make_study(config: StudyConfig, registry: Registry, assignments: Sequence[As
         name + ("+" if changed.protocol or config.shares else ""),
         declared,
         _shares(config.shares, changed.protocol),
+        () if config.track == NO_TRACKERS else _refs(registry.trackers, config.track, changed.tracker),
     )
 
 
@@ -323,6 +337,7 @@ def dataset_ref(name: str, registry: Registry, assignments: Sequence[Assignment]
         or changed.model
         or changed.strategy
         or changed.ensemble
+        or changed.tracker
     ):
         raise ConfigError(f"--set: here only dataset.{name}.PARAMETER=value can be set")
     return registry.datasets.ref(name, parameters.get(name, {}))
