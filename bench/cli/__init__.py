@@ -28,6 +28,7 @@ from bench.cli.options import VerboseOption, with_verbose
 from bench.cli.plan import plan
 from bench.cli.run import run
 from bench.cli.show import show
+from bench.cli.status import status
 from bench.cli.streams import READER_GONE, OutputGone, set_up_streams
 from bench.cli.subgroups import subgroups
 from bench.cli.table import table
@@ -50,6 +51,7 @@ app = typer.Typer(
 )
 app.command("run")(with_verbose(run))
 app.command("plan")(with_verbose(plan))
+app.command("status")(with_verbose(status))
 app.command("table")(with_verbose(table))
 app.command("check-claims")(with_verbose(check_claims))
 app.command("compare")(with_verbose(compare))

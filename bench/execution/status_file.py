@@ -24,10 +24,10 @@ from typing import TYPE_CHECKING, Any
 from bench.execution.at_work import Line, UnitsAtWork
 from bench.files import host_name, is_running, read_json, remove_leftovers, temporary_beside
 from bench.interfaces.executor import Outcome, Progress
-from bench.study.study import Study
 
 if TYPE_CHECKING:
     from bench.execution.plan import Plan
+    from bench.study.study import Study
 
 log = logging.getLogger("bench")
 
@@ -45,11 +45,12 @@ def folder_of(scratch: Path) -> Path:
 
 
 def title_of(study: Study) -> str:
-    """A study for people: "busi: egmae, imagenet"."""
+    """A study for people: "busi: egmae, imagenet, quick"."""
     models = [ref.name for ref in study.models]
-    named = f" ({', '.join(models)})" if len(models) > 1 else ""
+    named = f" on {', '.join(models)}" if len(models) > 1 else ""
     datasets = ", ".join(ref.name for ref in study.datasets)
-    return f"{datasets}: {', '.join(ref.name for ref in study.strategies)}{named}"
+    strategies = ", ".join(ref.name for ref in study.strategies)
+    return f"{datasets}: {strategies}{named}, {study.protocol_name}"
 
 
 @contextmanager
@@ -77,6 +78,7 @@ class StatusWriter:
         self.known = UnitsAtWork(())
         self.planned: dict[str, Any] = {}
         self.kinds: Mapping[str, str] = {}
+        self.names: Mapping[str, str] = {}
         self.counts = {"done": 0, "failed": 0, "blocked": 0}
         self.failures: list[dict[str, str]] = []
         self.left: tuple[float | None, float] = None, -math.inf  # seconds left, and when that was found
@@ -92,6 +94,7 @@ class StatusWriter:
         with self.lock:
             self.known = UnitsAtWork(to_do)
             self.kinds = {unit.key: unit.kind for unit in plan.units}
+            self.names = plan.names
             self.planned = {
                 "units": len(plan.units),
                 "to_do": len(to_do),
@@ -115,7 +118,8 @@ class StatusWriter:
             self.known.ended(outcome, time.monotonic())
             self.counts[outcome.status] += 1
             if outcome.status != "done" and len(self.failures) < FAILURES:
-                key, name = outcome.unit.key, outcome.unit.label
+                key = outcome.unit.key
+                name = self.names.get(key, outcome.unit.label)
                 self.failures.append({"key": key, "unit": name, "reason": outcome.reason})
         self.changed.set()
 

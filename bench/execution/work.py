@@ -84,6 +84,7 @@ def sweep(environment: Environment) -> None:
             remove_leftovers(folder)
     remove_leftovers(scratch / "checkpoints")
     remove_leftovers(scratch / FOLDER)
+    remove_leftovers(scratch / "status")
     done = {
         path.name.rpartition(".")[2]
         for place in ("runs", "pretrain")
