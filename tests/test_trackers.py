@@ -367,7 +367,7 @@ def test_a_study_beside_trackers_has_the_same_bits(untracked: Path, tmp_path: Pa
             assert event["validation_accuracy"] == record["history"]["validation_accuracy"][event["epoch"] - 1]
     scores = [event["scores"] for event in events if event["event"] == "UnitDone" and event["kind"] != "pretrain"]
     table = json.loads(bench(folder, "table", "--format", "json", "--metrics", "auc").stdout)
-    shown = sorted(row["metrics"]["auc"]["mean"] for row in table["tables"][0]["rows"])
+    shown = sorted(row["values"]["auc"]["mean"] for row in table[0]["rows"])
     assert sorted(score["auc"] for score in scores) == pytest.approx(shown)
 
 
