@@ -62,7 +62,7 @@ PAGE = """\
 </html>
 """
 
-POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
 
 class Picture(NamedTuple):

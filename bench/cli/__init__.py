@@ -26,6 +26,7 @@ from bench.cli.list import list_components
 from bench.cli.methods_text import methods_text
 from bench.cli.options import VerboseOption, with_verbose
 from bench.cli.plan import plan
+from bench.cli.report import report
 from bench.cli.run import run
 from bench.cli.show import show
 from bench.cli.status import status
@@ -53,6 +54,7 @@ app.command("run")(with_verbose(run))
 app.command("plan")(with_verbose(plan))
 app.command("status")(with_verbose(status))
 app.command("table")(with_verbose(table))
+app.command("report")(with_verbose(report))
 app.command("check-claims")(with_verbose(check_claims))
 app.command("compare")(with_verbose(compare))
 app.command("claims")(with_verbose(claims))

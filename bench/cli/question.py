@@ -44,14 +44,25 @@ class QuestionOptions:
         a folder that is missing, or a bad study file.
         """
         from bench.comparison.compare import comparable_tables
+
+        question, records = self.question(registry, round_)
+        tables, damage = comparable_tables(records, self.results, question, registry)
+        warn(damage)
+        return question, tables
+
+    def question(self, registry: Registry, round_: int | None = None) -> tuple[Question, list[Record]]:
+        """What is asked, and all stored records. What is wrong with these is said on stderr.
+
+        Raises UnknownName for a metric that is not installed, ConfigError for a folder that is missing, or a
+        bad study file.
+        """
         from bench.results.store import scan
 
         check_results(self.results, needed=True)
         records, warnings = scan(self.results)
         question, problems = self._question(records, registry, given_names("--dataset", self.dataset), round_)
-        tables, damage = comparable_tables(records, self.results, question, registry)
-        warn([*warnings, *problems, *damage])
-        return question, tables
+        warn([*warnings, *problems])
+        return question, records
 
     def _question(
         self, records: Iterable[Record], registry: Registry, datasets: Sequence[str], round_: int | None
