@@ -19,12 +19,13 @@ from terminal import Terminal
 from test_cli import PHANTOM, bench, command, environment, workspace
 
 from bench import Outcome, Progress, Study
-from bench.cli.status_text import duration, parts, plain, summary
+from bench.cli.status_text import parts, plain, summary
 from bench.execution.claim import claim
 from bench.execution.status import FolderStatus, StudyStatus, look
 from bench.execution.status_file import StatusWriter, folder_of, told
 from bench.results import store
 from bench.study.spec import RunSpec, UnitSpec
+from bench.text import duration
 
 UNITS = [run_spec(round_=number) for number in range(4)]
 

@@ -17,7 +17,7 @@ from bench.cli.rows import Row, draw
 from bench.cli.screen import echo, units
 from bench.execution.status import Command, FolderStatus, StudyStatus, UnitAtWork
 from bench.files import host_name
-from bench.text import one_line
+from bench.text import duration, one_line
 
 ENDED = 5  # studies that have ended are shown, the latest
 STALE = 10  # claims that are shown
@@ -210,15 +210,3 @@ def ending(found: FolderStatus) -> str:
     """The last line of --watch."""
     failed = sum(study.failed for study in found.studies)
     return f"nothing runs any more{f'; {units(failed)} failed' if failed else ''}"
-
-
-def duration(seconds: float) -> str:
-    """ "40 s", "26 min", "3 h 20 min", "2 d 4 h"."""
-    seconds = max(0.0, seconds)
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    if minutes < 90:
-        return f"{minutes} min"
-    hours, rest = divmod(minutes, 60)
-    return f"{hours} h {rest} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
