@@ -82,7 +82,7 @@ def test_every_check_is_used_on_the_page(package: Package) -> None:
 
 
 def test_a_study_with_the_components_of_the_page(package: Package, tmp_path: Path) -> None:
-    """One of each kind: data set, model, family, strategies, ensemble, executor, metric, reporter, tracker."""
+    """One of each kind: data set, model, family, strategy, ensemble, executor, metric, reporter, tracker."""
     from PIL import Image
 
     for label, level in (("benign", 60), ("malignant", 160)):

@@ -7,8 +7,10 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -27,6 +29,7 @@ from bench.results import store
 from bench.study.spec import RunSpec, UnitSpec
 from bench.text import duration
 
+TESTS = Path(__file__).parent
 UNITS = [run_spec(round_=number) for number in range(4)]
 
 
@@ -48,7 +51,9 @@ def done(results: Path, unit: UnitSpec) -> None:
 
 def training(spec: UnitSpec, step: int = 1, epoch: int = 1, **more: Any) -> Progress:
     told: dict[str, Any] = {"unit": spec.label, "key": spec.key, "stage": "fine-tune", "done": step}
-    return Progress(**{**told, "total": 10, "epoch": epoch, "epochs": 6, "loss": 0.5, "images_per_s": 61.0, **more})
+    return Progress(
+        **{**told, "total": 10, "epoch": epoch, "epochs": 6, "loss": 0.5, "images_per_s": 61.0, **more}
+    )
 
 
 def text(found: FolderStatus, results: Path = Path("results")) -> list[str]:
@@ -108,7 +113,9 @@ def test_how_far_a_study_is(tmp_path: Path, writer: StatusWriter) -> None:
     assert (at_work.unit, at_work.epoch, at_work.epochs, at_work.loss) == (UNITS[1].label, 2, 6, 0.5)
     assert waiting.waits
     lines = text(look(tmp_path))
-    assert lines[0].startswith("phantom: egmae, scratch, quick: 1 of 4 units done, 1 failed, 1 at work, 1 to do")
+    assert lines[0].startswith(
+        "phantom: egmae, scratch, quick: 1 of 4 units done, 1 failed, 1 at work, 1 to do"
+    )
     assert lines[2].split()[:4] == [UNITS[1].label, "fine-tune", "epoch", "2/6"]
     assert lines[2].endswith("loss 0.5000  61 images/s")
     assert lines[4] == f"  FAILED  {UNITS[3].label}: out of luck"
@@ -196,7 +203,7 @@ def test_two_machines_share_a_study(tmp_path: Path, writer: StatusWriter) -> Non
 
 def test_a_clock_that_is_ahead_is_said(tmp_path: Path, writer: StatusWriter) -> None:
     writer.plan(plan_of(*UNITS), UNITS)
-    seen(tmp_path, lambda study: study.units)
+    seen(tmp_path, lambda study: study.units and study.commands)
     other = of_another(tmp_path)
     then = time.time() + 3600
     os.utime(other, (then, then))
@@ -207,7 +214,7 @@ def test_a_clock_that_is_ahead_is_said(tmp_path: Path, writer: StatusWriter) -> 
 
 def test_two_commands_need_half_the_time_together(tmp_path: Path, writer: StatusWriter) -> None:
     writer.plan(plan_of(*UNITS), UNITS)
-    seen(tmp_path, lambda study: study.units)
+    seen(tmp_path, lambda study: study.units and study.commands)
     for host in ("a", "b"):
         of_another(tmp_path, host=host, seconds_left=1000.0)
     left = look(tmp_path).studies[0].left
@@ -252,13 +259,16 @@ def test_ten_thousand_units_are_counted_and_not_read(tmp_path: Path, monkeypatch
         (tmp_path / "runs" / "busi" / f"net.method.r{number}.{number:016x}").mkdir(parents=True)
     opened: list[Any] = []
     original = Path.read_text
-    monkeypatch.setattr(Path, "read_text", lambda self, *a, **k: opened.append(self) or original(self, *a, **k))
+    monkeypatch.setattr(
+        Path, "read_text", lambda self, *a, **k: opened.append(self) or original(self, *a, **k)
+    )
     assert look(tmp_path).others == {"busi": 10_000}
     assert not opened
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"), [(0, "0 s"), (89.4, "89 s"), (90, "2 min"), (5400, "1 h 30 min"), (200_000, "2 d 8 h")]
+    ("seconds", "said"),
+    [(0, "0 s"), (89.4, "89 s"), (90, "2 min"), (5400, "1 h 30 min"), (200_000, "2 d 7 h")],
 )
 def test_durations(seconds: float, said: str) -> None:
     assert duration(seconds) == said
@@ -277,8 +287,35 @@ def test_an_ensemble_is_a_unit_like_others(tmp_path: Path, writer: StatusWriter)
 
 # --- on real processes -------------------------------------------------------------------------------
 
-LONG = ["run", *PHANTOM, "-s", "egmae,scratch", "-p", "tiny.toml", "--jobs", "1"]
-LONG += ["--set", "protocol.pretrain.epochs=2000", "--set", "protocol.finetune.epochs=500"]
+HEAD = """
+import sys, time
+from test_status import UNITS, plan_of, study, training
+from pathlib import Path
+from bench.execution.claim import claim
+from bench.execution.status_file import told
+
+unit, scratch = UNITS[int(sys.argv[1])], Path("results", ".scratch")
+with told(study(), scratch) as status, claim(scratch, unit.key):
+    status.plan(plan_of(*UNITS), UNITS)
+    for step in range(10_000):
+        status.report(training(unit, step=step % 10 + 1, epoch=1 + step // 10))
+        time.sleep(0.1)
+"""
+"""A command that has the given unit of a study at work, and computes nothing."""
+
+
+@contextmanager
+def process(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    place = environment(PYTHONPATH=os.pathsep.join([str(TESTS.parent), str(TESTS)]))
+    nowhere = subprocess.DEVNULL
+    started = subprocess.Popen(
+        [sys.executable, *arguments], cwd=folder, env=place, stdout=nowhere, stderr=nowhere
+    )
+    try:
+        yield started
+    finally:
+        started.kill()
+        started.wait()
 
 
 def state(folder: Path) -> dict[str, Any]:
@@ -286,65 +323,60 @@ def state(folder: Path) -> dict[str, Any]:
     return found
 
 
-def wait_for(folder: Path, wanted: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
-    """What `bench status` says, as soon as it is as wanted."""
-    deadline = time.monotonic() + 240
-    while not wanted(found := state(folder)):
-        assert time.monotonic() < deadline, found
-    return found
+def test_two_commands_one_of_which_is_killed(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    results.mkdir()
+    assert bench(tmp_path, "status").stdout == "nothing runs on results\n"
+    with process(tmp_path, "-c", HEAD, "0") as first, process(tmp_path, "-c", HEAD, "1") as second:
+        seen(results, lambda study: study.at_work == 2, 120)
+        (shown,) = state(tmp_path)["studies"]
+        assert (shown["units"], shown["done"], shown["at_work"], shown["to_do"]) == (4, 0, 2, 2)
+        assert {command["pid"] for command in shown["commands"]} == {first.pid, second.pid}
+        watching = subprocess.Popen(
+            command("status", "--watch"), cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, text=True
+        )
+        assert watching.stdout
+        assert (
+            "phantom: egmae, scratch, quick: 0 of 4 units done, 2 at work, 2 to do"
+            in watching.stdout.readline()
+        )
+        first.kill()  # and is not waited for: a process without a parent that would
+        found = state(tmp_path)
+        assert sorted(command["state"] for command in found["studies"][0]["commands"]) == ["at work", "gone"]
+        assert found["studies"][0]["at_work"] == 1
+        assert [claim["unit"] for claim in found["stale"]] == [UNITS[0].label]
+        said = bench(tmp_path, "status").stdout
+        assert f"process {first.pid} was killed " in said
+        assert "with 1 unit at work; the same command goes on from there" in said
+        assert f"{UNITS[0].label}: process {first.pid}, last seen " in said
+        second.send_signal(signal.SIGINT)
+        second.wait(120)
+        lines, _ = watching.communicate(timeout=120)
+    assert watching.returncode == 0
+    assert lines.splitlines()[-1] == "nothing runs any more"
+    assert not state(tmp_path)["runs"]
 
 
-def begun(folder: Path) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        command(*LONG), cwd=folder, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-
-
-def at_work(found: dict[str, Any]) -> list[dict[str, Any]]:
-    commands = [command for study in found["studies"] for command in study["commands"]]
-    return [unit for command in commands for unit in command["at_work"] if unit["epoch"]]
-
-
-def test_two_commands_are_seen_one_killed_and_one_interrupted(tmp_path: Path) -> None:
-    folder = workspace(tmp_path)
-    (folder / "results").mkdir()
-    assert bench(folder, "status").stdout == "nothing runs on results\n"
-    with begun(folder) as first:
-        try:
-            found = wait_for(folder, at_work)
-            (shown,) = found["studies"]
-            assert (shown["units"], shown["done"], shown["at_work"], shown["to_do"]) == (4, 0, 1, 3)
-            assert shown["commands"][0]["pid"] == first.pid
-            (unit,) = at_work(found)
-            assert unit["unit"].startswith("test_convnext.")
-            assert 1 <= unit["epoch"] <= unit["epochs"]
-            assert unit["loss"] > 0
-            watching = subprocess.Popen(
-                command("status", "--watch"), cwd=folder, env=environment(), stdout=subprocess.PIPE, text=True
-            )
-            with begun(folder) as second:
-                two = wait_for(folder, lambda found: len(at_work(found)) == 2)
-                assert {c["pid"] for c in two["studies"][0]["commands"]} == {first.pid, second.pid}
-                assert two["studies"][0]["at_work"] == 2
-                first.kill()
-                gone = wait_for(folder, lambda found: at_work(found) and "gone" in states(found))
-                assert sorted(states(gone)) == ["at work", "gone"]
-                assert gone["studies"][0]["at_work"] == 1
-                said = bench(folder, "status").stdout
-                assert f"process {first.pid} was killed" in said
-                second.send_signal(signal.SIGINT)
-                assert second.wait(120) == 130
-            lines, _ = watching.communicate(timeout=120)
-            assert watching.returncode == 0
-            assert lines.splitlines()[-1] == "nothing runs any more"
-            assert ": 0 of 4 units done, 1 at work, 3 to do" in lines
-            assert not state(folder)["runs"]
-        finally:
-            first.kill()
-
-
-def states(found: dict[str, Any]) -> list[str]:
-    return [command["state"] for command in found["studies"][0]["commands"]]
+def test_a_run_is_seen_at_work_killed_and_taken_up_again(tmp_path: Path) -> None:
+    """By the command itself: what it leaves for others while it trains."""
+    folder, results = workspace(tmp_path), tmp_path / "results"
+    arguments = ["run", *PHANTOM, "-s", "scratch", "-p", "tiny.toml", "--in-process"]
+    long = ["--set", "protocol.finetune.epochs=20000"]
+    with process(folder, "-m", "bench", *arguments, *long) as run:
+        found = seen(results, lambda study: any(u.epoch for c in study.commands for u in c.at_work), 240)
+        assert (found.units, found.at_work, found.to_do) == (1, 1, 0)
+        (unit,) = found.commands[0].at_work
+        assert (unit.unit, unit.stage, unit.epochs) == ("test_convnext.scratch.r0", "fine-tune", 20000)
+        assert unit.loss
+        assert unit.images_per_s
+        run.kill()
+        run.wait()
+    gone = look(results)
+    assert not gone.runs
+    assert [claim.unit for claim in gone.stale] == ["test_convnext.scratch.r0"]
+    bench(folder, *arguments)  # another study, for which what is dead is cleared away
+    left = look(results)
+    assert [(study.done, study.commands) for study in left.studies] == [(1, ()), (0, ())]
 
 
 def test_watching_on_a_terminal_ends_with_the_study_or_with_ctrl_c(tmp_path: Path) -> None:

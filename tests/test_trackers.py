@@ -73,7 +73,9 @@ def as_it_is(event: Event) -> Event:
 
 def test_events_arrive_in_order_in_a_thread_of_the_tracker() -> None:
     heard: list[tuple[Event, str]] = []
-    with tracked(STUDY, [entry(lambda e: heard.append((e, threading.current_thread().name)))], as_it_is) as tell:
+    with tracked(
+        STUDY, [entry(lambda e: heard.append((e, threading.current_thread().name)))], as_it_is
+    ) as tell:
         for number in range(1, 200):
             tell(epoch(number))
     assert [e.epoch for e, _ in heard if isinstance(e, EpochEnded)] == list(range(1, 200))
@@ -95,7 +97,9 @@ def test_a_tracker_that_raises_is_named_once_and_the_others_go_on(caplog: pytest
     assert len(calls) == 1
     assert len(heard) == 5
     (line,) = [record.getMessage() for record in caplog.records]
-    assert line.startswith("tracker broken of plugin mine (bench-mine 1.2) failed: KeyError: 'no such thing' at ")
+    assert line.startswith(
+        "tracker broken of plugin mine (bench-mine 1.2) failed: KeyError: 'no such thing' at "
+    )
     assert "test_trackers.py:" in line
 
 
@@ -141,16 +145,17 @@ def test_an_interruption_does_not_wait_for_a_slow_tracker(
     monkeypatch.setattr(tracking, "INTERRUPTED", 0.2)
     released = threading.Event()
     try:
-        with (
-            caplog.at_level(logging.WARNING),
-            pytest.raises(KeyboardInterrupt),
-            tracked(STUDY, [entry(lambda event: released.wait(30) and None)], as_it_is) as tell,
-        ):
-            tell(done())
-            raise KeyboardInterrupt
+        with caplog.at_level(logging.WARNING), pytest.raises(KeyboardInterrupt):
+            interrupted(entry(lambda event: released.wait(30) and None))
         assert len(caplog.records) == 1
     finally:
         released.set()
+
+
+def interrupted(tracker: tuple[Entry[Tracker], Any]) -> None:
+    with tracked(STUDY, [tracker], as_it_is) as tell:
+        tell(done())
+        raise KeyboardInterrupt
 
 
 # --- from news to events -----------------------------------------------------------------------------
@@ -175,12 +180,20 @@ class Planned:
 def following(heard: list[Event], *units: TrackedUnit) -> Following:
     from types import SimpleNamespace
 
-    plan: Any = SimpleNamespace(session=SimpleNamespace(registry=None, environment=SimpleNamespace(results=Path())))
+    plan: Any = SimpleNamespace(
+        session=SimpleNamespace(registry=None, environment=SimpleNamespace(results=Path()))
+    )
     return Following(plan, {unit.key: unit for unit in units}, Written(), heard.append)  # type: ignore[arg-type]
 
 
 def news(done: int = 1, epoch: int = 1, **changes: Any) -> Progress:
-    told: dict[str, Any] = {"unit": UNIT.name, "key": UNIT.key, "stage": "fine-tune", "done": done, "total": 4}
+    told: dict[str, Any] = {
+        "unit": UNIT.name,
+        "key": UNIT.key,
+        "stage": "fine-tune",
+        "done": done,
+        "total": 4,
+    }
     return Progress(**{**told, "epoch": epoch, "epochs": 2, "loss": 0.5, **changes})
 
 
@@ -315,9 +328,11 @@ def hangs(study, params):
     time.sleep(3600)
     yield print
 
+known = {"raises": raises, "hangs": hangs}
+
 @hookimpl
 def register_trackers():
-    return [Tracker(name="raises", about="raises", open=raises), Tracker(name="hangs", about="hangs", open=hangs)]
+    return [Tracker(name=name, about=name, open=follow) for name, follow in known.items()]
 '''
 
 
@@ -349,7 +364,10 @@ def test_a_study_beside_trackers_has_the_same_bits(untracked: Path, tmp_path: Pa
     assert predictions(folder) == predictions(untracked)
     warnings = [line for line in done.stderr.splitlines() if line.startswith("warning: tracker")]
     assert len(warnings) == 1
-    assert "tracker raises of plugin broken (bench-broken 0.1) failed: RuntimeError: this tracker is" in warnings[0]
+    assert (
+        "tracker raises of plugin broken (bench-broken 0.1) failed: RuntimeError: this tracker is"
+        in warnings[0]
+    )
     (log,) = (folder / "results" / "logs").glob("*.jsonl")
     events = [json.loads(line) for line in log.read_text().splitlines()]
     kinds = [event["event"] for event in events]
@@ -364,8 +382,12 @@ def test_a_study_beside_trackers_has_the_same_bits(untracked: Path, tmp_path: Pa
         record = json.loads((folder / records_of(events)[event["key"]] / "record.json").read_text())
         assert event["loss"] == record["history"]["loss"][event["epoch"] - 1]
         if event["stage"] == "fine-tune":
-            assert event["validation_accuracy"] == record["history"]["validation_accuracy"][event["epoch"] - 1]
-    scores = [event["scores"] for event in events if event["event"] == "UnitDone" and event["kind"] != "pretrain"]
+            assert (
+                event["validation_accuracy"] == record["history"]["validation_accuracy"][event["epoch"] - 1]
+            )
+    scores = [
+        event["scores"] for event in events if event["event"] == "UnitDone" and event["kind"] != "pretrain"
+    ]
     table = json.loads(bench(folder, "table", "--format", "json", "--metrics", "auc").stdout)
     shown = sorted(row["values"]["auc"]["mean"] for row in table[0]["rows"])
     assert sorted(score["auc"] for score in scores) == pytest.approx(shown)
@@ -401,11 +423,16 @@ def test_a_tracker_that_hangs_holds_up_nothing_but_the_end(untracked: Path, tmp_
     assert "egmae" in done.stdout  # the table
     assert time.monotonic() - began < 120
     (log,) = (untracked / "results" / "logs").glob("*.jsonl")
-    assert [json.loads(line)["event"] for line in log.read_text().splitlines()] == ["StudyBegan", "StudyEnded"]
+    assert [json.loads(line)["event"] for line in log.read_text().splitlines()] == [
+        "StudyBegan",
+        "StudyEnded",
+    ]
 
 
 def test_what_is_refused_is_refused_before_anything_is_done(tmp_path: Path) -> None:
-    done = bench(workspace(tmp_path), *RUN, "--track", "mlflow", code=2, PYTHONPATH=no_library(tmp_path, "mlflow"))
+    done = bench(
+        workspace(tmp_path), *RUN, "--track", "mlflow", code=2, PYTHONPATH=no_library(tmp_path, "mlflow")
+    )
     assert done.stderr.strip() == (
         'error: --track mlflow: mlflow is not installed: pip install "medbench[mlflow]", or leave it out'
     )

@@ -38,8 +38,8 @@ def show_plan(
     from bench.cli.progress import display
     from bench.cli.screen import make_console
     from bench.execution.plan import make_plan
-    from bench.interfaces.executor import both
     from bench.execution.session import Session
+    from bench.interfaces.executor import both
 
     session = Session(replace(environment, asked=study.asked), registry)
     with display(make_console(stderr=True)) as shown:

@@ -49,9 +49,7 @@ def report(
         question, records = asked.question(registry)
         session = None if embed_pictures is False else _session(data, asked.results, registry)
         named = bool(asked.baseline)
-        return report_page(
-            gather(records, asked.results, question, registry, session, embed_pictures, named)
-        )
+        return report_page(gather(records, asked.results, question, registry, session, embed_pictures, named))
 
     if watch:
         write_again(make, output, asked.results)

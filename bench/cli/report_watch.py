@@ -72,13 +72,16 @@ def _made(make: Callable[[], Page], results: Path) -> str | None:
 
 def _stored(found: FolderStatus) -> tuple[object, ...]:
     """What a report is made of, as far as a listing of folders tells."""
-    return (tuple((study.name, study.done, study.failed) for study in found.studies), tuple(found.others.items()))
+    return (
+        tuple((study.name, study.done, study.failed) for study in found.studies),
+        tuple(found.others.items()),
+    )
 
 
 def _counts(found: FolderStatus) -> str:
-    from bench.cli.status_text import counts
+    from bench.cli.status_text import summary
 
-    return "; ".join(counts(study) for study in found.studies if study.runs)
+    return "; ".join(summary(study) for study in found.studies if study.runs)
 
 
 def _nothing_yet(results: Path) -> str:

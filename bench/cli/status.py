@@ -86,7 +86,8 @@ def _print_lines(results: Path) -> None:
         now = time.monotonic()
         for study in found.studies:
             state, (before, then) = (study.done, study.failed, study.runs), said.get(study.name, (None, 0.0))
-            if state != before and (study.runs or before) or (study.runs and now - then >= PLAIN):
+            news = state != before and (study.runs or before is not None)
+            if news or (study.runs and now - then >= PLAIN):
                 echo(f"{time.strftime('%H:%M:%S')}  {summary(study)}")
                 said[study.name] = (state, now)
         if not found.runs:

@@ -100,8 +100,8 @@ def holders(scratch: Path) -> list[Holder]:
 
 
 def claimed(scratch: Path) -> Iterator[tuple[str, Holder, float, bool]]:
-    """Every claim as its file says it, without touching it: key of the unit, who holds it, seconds since it was
-    touched by the clock here, and whether its holder is gone."""
+    """Every claim as its file says it, without touching it: key of the unit, who holds it, seconds since it
+    was touched by the clock here, and whether its holder is gone."""
     for path in sorted((scratch / "claims").glob("*.json")):
         other = _held_by(path)
         try:

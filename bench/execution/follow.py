@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from bench.execution.at_work import waits
 from bench.execution.plan import Plan
@@ -52,7 +52,9 @@ def check_trackers(study: Study, registry: Registry) -> list[Opened]:
 class Following:
     """Hears of units, and tells the status file and the trackers."""
 
-    def __init__(self, plan: Plan, units: Mapping[str, TrackedUnit], writer: StatusWriter, tell: Tell) -> None:
+    def __init__(
+        self, plan: Plan, units: Mapping[str, TrackedUnit], writer: StatusWriter, tell: Tell
+    ) -> None:
         self.units, self.writer, self.tell = units, writer, tell
         self.registry, self.results = plan.session.registry, plan.session.environment.results
         self.begun: set[str] = set()
@@ -106,9 +108,16 @@ class Following:
     def end(self, interrupted: bool) -> None:
         """The command is through, or was stopped."""
         left = len(self.units) - self.done - self.failed
-        status = "interrupted" if interrupted else "failed" if self.failed or left else "done"
-        counts = {"done": self.done, "failed": self.failed, "left": left}
-        self.tell(StudyEnded(time=time.time(), status=status, **counts))
+        status: Literal["done", "failed", "interrupted"] = "failed" if self.failed or left else "done"
+        self.tell(
+            StudyEnded(
+                time=time.time(),
+                status="interrupted" if interrupted else status,
+                done=self.done,
+                failed=self.failed,
+                left=left,
+            )
+        )
 
 
 @contextmanager

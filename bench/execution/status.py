@@ -235,8 +235,7 @@ def _command(content: Mapping[str, Any], ago: float) -> Command:
         ago=ago,
         left=None if left is None else max(0.0, float(left) - max(0.0, ago)),
         at_work=tuple(
-            UnitAtWork(**{name: unit[name] for name in fields if name in unit})
-            for unit in content["at_work"]
+            UnitAtWork(**{name: unit[name] for name in fields if name in unit}) for unit in content["at_work"]
         ),
         failures=tuple(Failure(unit=f["unit"], reason=f["reason"]) for f in content["failures"]),
     )
@@ -273,9 +272,9 @@ def _study(
 ) -> StudyStatus:
     running = [command for command in commands if command.runs]
     stored = plan.units.keys() & done.keys()
-    at_work = {
-        unit.key for command in running for unit in command.at_work if unit.key and not unit.waits
-    } & (plan.units.keys() - stored)
+    at_work = {unit.key for command in running for unit in command.at_work if unit.key and not unit.waits} & (
+        plan.units.keys() - stored
+    )
     if running:  # what failed before is tried again
         failures = [failure for command in running for failure in command.failures]
         failures = list({failure.unit: failure for failure in failures}.values())

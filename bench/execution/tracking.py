@@ -40,7 +40,8 @@ Complete = Callable[[Event], Event]
 def tracked(began: StudyBegan, trackers: Sequence[Opened], complete: Complete) -> Iterator[Tell]:
     """Give a function that passes events on to these trackers, and returns at once.
 
-    In the trackers' threads, events are made complete first. The block's end waits for what they were not told yet; how long at most, LAST and INTERRUPTED say.
+    Events are made complete first, in the trackers' threads. The block's end waits for what they were not
+    told yet; how long at most, LAST and INTERRUPTED say.
     """
     told = [_Told(entry, params, began, complete) for entry, params in trackers]
 
@@ -154,5 +155,3 @@ class _Told:
 
     def _warn(self, text: str) -> None:
         log.warning("tracker %s of plugin %s %s", self.name, self.entry.plugin, text)
-
-

@@ -167,8 +167,8 @@ class Tracker(Component[P]):
     those of every component (`--set tracker.NAME.KEY=value`) and are part of no key.
 
     Attributes:
-        open: gives a context manager, whose value receives the events. It is left with the error if `tell` has
-            raised one.
+        open: gives a context manager, whose value receives the events. It is left with the error if `tell`
+            has raised one.
         check: called, if given, before anything is done for the study: raises ConfigError for what can be
             known to fail, such as a package that is not installed.
     """

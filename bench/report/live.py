@@ -16,9 +16,10 @@ from bench.text import duration, one_line
 
 HEAD = "<head>\n"
 BODY = "<body>\n"
+TITLE = "<title>"
 LOOK = (
-    "background: light-dark(#fff3cd, #4a3b00); color: light-dark(#222, #eee); font-size: medium; margin: 0 0 1em; "
-    "max-width: none; padding: 0.5em 1em; position: sticky; top: 0; z-index: 9"
+    "background: light-dark(#fff3cd, #4a3b00); color: light-dark(#222, #eee); font-size: medium; "
+    "margin: 0 0 1em; max-width: none; padding: 0.5em 1em"
 )
 
 
@@ -32,8 +33,15 @@ def live_page(page: str, found: FolderStatus, every: float, at: float | None = N
     lines = "<br>".join(escape(line) for line in banner([s for s in found.studies if s.runs]))
     note = f"Looked at {then}; this page loads itself again until nothing runs any more."
     text = f'<p role="status" class="live" style="{LOOK}">{lines}<br><small>{note}</small></p>\n'
-    head, body = page.replace(HEAD, HEAD + again, 1), BODY
-    return head.replace(body, body + text, 1)
+    running = page.replace(HEAD, HEAD + again, 1).replace(BODY, BODY + text, 1)
+    return running.replace(TITLE, f"{TITLE}{_progress(found)}", 1)
+
+
+def _progress(found: FolderStatus) -> str:
+    """ "12/30 ", for the tab of the browser."""
+    running = [study for study in found.studies if study.runs and study.units]
+    done, units = sum(study.done for study in running), sum(study.units for study in running)
+    return f"{done}/{units} " if units else ""
 
 
 def banner(running: Sequence[StudyStatus]) -> list[str]:

@@ -54,9 +54,7 @@ def check_tracker(tracker: Tracker, params: Any = None) -> None:
         assert not printed.getvalue(), f"{name}: prints on standard output, which is for tables"
 
 
-def _follow(
-    tracker: Tracker, params: Any, began: StudyBegan, events: Iterable[Event], what: str
-) -> None:
+def _follow(tracker: Tracker, params: Any, began: StudyBegan, events: Iterable[Event], what: str) -> None:
     """As a command does it: in a thread of its own."""
     problems: list[BaseException] = []
 

@@ -12,7 +12,8 @@ def require(tracker: str, library: str) -> None:
     """Raise ConfigError if the library of a tracker is not installed; its extra has the tracker's name."""
     if find_spec(library) is None:
         raise ConfigError(
-            f'--track {tracker}: {library} is not installed: pip install "medbench[{tracker}]", or leave it out'
+            f'--track {tracker}: {library} is not installed: pip install "medbench[{tracker}]", or leave '
+            "it out"
         )
 
 

@@ -1,7 +1,7 @@
 """A line of JSON for each event, appended to a file: for shells, and for other programs.
 
-    {"event": "EpochEnded", "time": "2026-05-04T10:11:12.345Z", "study": "busi.1a2b3c4d", "process": 4711,
-     "unit": "convnext_tiny.egmae.r0", "key": "...", "stage": "pretrain", "epoch": 4, "epochs": 30, "loss": 0.41, ...}
+{"event": "EpochEnded", "time": "2026-05-04T10:11:12.345Z", "study": "busi.1a2b3c4d", "process": 4711,
+ "unit": "convnext_tiny.egmae.r0", "key": "...", "stage": "pretrain", "epoch": 4, "loss": 0.41, ...}
 """
 
 from __future__ import annotations

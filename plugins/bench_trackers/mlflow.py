@@ -87,9 +87,7 @@ class _Runs:
         self.parent = self._parent()
         found = self._search(f"tags.`mlflow.parentRunId` = '{self.parent}'")
         self.ids = {run.data.tags[UNIT]: run.info.run_id for run in found if UNIT in run.data.tags}
-        self.finished = {
-            run.data.tags.get(UNIT) for run in found if run.info.status == "FINISHED"
-        }
+        self.finished = {run.data.tags.get(UNIT) for run in found if run.info.status == "FINISHED"}
 
     def has(self, unit: TrackedUnit) -> bool:
         """Whether all of the unit has been sent."""
@@ -111,7 +109,11 @@ class _Runs:
         runs, token = [], None
         while True:
             page = self.client.search_runs(
-                [self.experiment], wanted, max_results=PAGE, order_by=["attributes.start_time"], page_token=token
+                [self.experiment],
+                wanted,
+                max_results=PAGE,
+                order_by=["attributes.start_time"],
+                page_token=token,
             )
             runs += page
             token = page.token
@@ -142,9 +144,14 @@ class _Runs:
         """The unit's run: the one of before, or a new one."""
         unit = event.unit
         if unit.key in self.ids:
-            self.client.update_run(self.ids[unit.key], status="RUNNING")
-            return self.ids[unit.key]
-        tags = {UNIT: unit.key, "mlflow.parentRunId": self.parent, "mlflow.runName": f"{unit.name} ({unit.kind})"}
+            known = self.ids[unit.key]
+            self.client.update_run(known, status="RUNNING")
+            return known
+        tags = {
+            UNIT: unit.key,
+            "mlflow.parentRunId": self.parent,
+            "mlflow.runName": f"{unit.name} ({unit.kind})",
+        }
         run = self.client.create_run(self.experiment, start_time=round(1000 * event.time), tags=tags)
         self.ids[unit.key] = str(run.info.run_id)
         chosen = {"dataset": unit.dataset, "model": unit.model, "method": unit.method, "round": unit.round}

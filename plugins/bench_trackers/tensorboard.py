@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from tensorboard.compat.proto.summary_pb2 import Summary
     from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
+DONE = ".done"  # a file in the folder of a unit of which all has been written
+
 
 @dataclass(frozen=True)
 class TensorboardParams:
@@ -40,7 +42,7 @@ def follow(study: StudyBegan, params: TensorboardParams) -> Iterator[Tell]:
     runs = _Runs(folder / file_name(study.name))
     try:
         for unit in study.units:
-            if unit.done and not runs.folder_of(unit).is_dir():
+            if unit.done and not (runs.folder_of(unit) / DONE).exists():
                 for event in study.replay(unit):
                     runs.tell(event)
         yield runs.tell
@@ -76,6 +78,8 @@ class _Runs:
                 self._finish(event)
             self._writer(event.unit).close()
             del self.open[event.unit.key]
+            if isinstance(event, UnitDone):
+                (self.folder_of(event.unit) / DONE).touch()
 
     def _finish(self, event: UnitDone) -> None:
         """Scores, and what TensorBoard's table of hyperparameters shows."""
