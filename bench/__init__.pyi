@@ -1,6 +1,16 @@
 """The public names of `bench` and where they are; read by lazy_loader when one is first used."""
 
-from .api import load_results, local_environment, measure_model, plan, prepare_training, render, run, tables
+from .api import (
+    load_results,
+    local_environment,
+    measure_model,
+    plan,
+    prepare_training,
+    render,
+    run,
+    tables,
+    write_report,
+)
 from .child import Child, load_for_children, watched
 from .cost.model_cost import ModelCost
 from .data.images.image_files import is_dicom_file, is_image_file, names_mask, without_masks
@@ -160,4 +170,5 @@ __all__ = [
     "warn_of_turns",
     "watched",
     "without_masks",
+    "write_report",
 ]

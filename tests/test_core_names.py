@@ -28,6 +28,8 @@ ORDINARY_WORDS = {
     ("cli/cost.py", "csv"): "a file format of `bench cost`",
     ("cli/compare.py", "json"): "a format of `bench compare`",
     ("cli/subgroups.py", "json"): "a format of `bench subgroups`",
+    ("cli/hard_images.py", "csv"): "a format of `bench hard-images`",
+    ("cli/hard_images.py", "json"): "a format of `bench hard-images`",
     ("cli/label_noise.py", "csv"): "a format of `bench label-noise`",
     ("cli/label_noise.py", "json"): "a format of `bench label-noise`",
     ("cli/cost.py", "json"): "a file format of `bench cost`",

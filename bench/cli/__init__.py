@@ -20,6 +20,8 @@ from bench.cli.compare import compare
 from bench.cli.cost import cost
 from bench.cli.data import app as data
 from bench.cli.doctor import doctor
+from bench.cli.figure import figure
+from bench.cli.hard_images import hard_images
 from bench.cli.installation import former_installation
 from bench.cli.label_noise import label_noise
 from bench.cli.list import list_components
@@ -55,12 +57,14 @@ app.command("plan")(with_verbose(plan))
 app.command("status")(with_verbose(status))
 app.command("table")(with_verbose(table))
 app.command("report")(with_verbose(report))
+app.command("figure")(with_verbose(figure))
 app.command("check-claims")(with_verbose(check_claims))
 app.command("compare")(with_verbose(compare))
 app.command("claims")(with_verbose(claims))
 app.command("methods-text")(with_verbose(methods_text))
 app.command("checklist")(with_verbose(checklist))
 app.command("subgroups")(with_verbose(subgroups))
+app.command("hard-images")(with_verbose(hard_images))
 app.command("label-noise")(with_verbose(label_noise))
 app.command("verify")(with_verbose(verify))
 app.command("list")(with_verbose(list_components))

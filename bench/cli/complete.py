@@ -88,6 +88,13 @@ def crosschecks(word: str) -> Candidates:
     return _one(word, [("nb", "corrected resampled t"), ("mcnemar", "one round"), ("delong", "one round")])
 
 
+def figures(word: str) -> Candidates:
+    """The name of one kind of figure."""
+    from bench.figures.kinds import ABOUT
+
+    return _one(word, list(ABOUT.items()))
+
+
 def subgroups(word: str) -> Candidates:
     """What test images can be divided by, or a file that says it."""
     known = [

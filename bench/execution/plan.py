@@ -19,7 +19,7 @@ from bench.identity import Ref
 from bench.interfaces.executor import Environment, Executor, Report, silent
 from bench.results import store
 from bench.study.expand import NotPossible, Pool, expand
-from bench.study.spec import UnitSpec
+from bench.study.spec import UnitSpec, budget_of
 from bench.study.study import Study
 
 if TYPE_CHECKING:
@@ -76,7 +76,9 @@ class Plan:
         done = store.done(self.session.environment.results, self.units)
         for unit in self.units:
             state, reason = ("done", "") if unit.key in done else self._state(unit)
-            rows.append((unit.kind, unit.dataset.name, unit.label, unit.round, state, reason, unit.key))
+            rows.append(
+                (unit.kind, unit.dataset.name, self.called(unit), unit.round, state, reason, unit.key)
+            )
         rows += [("run", ref.label, "", None, "failed", ref.reason, "") for ref in self.unlisted]
         rows += [(cell.kind, "", cell.label, None, "n/a", cell.reason, "") for cell in self.not_possible]
         return pd.DataFrame(rows, columns=list(types)).astype(types)
@@ -84,9 +86,15 @@ class Plan:
     @cached_property
     def names(self) -> Mapping[str, str]:
         """By key, what each unit is called beside the others: its label, after the name of its data set where
-        there are several. A pretraining is called as the fine-tuning that needs it."""
+        there are several, and with its epochs in a study of several budgets. A pretraining is called as the
+        fine-tuning that needs it."""
         several = len({unit.dataset.name for unit in self.units}) > 1
-        return {u.key: f"{u.dataset.name}/{u.label}" if several else u.label for u in self.units}
+        return {u.key: (f"{u.dataset.name}/" if several else "") + self.called(u) for u in self.units}
+
+    def called(self, unit: UnitSpec) -> str:
+        """What tells a unit from the others of its data set: its label, with its epochs in a study of several
+        budgets."""
+        return f"{unit.label} {_epochs(unit)}" if self.study.budgets else unit.label
 
     def _state(self, unit: UnitSpec) -> tuple[str, str]:
         """State and reason of one unit that is not done."""
@@ -104,6 +112,12 @@ class Plan:
         return "<br>".join(map(escape, lines)) + self.frame.drop(columns="key").to_html(
             max_rows=60, max_cols=None, na_rep=""
         )
+
+
+def _epochs(unit: UnitSpec) -> str:
+    """ "1000" of a pretraining, "15" or "1000/15" of a fine-tuning."""
+    budget = budget_of(unit)
+    return "/".join(str(epochs) for epochs in (budget.pretrain, budget.finetune) if epochs)
 
 
 def make_plan(

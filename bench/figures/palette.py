@@ -1,7 +1,7 @@
 """Colours, markers and dashes of series, so that a colour is never the only thing that tells two apart.
 
-The colours are those of Okabe and Ito (2008), made darker until each has a contrast of 3.5 to white paper, and
-lighter for a dark page; four more were chosen beside them. A page may set them itself: where a drawing is
+The colours are those of Okabe and Ito (2008), made darker until each has a contrast of 3.5 to white paper,
+and lighter for a dark page; others were chosen beside them. A page may set them itself: where a drawing is
 part of a page, its colours are the variables --c1 to --c12.
 """
 

@@ -22,6 +22,7 @@ from bench.interfaces.rows import Column
 from bench.registry import Registry
 from bench.results.record import Record
 from bench.results.score_cache import ScoreCache
+from bench.study.declaration import Declaration
 
 if TYPE_CHECKING:
     from bench.execution.session import Session
@@ -99,7 +100,7 @@ def gather(
     if problem := _baseline_problem(tables, question.declared.baseline):
         if baseline_asked:
             raise problem
-        question = replace(question, declared=replace(question.declared, baseline=""))
+        question = replace(question, declared=Declaration(margin=question.declared.margin))
         warnings.append(f"the declared baseline cannot be compared with, so all pairs are: {problem}")
     told = [(table, of) for table, of in zip(tables, rendered, strict=True) if table.methods]
     kept = {unit.record.key for unit in units}

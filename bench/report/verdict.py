@@ -26,7 +26,7 @@ from bench.report.gathered import Gathered
 from bench.report.section import Section
 from bench.report.templating import render
 
-SPELLED_OUT, OF_MANY = 8, 2  # comparisons that are written out at once: of the only table, of one of many
+SPELLED_OUT, OF_MANY = 6, 2  # comparisons that are written out at once: of the only table, of one of many
 
 
 _SAID = {
@@ -91,16 +91,13 @@ def verdict_sections(gathered: Gathered) -> list[Section]:
         return []
     question = gathered.question
     names = {table.where: _short_names(table) for table in gathered.tables}
-    told = [
-        _told(_renamed(compared, names[compared.where]), gathered)
-        for compared in gathered.compared
-        if compared.differences
-    ]
+    compared = [_renamed(one, names[one.where]) for one in gathered.compared if one.differences]
+    told = [_told(one, gathered) for one in compared]
     missing = [t.where for t in gathered.tables if t.where not in {each.where for each in told}]
     html = render(
         "verdict.html",
         told=told,
-        overall=list(_across(gathered)),
+        overall=list(_across(compared, gathered)),
         metric=question.metric.title,
         margin=f"{amount(question.metric, question.declared.margin)}{unit(question.metric)}",
         missing=[(where, _why_not(where, gathered)) for where in missing],
@@ -124,13 +121,13 @@ def _told(compared: Compared, gathered: Gathered) -> Told:
     question, metric = gathered.question, gathered.question.metric
     baseline = question.declared.baseline
     most = SPELLED_OUT if len(gathered.tables) == 1 else OF_MANY
-    spoken = compared.differences if baseline else _of_best(compared, metric)
+    spoken = _most_telling(compared.differences) if baseline else _nearest(_of_best(compared, metric))
     headline, groups = (_against_baseline if baseline else _against_best)(compared, metric)
     return Told(
         where=compared.where,
         headline=headline,
         groups=groups,
-        sentences=[finding(metric, one) for one in _most_telling(spoken)[:most]],
+        sentences=[finding(metric, one) for one in spoken[:most]],
         more=[(finding(metric, one), uncertainty(metric, one)) for one in compared.differences],
         standing="Declared before the study was run."
         if compared.is_declared
@@ -145,6 +142,11 @@ def _most_telling(differences: Iterable[Difference]) -> list[Difference]:
     """What is better first, then what else is shown, then what is not, the largest difference first."""
     order = (Verdict.BETTER, Verdict.WORSE, Verdict.EQUAL, Verdict.OPEN, *UNDECIDED)
     return sorted(differences, key=lambda one: (order.index(one.verdict), -abs(one.value)))
+
+
+def _nearest(differences: Iterable[Difference]) -> list[Difference]:
+    """Those that are hardest to tell from the best first."""
+    return sorted(differences, key=lambda one: abs(one.value))
 
 
 def _against_baseline(compared: Compared, metric: Metric) -> tuple[str, list[Group]]:
@@ -221,16 +223,15 @@ def _comparison(metric: Metric, one: Difference) -> Comparison:
     )
 
 
-def _across(gathered: Gathered) -> Iterator[str]:
+def _across(compared: Sequence[Compared], gathered: Gathered) -> Iterator[str]:
     """What several data sets say together of methods and the declared baseline."""
     if not gathered.question.declared.baseline:
         return
-    pairs = dict.fromkeys((one.first, one.second) for c in gathered.compared for one in c.differences)
-    for first, second in pairs:
+    for first, second in dict.fromkeys((d.first, d.second) for one in compared for d in one.differences):
         found = [
-            compared._replace(differences=ones)
-            for compared in gathered.compared
-            if (ones := [one for one in compared.differences if (one.first, one.second) == (first, second)])
+            one._replace(differences=shared)
+            for one in compared
+            if (shared := [d for d in one.differences if (d.first, d.second) == (first, second)])
         ]
         if text := across(found, first, second):
             yield text

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from bench.errors import ConfigError, UnknownName
 from bench.parsing import DEEPEST, brief, check_plain, parse, read_toml, shown
-from bench.study.protocol import Share
+from bench.study.protocol import Budget, Share
 
 DEFAULT_PROTOCOL = "paper"
 NO_ENSEMBLES = NO_TRACKERS = ("none",)
@@ -33,6 +33,7 @@ class StudyConfig:
             none.
         shares: shares of the training images whose labels fine-tuning sees; the study is run with each.
             None means the protocol's `finetune.share`.
+        budgets: epochs of pretraining and fine-tuning; the study is run with each. None means the protocol's.
         base: a shipped protocol or the path of a protocol file.
         protocol: values that differ from the base.
         dataset: parameters of data sets, by name.
@@ -50,6 +51,7 @@ class StudyConfig:
     strategies: tuple[str, ...] = ()
     ensembles: tuple[str, ...] | None = None
     shares: tuple[Share, ...] | None = None
+    budgets: tuple[Budget, ...] | None = None
     base: str = DEFAULT_PROTOCOL
     protocol: Mapping[str, Any] = field(default_factory=dict)
     dataset: Parameters = field(default_factory=dict)

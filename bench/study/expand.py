@@ -58,8 +58,7 @@ def expand(
     for dataset in study.datasets:
         for round_ in range(study.protocol.rounds):
             split, pool = split_of(dataset, round_), pool_of(dataset, round_)
-            for finetuning in study.finetunings:
-                protocol = replace(study.protocol, finetune=finetuning)
+            for protocol in study.protocols:
                 runs: dict[Member, RunSpec] = {}
                 for model in study.models:
                     possible, _ = cells[model.name]
@@ -72,7 +71,9 @@ def expand(
                         for ensemble, members in combined.ensembles
                         if members[-1].model == model.name  # so all of its runs are there
                     )
-    units = list({unit.key: unit for unit in units}.values())  # the shares of a round have one pretraining
+    units = list(
+        {unit.key: unit for unit in units}.values()
+    )  # shares, and budgets of as many epochs, have one pretraining a round
     not_possible = [cell for _, impossible in cells.values() for cell in impossible]
     if not_possible and not units:
         reasons = "; ".join(dict.fromkeys(cell.reason for cell in not_possible))

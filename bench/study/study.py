@@ -31,7 +31,7 @@ from bench.study.config import (
 )
 from bench.study.declaration import NOTHING, Declaration, check_declaration
 from bench.study.ensembles import StudyEnsemble, parse_ensemble
-from bench.study.protocol import LEAST_SHARE, Finetuning, Protocol
+from bench.study.protocol import LEAST_SHARE, Budget, Protocol
 
 Names = str | Iterable[str]
 """Names of components: comma-separated, or one by one."""
@@ -55,7 +55,11 @@ class Study:
         protocol_name: what the protocol is called, for tables.
         evidence: metric, baseline and margin, as declared.
         shares: of the training images whose labels fine-tuning sees, one run each; none for the protocol's.
+<<<<<<< HEAD
         trackers: what follows it while it runs; no part of what it is.
+=======
+        budgets: epochs of pretraining and fine-tuning, one run each; none for the protocol's.
+>>>>>>> report
     """
 
     datasets: tuple[Ref, ...]
@@ -66,7 +70,11 @@ class Study:
     protocol_name: str
     evidence: Declaration = NOTHING
     shares: tuple[float, ...] = ()
+<<<<<<< HEAD
     trackers: tuple[Ref, ...] = field(default=(), metadata={"identity": False})
+=======
+    budgets: tuple[Budget, ...] = ()
+>>>>>>> report
 
     @classmethod
     def from_names(
@@ -134,10 +142,16 @@ class Study:
         return make_study(parse(StudyConfig, _checked(keywords), "study"), registry or installed())
 
     @property
-    def finetunings(self) -> tuple[Finetuning, ...]:
-        """Every fine-tuning that each strategy starts: one for each share of the labels."""
-        own = self.protocol.finetune
-        return tuple(replace(own, share=share) for share in self.shares) or (own,)
+    def protocols(self) -> tuple[Protocol, ...]:
+        """What each strategy is trained under: the protocol with every budget and every share of labels."""
+        budgeted = [_with_epochs(self.protocol, budget) for budget in self.budgets] or [self.protocol]
+        if not self.shares:
+            return tuple(budgeted)
+        return tuple(
+            replace(one, finetune=replace(one.finetune, share=share))
+            for one in budgeted
+            for share in self.shares
+        )
 
     @property
     def short_sides(self) -> tuple[int, ...]:
@@ -206,10 +220,14 @@ def make_study(config: StudyConfig, registry: Registry, assignments: Sequence[As
         strategy_refs,
         _study_ensembles(_ensembles(config, registry), changed.ensemble, registry, model_refs, strategy_refs),
         protocol,
-        name + ("+" if changed.protocol or config.shares else ""),
+        name + ("+" if changed.protocol or config.shares or config.budgets else ""),
         declared,
         _shares(config.shares, changed.protocol),
+<<<<<<< HEAD
         () if config.track == NO_TRACKERS else _refs(registry.trackers, config.track, changed.tracker),
+=======
+        _budgets(config.budgets, changed.protocol),
+>>>>>>> report
     )
 
 
@@ -242,6 +260,32 @@ def _shares(shares: Sequence[float] | None, protocol: Mapping[str, Any]) -> tupl
     if "share" in protocol.get("finetune", {}):
         raise ConfigError("shares and protocol.finetune.share: two values for one setting; give one of them")
     return tuple(shares)
+
+
+def _budgets(budgets: Sequence[Budget] | None, protocol: Mapping[str, Any]) -> tuple[Budget, ...]:
+    """The budgets of a study. Raises ConfigError where there are none, one stands twice, or the protocol was
+    given other epochs."""
+    if budgets is None:
+        return ()
+    if not budgets:
+        raise ConfigError("budgets: names none; give some as [[budgets]], or leave budgets out")
+    for budget in budgets:
+        if budgets.count(budget) > 1:
+            raise ConfigError(f"budgets: {budget.name} (pretrain/finetune epochs) is named twice")
+    for stage in ("pretrain", "finetune"):
+        if "epochs" in protocol.get(stage, {}):
+            raise ConfigError(
+                f"budgets and protocol.{stage}.epochs: two values for one setting; give one of them"
+            )
+    return tuple(budgets)
+
+
+def _with_epochs(protocol: Protocol, budget: Budget) -> Protocol:
+    return replace(
+        protocol,
+        pretrain=replace(protocol.pretrain, epochs=budget.pretrain),
+        finetune=replace(protocol.finetune, epochs=budget.finetune),
+    )
 
 
 def _refs(
