@@ -55,11 +55,8 @@ class Study:
         protocol_name: what the protocol is called, for tables.
         evidence: metric, baseline and margin, as declared.
         shares: of the training images whose labels fine-tuning sees, one run each; none for the protocol's.
-<<<<<<< HEAD
-        trackers: what follows it while it runs; no part of what it is.
-=======
         budgets: epochs of pretraining and fine-tuning, one run each; none for the protocol's.
->>>>>>> report
+        trackers: what follows it while it runs; no part of what it is.
     """
 
     datasets: tuple[Ref, ...]
@@ -70,11 +67,8 @@ class Study:
     protocol_name: str
     evidence: Declaration = NOTHING
     shares: tuple[float, ...] = ()
-<<<<<<< HEAD
-    trackers: tuple[Ref, ...] = field(default=(), metadata={"identity": False})
-=======
     budgets: tuple[Budget, ...] = ()
->>>>>>> report
+    trackers: tuple[Ref, ...] = field(default=(), metadata={"identity": False})
 
     @classmethod
     def from_names(
@@ -223,11 +217,8 @@ def make_study(config: StudyConfig, registry: Registry, assignments: Sequence[As
         name + ("+" if changed.protocol or config.shares or config.budgets else ""),
         declared,
         _shares(config.shares, changed.protocol),
-<<<<<<< HEAD
-        () if config.track == NO_TRACKERS else _refs(registry.trackers, config.track, changed.tracker),
-=======
         _budgets(config.budgets, changed.protocol),
->>>>>>> report
+        () if config.track == NO_TRACKERS else _refs(registry.trackers, config.track, changed.tracker),
     )
 
 
