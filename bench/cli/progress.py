@@ -35,8 +35,6 @@ class Display:
     def report(self, news: Progress) -> None:
         """A line when a stage starts or ends, and in between every PLAIN_INTERVAL seconds, less often where
         many are at work: at the end of an epoch, or anywhere in a stage without epochs."""
-        if news.epoch_ended:  # which the news of its last step have said
-            return
         key = news.key or news.unit
         stage, said = self.last_line.get(key, ("", 0.0))
         now = time.monotonic()

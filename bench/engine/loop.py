@@ -202,10 +202,12 @@ class _EpochProgress:
         return islice(batches, self.steps, None)
 
     def count_step(self, images: int, loss_sum: Tensor) -> None:
-        """Report one more step on so many images; `loss_sum` is over all images of the epoch so far."""
+        """Report one more step on so many images; `loss_sum` is over all images of the epoch so far. The last
+        step is reported by `end`, once the epoch has been validated."""
         self.steps += 1
         self.images += images
-        self._report(loss_sum)
+        if self.steps < self.budget.steps:
+            self._report(loss_sum)
 
     def _report(self, loss_sum: Tensor) -> None:
         # Reading the running loss would wait for a GPU, so there the mean of the last epoch is shown; and its
@@ -215,7 +217,8 @@ class _EpochProgress:
         self.job.report(self._news(loss, self.images_per_s if on_cpu else self.pace))
 
     def end(self, history: History, images_per_s: float) -> None:
-        """Report that the epoch has ended: its mean loss, and the validation accuracy if there is one."""
+        """Report the last step, and with it the epoch: its mean loss, and its validation accuracy if it has
+        one."""
         scores = history.scores
         self.job.report(
             replace(

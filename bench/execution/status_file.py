@@ -137,8 +137,8 @@ class StatusWriter:
         while not self.over.is_set():
             self.changed.clear()
             _replace(self.path, self._content())
-            self.over.wait(INTERVAL)
-            self.changed.wait(HEARTBEAT - INTERVAL)
+            if not self.over.wait(INTERVAL):
+                self.changed.wait(HEARTBEAT - INTERVAL)
 
     def _content(self) -> dict[str, Any]:
         now = time.monotonic()

@@ -116,8 +116,8 @@ class Progress:
         resumed: whether the training goes on from a checkpoint.
         in_bytes: whether `done` and `total` count bytes.
         key: of the unit, which labels alone may not tell from others; empty outside of units.
-        epoch_ended: whether the epoch is over: `loss` is its mean, and validation is done. Every epoch has
-            one such news, after those of its steps.
+        epoch_ended: whether the epoch is over: `loss` is its mean, and validation is done. Its last step is
+            told by this news alone.
         validation_accuracy: of an epoch that is over, where weights are chosen by it.
     """
 

@@ -15,7 +15,7 @@ def print_progress(progress: Progress) -> None:
     """
     epoch, epochs = progress.epoch, progress.epochs
     tenth = not epochs or epoch * LINES // epochs > (epoch - 1) * LINES // epochs
-    if tenth and progress.done == progress.total and not progress.epoch_ended:  # its last step said the same
+    if tenth and progress.done == progress.total:
         print(one_line(describe(progress)), flush=True)
 
 
