@@ -57,6 +57,18 @@ from .interfaces.progress_text import print_progress
 from .interfaces.reporter import Reporter, Table, Tables
 from .interfaces.rows import Column, Estimate, Rank, Row
 from .interfaces.strategy import Revealing, Strategy
+from .interfaces.tracker import (
+    EpochEnded,
+    Event,
+    StudyBegan,
+    StudyEnded,
+    Tell,
+    TrackedUnit,
+    Tracker,
+    UnitBegan,
+    UnitDone,
+    UnitFailed,
+)
 from .interruption import SIGNALS, interrupt
 from .page import html_page
 from .results.results import Results
@@ -82,7 +94,9 @@ __all__ = [
     "Ensemble",
     "EnsembleSpec",
     "Environment",
+    "EpochEnded",
     "Estimate",
+    "Event",
     "Execute",
     "Executor",
     "Fitted",
@@ -116,11 +130,19 @@ __all__ = [
     "StoreError",
     "Strategy",
     "Study",
+    "StudyBegan",
+    "StudyEnded",
     "Table",
     "Tables",
+    "Tell",
+    "TrackedUnit",
+    "Tracker",
     "Training",
     "TrainingError",
     "Unit",
+    "UnitBegan",
+    "UnitDone",
+    "UnitFailed",
     "UnknownName",
     "Weights",
     "WeightsError",

@@ -39,6 +39,7 @@ from bench.cli.predict import predict
 from bench.cli.report import report
 from bench.cli.run import run
 from bench.cli.show import show
+from bench.cli.status import status
 from bench.cli.streams import READER_GONE, OutputGone, set_up_streams
 from bench.cli.subgroups import subgroups
 from bench.cli.table import table
@@ -61,6 +62,7 @@ app = typer.Typer(
 )
 app.command("run")(with_verbose(run))
 app.command("plan")(with_verbose(plan))
+app.command("status")(with_verbose(status))
 app.command("table")(with_verbose(table))
 app.command("report")(with_verbose(report))
 app.command("figure")(with_verbose(figure))

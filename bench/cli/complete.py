@@ -128,6 +128,13 @@ def formats(word: str) -> Candidates:
     return _one(word, _entries(lambda registry: registry.reporters)(word))
 
 
+def trackers(word: str) -> Candidates:
+    """Names of trackers, comma-separated, or none."""
+    own = _entries(lambda registry: registry.trackers)
+    alone = [] if "," in word else [("none", "no tracker")]
+    return _several(word, lambda last: [*own(last), *alone])
+
+
 def uncertainties(word: str) -> Candidates:
     """What can stand beside a mean."""
     from bench.interfaces.rows import UNCERTAINTIES

@@ -63,8 +63,8 @@ def _print_plan(planned: Plan, estimator: Estimator, failed: Mapping[str, str], 
     from rich.table import Table as Grid
     from rich.text import Text
 
-    from bench.cli.time_left import makespan
     from bench.execution.plan import keeping
+    from bench.execution.time_left import makespan
 
     environment = planned.session.environment
     to_do = {unit.key for unit in planned.to_do}

@@ -14,7 +14,7 @@ from bench.parsing import DEEPEST, brief, check_plain, parse, read_toml, shown
 from bench.study.protocol import Budget, Share
 
 DEFAULT_PROTOCOL = "paper"
-NO_ENSEMBLES = ("none",)
+NO_ENSEMBLES = NO_TRACKERS = ("none",)
 Parameters = Mapping[str, Mapping[str, Any]]
 """Component's name -> parameter -> value"""
 
@@ -42,6 +42,8 @@ class StudyConfig:
         model: parameters of models, by name.
         strategy: parameters of strategies, by name.
         ensemble: parameters of ensembles, by name, whichever members they combine.
+        track: names of trackers, which follow the study while it runs; "none" for no.
+        tracker: parameters of trackers, by name.
         evidence: metric, baseline and margin, declared before the study is run (`bench.study.declaration`).
     """
 
@@ -59,6 +61,8 @@ class StudyConfig:
     model: Parameters = field(default_factory=dict)
     strategy: Parameters = field(default_factory=dict)
     ensemble: Parameters = field(default_factory=dict)
+    track: tuple[str, ...] = ()
+    tracker: Parameters = field(default_factory=dict)
     evidence: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -7,18 +7,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from bench.errors import ConfigError, UnknownName
-from bench.identity import Ref
+from bench.identity import Ref, digest, to_json
 from bench.interfaces.selection import split_external
 from bench.parsing import parse, shown
 from bench.registry import Components, Datasets, Registry, installed
 from bench.study.config import (
     DEFAULT_PROTOCOL,
     NO_ENSEMBLES,
+    NO_TRACKERS,
     Assignment,
     Parameters,
     StudyConfig,
@@ -35,8 +36,9 @@ from bench.study.protocol import LEAST_SHARE, Budget, Protocol
 Names = str | Iterable[str]
 """Names of components: comma-separated, or one by one."""
 
-KINDS = ("dataset", "model", "strategy", "ensemble")
+KINDS = ("dataset", "model", "strategy", "ensemble", "tracker")
 KEPT: tuple[Literal["model", "decoder"], ...] = ("model", "decoder")
+NAME_LENGTH = 150  # of a study: a file name may have 255 bytes, and a study may name many data sets
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class Study:
         shares: of the training images whose labels fine-tuning sees, one run each; none for the protocol's.
         keep: what is kept beside the results, "model" or "decoder"; no key knows of it.
         budgets: epochs of pretraining and fine-tuning, one run each; none for the protocol's.
+        trackers: what follows it while it runs; no part of what it is.
     """
 
     datasets: tuple[Ref, ...]
@@ -66,8 +69,9 @@ class Study:
     protocol_name: str
     evidence: Declaration = NOTHING
     shares: tuple[float, ...] = ()
-    keep: tuple[str, ...] = ()
+    keep: tuple[str, ...] = field(default=(), metadata={"identity": False})
     budgets: tuple[Budget, ...] = ()
+    trackers: tuple[Ref, ...] = field(default=(), metadata={"identity": False})
 
     @classmethod
     def from_names(
@@ -82,6 +86,7 @@ class Study:
         rounds: int | None = None,
         shares: Sequence[float] | None = None,
         keep: Names = (),
+        track: Names = (),
         values: Mapping[str, Any] | None = None,
         registry: Registry | None = None,
     ) -> Study:
@@ -91,6 +96,7 @@ class Study:
         several models also "mean(resnet18.egmae+resnet50.imagenet)".
         `shares` are those of the training images whose labels fine-tuning sees, say [0.05, 0.1, 1].
         `keep` names what to keep beside the results: "model", "decoder".
+        `track` names trackers, which follow the study while it runs.
         `values` changes single values, say `{"protocol.finetune.epochs": 30, "strategy.egmae.patch": 32}`.
         Raises ConfigError or UnknownName, one line each.
         """
@@ -103,6 +109,7 @@ class Study:
             shares=None if shares is None else parse_shares(shares, "shares"),
             keep=parse_kinds(split_names(keep), "keep"),
             base=protocol,
+            track=split_names(track),
         )
         changes = {**(values or {}), **({} if rounds is None else {"protocol.rounds": rounds})}
         return make_study(config, registry or installed(), assignments_of(changes))
@@ -153,6 +160,12 @@ class Study:
         return protocol.pretrain.resize, protocol.finetune.resize, protocol.size
 
     @property
+    def name(self) -> str:
+        """What tells it from other studies, in file names: its data sets, and a digest of all of it."""
+        names = "+".join(ref.name for ref in self.datasets)[:NAME_LENGTH]
+        return f"{names}.{digest(to_json(self))[:8]}"
+
+    @property
     def asked(self) -> dict[str, str | int | float]:
         """What records say of the study that they were made for."""
         asked: dict[str, str | int | float] = {
@@ -174,7 +187,7 @@ def _as_written(config: StudyConfig) -> dict[str, Any]:
 
 def _checked(keywords: Mapping[str, Any]) -> dict[str, Any]:
     """Keywords whose names may be given as one text."""
-    plural = ("datasets", "models", "baselines", "strategies", "ensembles", "keep")
+    plural = ("datasets", "models", "baselines", "strategies", "ensembles", "keep", "track")
     return {k: split_names(v) if k in plural and v is not None else v for k, v in keywords.items()}
 
 
@@ -212,6 +225,7 @@ def make_study(config: StudyConfig, registry: Registry, assignments: Sequence[As
         _shares(config.shares, changed.protocol),
         config.keep,
         _budgets(config.budgets, changed.protocol),
+        () if config.track == NO_TRACKERS else _refs(registry.trackers, config.track, changed.tracker),
     )
 
 
@@ -374,6 +388,7 @@ def dataset_ref(name: str, registry: Registry, assignments: Sequence[Assignment]
         or changed.model
         or changed.strategy
         or changed.ensemble
+        or changed.tracker
     ):
         raise ConfigError(f"--set: here only dataset.{name}.PARAMETER=value can be set")
     return registry.datasets.ref(name, parameters.get(name, {}))
