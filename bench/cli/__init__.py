@@ -25,6 +25,7 @@ from bench.cli.label_noise import label_noise
 from bench.cli.list import list_components
 from bench.cli.methods_text import methods_text
 from bench.cli.options import VerboseOption, with_verbose
+from bench.cli.pack import pack
 from bench.cli.plan import plan
 from bench.cli.run import run
 from bench.cli.show import show
@@ -59,6 +60,7 @@ app.command("checklist")(with_verbose(checklist))
 app.command("subgroups")(with_verbose(subgroups))
 app.command("label-noise")(with_verbose(label_noise))
 app.command("verify")(with_verbose(verify))
+app.command("pack")(with_verbose(pack))
 app.command("list")(with_verbose(list_components))
 app.command("show")(with_verbose(show))
 app.command("cost")(with_verbose(cost))
