@@ -26,7 +26,9 @@ def pack(
     ] = False,
     report: Annotated[
         Path | None,
-        typer.Option("--report", help="A page of the results to pack with them, as `bench report` writes it."),
+        typer.Option(
+            "--report", help="A page of the results to pack with them, as `bench report` writes it."
+        ),
     ] = None,
     name: Annotated[str, typer.Option(help="What the pack is called.", show_default=False)] = "",
     description: Annotated[
@@ -39,7 +41,9 @@ def pack(
     licence: Annotated[
         str,
         typer.Option(
-            "--license", help="Of the pack: an SPDX identifier, say CC-BY-4.0, or an address.", show_default=False
+            "--license",
+            help="Of the pack: an SPDX identifier, say CC-BY-4.0, or an address.",
+            show_default=False,
         ),
     ] = "",
     published: Annotated[
@@ -76,7 +80,8 @@ def pack(
     done, failed = packed.units
     failures = f", {failed} failed" if failed else ""
     make_console(stderr=True).print(
-        f"written: {output} ({decimal(packed.bytes)}): {done} units{failures}, {packed.files} files", markup=False
+        f"written: {output} ({decimal(packed.bytes)}): {done} units{failures}, {packed.files} files",
+        markup=False,
     )
     if report is None:
         make_console(stderr=True).print("no page of the results in it; --report FILE adds one", markup=False)
@@ -102,7 +107,7 @@ def _described(name: str, description: str, authors: list[str], licence: str, pu
     from bench.errors import ConfigError
     from bench.pack.crate import Described, parse_author, parse_date
 
-    if licence and not licence.isprintable() or licence != licence.strip() or " " in licence:
+    if (licence and not licence.isprintable()) or licence != licence.strip() or " " in licence:
         raise ConfigError(f"--license {licence!r}: must be an SPDX identifier (CC-BY-4.0) or an address")
     return Described(
         name=name,
@@ -123,7 +128,9 @@ def _page(report: Path | None) -> bytes | None:
     try:
         content = report.read_bytes()
     except OSError as error:
-        raise ConfigError(f"--report {report}: cannot be read ({error.strerror}); give another file") from None
+        raise ConfigError(
+            f"--report {report}: cannot be read ({error.strerror}); give another file"
+        ) from None
     if not is_page(content[:1000].decode("utf-8", "replace")):
         raise ConfigError(f"--report {report}: is no page of bench; make one with `bench report`")
     return content

@@ -110,7 +110,9 @@ def _terms(used: Used, registry: Registry) -> str:
     home = f"; {component.home}" if isinstance(component, Dataset) and component.home else ""
     passing_on = ""
     if isinstance(component, Dataset):
-        passing_on = f"; passing on: {component.redistribution or 'the licence does not say that it is allowed'}"
+        passing_on = (
+            f"; passing on: {component.redistribution or 'the licence does not say that it is allowed'}"
+        )
     return _plain(f"{component.licence or 'none stated'}{home}{passing_on} (plugin {entry.plugin})")
 
 

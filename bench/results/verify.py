@@ -53,10 +53,12 @@ class Verification:
     Attributes:
         counts: how many of each were checked, such as {"records": 12, "artefacts": 12}.
         problems: one for each thing that is wrong.
+        unchecked: what could not be looked at here, a phrase each.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
     problems: list[Problem] = field(default_factory=list)
+    unchecked: list[str] = field(default_factory=list)
 
     def add(self, place: Path, what: str, remedy: str) -> None:
         self.problems.append(Problem(place, what, remedy))
