@@ -23,6 +23,7 @@ from bench.cli.doctor import doctor
 from bench.cli.installation import former_installation
 from bench.cli.label_noise import label_noise
 from bench.cli.list import list_components
+from bench.cli.merge import merge
 from bench.cli.methods_text import methods_text
 from bench.cli.options import VerboseOption, with_verbose
 from bench.cli.pack import pack
@@ -61,6 +62,7 @@ app.command("subgroups")(with_verbose(subgroups))
 app.command("label-noise")(with_verbose(label_noise))
 app.command("verify")(with_verbose(verify))
 app.command("pack")(with_verbose(pack))
+app.command("merge")(with_verbose(merge))
 app.command("list")(with_verbose(list_components))
 app.command("show")(with_verbose(show))
 app.command("cost")(with_verbose(cost))

@@ -50,8 +50,8 @@ def verify(
 ) -> None:
     """Check every stored result: records, checksums, predictions against splits, audits, stored images.
 
-    A pack is checked whole: its lists, every score, interval, test and table again, splits for leaks. One line
-    for each problem; exit code 1 if there is any. Nothing is changed.
+    A pack is checked whole: its lists, every score, interval, test and table again, splits for leaks. One
+    line for each problem; exit code 1 if there is any. Nothing is changed.
 
     Example: bench verify study.zip --paper table.tex --map 'EG-MAE=egmae'
     """
@@ -70,8 +70,8 @@ def verify(
             check_results(folder, "--results" if place is None else "FOLDER")
             records = _check_folder(folder, recompute, found)
         _say(folder if place is None else place, found)
-        follows = all([_check_paper(file, map_ or [], records, folder) for file in paper or ()])
-    if found.problems or not follows:
+        follow = [_check_paper(file, map_ or [], records, folder) for file in paper or ()]
+    if found.problems or not all(follow):
         raise typer.Exit(1)
 
 
@@ -140,13 +140,10 @@ def _check_paper(file: Path, maps: Sequence[str], records: Sequence[Record], res
     for what in (*checked.unclear, *checked.foreign):
         echo(one_line(f"{file}, not checked: {what}"))
     unlike = len(checked.wrong)
-    echo(
-        one_line(
-            f"{file}: {checked.follows} cell{'s' * (checked.follows != 1)} follow{'s' * (checked.follows == 1)} "
-            f"from the results, {unlike} {'does' if unlike == 1 else 'do'} not, {checked.foreign_cells} are of "
-            "something else"
-        )
+    counts = (
+        f"{checked.follows} follow from the results, {unlike} do not, {checked.foreign_cells} are not theirs"
     )
+    echo(one_line(f"{file}: of the cells with numbers {counts}"))
     if not checked.follows and not unlike:
         echo("no number of it belongs to these results; --map 'HEAD=NAME' says what its heads stand for")
     return bool(checked.follows) and not unlike and not checked.unclear

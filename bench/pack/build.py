@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,8 +41,8 @@ class Order:
     """
 
     datasets: Sequence[str] = ()
-    wanted: Wanted = Wanted()
-    described: Described = Described()
+    wanted: Wanted = field(default_factory=Wanted)
+    described: Described = field(default_factory=Described)
     report: Path | bytes | None = None
 
 
@@ -130,8 +130,8 @@ def _write(
         known = stated.get("/".join(item.name.split("/")[-2:])) if isinstance(item.content, Path) else None
         if known is not None and known != written.sha256:
             raise StoreError(
-                f"{item.content}: is not the file that was stored (its sha256 differs); repeat the command that "
-                "made it, then pack"
+                f"{item.name}: is not the file that was stored (its sha256 differs); repeat the command "
+                "that made it, then pack"
             )
         files.append(written)
     about = writer.add(Item(METADATA, metadata(files, order.described, facts).encode()))

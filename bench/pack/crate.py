@@ -102,7 +102,7 @@ def parse_author(text: str) -> Author:
 
 def _checked(orcid: str) -> bool:
     """Whether the last character is right (ISO 7064, MOD 11-2)."""
-    *digits, last = orcid.replace("-", "")
+    *digits, last = list(orcid.replace("-", ""))
     total = 0
     for digit in digits:
         total = (total + int(digit)) * 2
@@ -140,8 +140,8 @@ def metadata(files: Sequence[Written], described: Described, facts: Facts) -> st
 
 
 def stated_files(text: str) -> dict[str, str]:
-    """Path -> sha256 of the files that a crate's metadata describes. Raises ValueError, KeyError, TypeError or
-    AttributeError for what is no such metadata."""
+    """Path -> sha256 of the files that a crate's metadata describes. Raises ValueError, KeyError, TypeError
+    or AttributeError for what is no such metadata."""
     from urllib.parse import unquote
 
     stated = {}
@@ -236,7 +236,7 @@ def _images(name: str, dataset: Dataset | None) -> dict[str, Any]:
 def _actions(files: Sequence[Written], facts: Facts) -> list[dict[str, Any]]:
     """What made results, one for each data set, and what made tables of them."""
     folders = _parts(files)
-    actions = []
+    actions: list[dict[str, Any]] = []
     for name, dataset in sorted(facts.datasets.items()):
         made = [f for f in folders if f.startswith("results/") and f.split("/")[2] == name]
         units = [f for f in made if f.split("/")[1] in ("pretrain", "runs", "failures", "kept")]

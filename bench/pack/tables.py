@@ -73,8 +73,8 @@ def compare_csv(packed: str, again: str, left_out: Sequence[str] = ()) -> Iterat
             if other is None:
                 yield f"has the column {column}, which the results do not give"
             elif not _same(cell, other):
-                line = first[name].line
-                yield f"line {line}, {_shown(name)}, {column}: {cell or 'empty'}; the results give {other or 'none'}"
+                where = f"line {first[name].line}, {_shown(name)}, {column}"
+                yield f"{where}: {cell or 'empty'}; the results give {other or 'none'}"
 
 
 def compare_text(packed: str, again: str) -> Iterator[str]:

@@ -15,6 +15,7 @@ from bench.interfaces.reporter import Table
 from bench.interfaces.rows import Estimate, Row
 from bench.pack.paper.grid import Cell, Grid, GridRow
 from bench.pack.paper.names import Mapped, Target, find_column, find_rows, mentions
+from bench.pack.paper.plain import DASHES
 from bench.pack.paper.values import Printed, as_printed, is_nothing, parse_printed, rounds_to
 
 
@@ -152,12 +153,10 @@ def _cells(
             strangers[f"line {cell.line}: {_row_name(heads)}: no method of these results"] += 1
         elif len(named) > 1:
             if not told:
-                several = ", ".join(
-                    f"{table.title} / {each.model} {each.method}" for table, _, each in named[:3]
-                )
+                several = ", ".join(f"{t.title} / {each.model} {each.method}" for t, _, each in named[:3])
                 checked.unclear.append(
-                    f"line {cell.line}: {_row_name(heads)}: could be {len(named)} rows ({several}); name the data "
-                    "set in the caption or a column, or the network in a column"
+                    f"line {cell.line}: {_row_name(heads)}: could be {len(named)} rows ({several}); name the "
+                    "data set in the caption or a column, or the network in a column"
                 )
             told = True
         else:
@@ -319,4 +318,4 @@ def _told(found: _Found, scale: int) -> str:
 
 
 def _squeezed(text: str) -> str:
-    return re.sub(r"\s+", "", re.sub("[−–—-]+", "-", text))
+    return re.sub(r"\s+", "", re.sub(f"[{DASHES}-]+", "-", text))

@@ -99,8 +99,7 @@ def _end_of(text: str, match: re.Match[str]) -> tuple[int, int]:
 
 def _around(text: str, start: int, end: int) -> str:
     """What stands beside the tabular in its float."""
-    before = [found for found in _FLOAT.finditer(text, 0, start)]
-    for found in reversed(before):
+    for found in reversed(list(_FLOAT.finditer(text, 0, start))):
         close = text.find(rf"\end{{{found[1]}}}", found.end())
         if close < 0 or close >= end:
             inner = text[found.end() : start] + " " + text[end : close if close >= 0 else end]
@@ -138,7 +137,7 @@ def _head_count(rows: list[GridRow]) -> int:
 def _filled(
     row: GridRow, rows_of: list[int], carried: dict[int, tuple[Cell, int]], above: list[GridRow]
 ) -> GridRow:
-    r"""A row with the texts of \multirow that reach into it from above; those that reach up fill those rows."""
+    r"""A row with the texts of \multirow that reach into it from above; what reaches up fills those rows."""
     cells = list(row.cells)
     for column, (cell, left) in list(carried.items()):
         if column < len(cells) and not cells[column].text:

@@ -11,10 +11,11 @@ from bench.errors import ConfigError, UnknownName
 from bench.interfaces import cells
 from bench.interfaces.reporter import Table
 from bench.interfaces.rows import Row
+from bench.pack.paper.plain import DASHES
 from bench.parsing import brief
 
 PARTS = ("mean", "sd", "low", "high", "best", "rank_low", "rank_high", "rank_first")
-"""What `bench table --format csv` has of each metric, and the value of each round: accuracy_sd, accuracy_round0."""
+"""What `bench table --format csv` has of each metric, accuracy_sd, beside the value of each round."""
 _ROUND = re.compile(r"round(\d+)")
 _UNIT = re.compile(
     r"\s*[\[(]\s*(?:%|in %|↑|↓|95\s*%?\s*CI|(?:mean\s*)?±[^)\]]*|mean|SD|std\.?|s|ms|G|M)\s*[\])]|[↑↓%*†‡]"
@@ -87,7 +88,7 @@ def _known(tables: Sequence[Table]) -> list[str]:
 def plain(text: str) -> str:
     """A name without what print changes of it: case, spaces, kinds of dashes."""
     folded = unicodedata.normalize("NFKC", text).casefold()
-    return re.sub(r"\s+", "", re.sub("[−–—-]+", "-", folded))
+    return re.sub(r"\s+", "", re.sub(f"[{DASHES}-]+", "-", folded))
 
 
 def loose(text: str) -> str:

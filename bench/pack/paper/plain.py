@@ -10,10 +10,13 @@ import re
 import unicodedata
 from collections.abc import Mapping
 
+DASHES = "\N{MINUS SIGN}\N{EN DASH}\N{EM DASH}"
+"""What is printed for a minus or a dash, beside "-"."""
+
 _SYMBOLS = {
     "pm": "±",
     "textpm": "±",
-    "times": "×",
+    "times": "\N{MULTIPLICATION SIGN}",
     "textbackslash": "\\",
     "textasciitilde": "~",
     "textasciicircum": "^",
@@ -173,7 +176,9 @@ class _Reader:
         if character == "_":
             inner, end = group(source, at + 1)
             return self._subscript(self.read(inner, depth + 1).strip()), end
-        return {"$": "", "}": "", "~": " ", "−": "-", "–": "-", "—": "-"}.get(character, character), at + 1
+        if character in DASHES:
+            return "-", at + 1
+        return {"$": "", "}": "", "~": " "}.get(character, character), at + 1
 
     @staticmethod
     def _subscript(text: str) -> str:
@@ -228,7 +233,7 @@ class _Reader:
 
     @staticmethod
     def _arguments(source: str, end: int, count: int) -> tuple[list[str], int]:
-        arguments = []
+        arguments: list[str] = []
         for _ in range(count):
             end = option(source, end)[1] if arguments else end
             inner, end = group(source, end)

@@ -8,6 +8,7 @@ from decimal import Decimal
 from fractions import Fraction
 
 from bench.evidence.printed import step
+from bench.pack.paper.plain import DASHES
 
 _NUMBER = r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?"
 _PRINTED = re.compile(
@@ -50,7 +51,7 @@ class Printed:
 def parse_printed(text: str) -> Printed | None:
     """The numbers of a cell; None for what is no number, or a number with other text."""
     percent = "%" in text
-    cleaned = re.sub("[−–—]", "-", text).replace("%", "").replace("+/-", "±").replace("+-", "±")
+    cleaned = re.sub(f"[{DASHES}]", "-", text).replace("%", "").replace("+/-", "±").replace("+-", "±")
     cleaned = " ".join(_MARKS.sub("", cleaned).split())
     if _THOUSANDS.fullmatch(cleaned):
         cleaned = cleaned.replace(",", "")
@@ -68,13 +69,13 @@ def parse_printed(text: str) -> Printed | None:
 
 def is_nothing(text: str) -> bool:
     """Whether a cell says that it has no number."""
-    return re.sub("[−–—]", "-", text).strip().lower() in NOTHING
+    return re.sub(f"[{DASHES}]", "-", text).strip().lower() in NOTHING
 
 
 def rounds_to(true: float, printed: Decimal, scale: int) -> bool:
     """Whether `scale` times a number rounds to the printed digits; a tie may have been rounded either way."""
     exact = Fraction(true) * scale
-    slack = Fraction(_SLACK) * max(1, abs(exact))
+    slack = Fraction(_SLACK) * max(Fraction(1), abs(exact))
     return abs(exact - Fraction(printed)) <= step(printed) / 2 + slack
 
 
