@@ -7,7 +7,7 @@ import io
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, NamedTuple, Self
 
 _THEN = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip can state
 _LEVEL = 6
@@ -33,7 +33,7 @@ class Written(NamedTuple):
 
 
 class Writer:
-    """Adds files to a zip, in the order in which they are given."""
+    """Adds files to a zip, in the order in which they are given; a context, at whose end it is whole."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._zip = zipfile.ZipFile(file, "w")
@@ -55,7 +55,10 @@ class Writer:
                 target.write(chunk)
         return Written(item.name, sha256.hexdigest(), size)
 
-    def close(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
         self._zip.close()
 
 

@@ -95,8 +95,8 @@ def make_pack(
     items += [Item(REPORT, order.report)] if order.report is not None else []
     stored = _stored(chosen, results, order.wanted)
     try:
-        with replacing(target) as file:
-            files = _write(Writer(file), [*items, *stored], chosen, order, facts)
+        with replacing(target) as file, Writer(file) as writer:
+            files = _write(writer, [*items, *stored], chosen, order, facts)
         sha256, size = sha256_of(target), target.stat().st_size
     except OSError as error:
         reason = error.strerror or str(error)
@@ -137,7 +137,6 @@ def _write(
     about = writer.add(Item(METADATA, metadata(files, order.described, facts).encode()))
     listing = "".join(f"{file.sha256}  {file.name}\n" for file in [*files, about])
     writer.add(Item(CHECKSUMS, listing.encode()))
-    writer.close()
     return files
 
 

@@ -40,15 +40,22 @@ class Wanted:
 
 
 def packable(records: Iterable[Record], warnings: Sequence[str], results: Path) -> list[Record]:
-    """The records, where all of them can be vouched for. Raises StoreError for damaged ones."""
+    """The records, where all of them can be vouched for; failures without what they say of this machine,
+    which is no part of any result. Raises StoreError for damaged ones."""
     chosen = list(records)
-    bad = [*(w for w in warnings), *(f"{r.path}: {r.damage}" for r in chosen if r.damage)]
+    bad = [*warnings, *(f"{r.path}: {r.damage}" for r in chosen if r.damage)]
     if bad:
         raise StoreError(
             f"{results}: {len(bad)} unit{'s are' if len(bad) > 1 else ' is'} damaged ({bad[0]}); repeat the "
             "command that made them (`bench verify` names them), then pack: a pack must hold what was stored"
         )
-    return chosen
+    return [_anonymous(record) if record.status == "failed" else record for record in chosen]
+
+
+def _anonymous(record: Record) -> Record:
+    return dataclasses.replace(
+        record, reason=without_machine(record.reason), traceback=without_machine(record.traceback)
+    )
 
 
 def unit_items(record: Record, results: Path, wanted: Wanted) -> Iterator[Item]:
@@ -92,12 +99,8 @@ def _kept(record: Record, results: Path) -> Iterator[Item]:
 
 
 def _failure(record: Record) -> bytes:
-    """The record of a failure: what it says of this machine is no part of any result."""
-    told = dataclasses.replace(
-        record, reason=without_machine(record.reason), traceback=without_machine(record.traceback)
-    )
     with tempfile.TemporaryDirectory() as folder:
-        return (store.write_failure(Path(folder), told) / RECORD).read_bytes()
+        return (store.write_failure(Path(folder), record) / RECORD).read_bytes()
 
 
 def foundation_items(records: Sequence[Record], results: Path) -> Iterator[Item]:

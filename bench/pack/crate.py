@@ -132,7 +132,7 @@ def metadata(files: Sequence[Written], described: Described, facts: Facts) -> st
         *_licence(described.licence),
         *_software([*facts.versions, __version__]),
         *(_images(name, dataset) for name, dataset in sorted(facts.datasets.items())),
-        *_actions(files, facts),
+        *_actions(files, described, facts),
         *_folders(files),
         *(_file(file) for file in files),
     ]
@@ -175,7 +175,7 @@ def _root(files: Sequence[Written], described: Described, facts: Facts) -> dict[
         root["author"] = _ids(author.id for author in described.authors)
     top = sorted({file.name.partition("/")[0] + "/" * ("/" in file.name) for file in files})
     root["hasPart"] = _ids(top)
-    root["mentions"] = _ids(action["@id"] for action in _actions(files, facts))
+    root["mentions"] = _ids(action["@id"] for action in _actions(files, described, facts))
     return root
 
 
@@ -233,8 +233,10 @@ def _images(name: str, dataset: Dataset | None) -> dict[str, Any]:
     return about
 
 
-def _actions(files: Sequence[Written], facts: Facts) -> list[dict[str, Any]]:
-    """What made results, one for each data set, and what made tables of them."""
+def _actions(files: Sequence[Written], described: Described, facts: Facts) -> list[dict[str, Any]]:
+    """What made results, one for each data set, and what made tables of them. When is not said, because
+    nothing in results says it."""
+    agent = {"agent": _ids(author.id for author in described.authors)} if described.authors else {}
     folders = _parts(files)
     actions: list[dict[str, Any]] = []
     for name, dataset in sorted(facts.datasets.items()):
@@ -250,6 +252,7 @@ def _actions(files: Sequence[Written], facts: Facts) -> list[dict[str, Any]]:
                 "instrument": _ids(_software_id(version) for version in facts.versions),
                 "object": _ids([_images_id(name, dataset), *given]),
                 "result": _ids(units),
+                **agent,
             }
         )
     tables = [file.name for file in files if file.name.startswith("tables/")]
@@ -263,6 +266,7 @@ def _actions(files: Sequence[Written], facts: Facts) -> list[dict[str, Any]]:
                 "instrument": {"@id": _software_id(__version__)},
                 "object": {"@id": "results/"},
                 "result": _ids(tables),
+                **agent,
             }
         )
     return actions
@@ -300,5 +304,7 @@ def _file(file: Written) -> dict[str, Any]:
     }
 
 
-def _ids(ids: Iterable[str]) -> list[dict[str, str]]:
-    return [{"@id": id_ if id_.startswith("#") or "://" in id_ else quote(id_)} for id_ in ids]
+def _ids(ids: Iterable[str]) -> Any:
+    """References, one alone without a list, as RO-Crate recommends."""
+    found = [{"@id": id_ if id_.startswith("#") or "://" in id_ else quote(id_)} for id_ in ids]
+    return found[0] if len(found) == 1 else found
