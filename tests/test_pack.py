@@ -157,7 +157,7 @@ def test_a_failure_without_its_paths_is_still_a_sealed_record(results: Path, tmp
 def test_a_record_that_names_a_path_is_refused_unless_it_may(results: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copied"
     shutil.copytree(results, copy)
-    unit = next((copy / "runs" / "phantom").glob("*scratch.r0*"))
+    unit = next((copy / "runs" / "phantom").glob("test_convnext.scratch.r0*"))
     old = store.read_folder(unit)
     parts = {part: store.read_predictions(unit, part) for part in ("val", "test")}
     shutil.rmtree(unit)
@@ -217,7 +217,7 @@ def test_a_file_that_is_no_zip_is_not_replaced(results: Path, tmp_path: Path) ->
 def test_damaged_results_are_not_packed(results: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copied"
     shutil.copytree(results, copy)
-    file = next((copy / "runs" / "phantom").glob("*scratch.r1*")) / "predictions.parquet"
+    file = next((copy / "runs" / "phantom").glob("test_convnext.scratch.r1*")) / "predictions.parquet"
     content = bytearray(file.read_bytes())
     content[50] ^= 1
     file.write_bytes(content)
