@@ -128,6 +128,13 @@ def formats(word: str) -> Candidates:
     return _one(word, _entries(lambda registry: registry.reporters)(word))
 
 
+def trackers(word: str) -> Candidates:
+    """Names of trackers, comma-separated, or none."""
+    own = _entries(lambda registry: registry.trackers)
+    alone = [] if "," in word else [("none", "no tracker")]
+    return _several(word, lambda last: [*own(last), *alone])
+
+
 def uncertainties(word: str) -> Candidates:
     """What can stand beside a mean."""
     from bench.interfaces.rows import UNCERTAINTIES
@@ -182,6 +189,22 @@ def checks(word: str) -> Candidates:
         return [(check.name, check.question) for check in CHECKS]
 
     return _several(word, named)
+
+
+def kept(word: str) -> Candidates:
+    """What to keep, comma-separated."""
+    known = [("model", "each fine-tuned network"), ("decoder", "each pretraining with its decoder")]
+    return _several(word, lambda last: known)
+
+
+def kept_runs(word: str) -> Candidates:
+    """The name of a run whose model is kept in the default results folder, or a folder."""
+    import os
+    from pathlib import Path
+
+    kept = Path(os.environ.get("BENCH_RESULTS") or "results", "kept", "runs").glob("*/*.*")
+    named = sorted({f"{path.parent.name}/{path.name.rpartition('.')[0]}" for path in kept})
+    return _one(word, [(name, "") for name in named], files="")
 
 
 def devices(word: str) -> Candidates:
