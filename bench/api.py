@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from bench.errors import ConfigError
-from bench.interfaces.executor import Environment, Progress, Report, silent
+from bench.interfaces.executor import Environment, Progress, Report, both, silent
 from bench.interfaces.reporter import Table, Tables
 from bench.process import set_environment, warn_if_late
 
@@ -167,7 +167,7 @@ def plan(
     from bench.execution.plan import make_plan
     from bench.execution.session import Session
 
-    environment = replace(env or local_environment(), asked=study.asked)
+    environment = replace(env or local_environment(), asked=study.asked, keep=study.keep)
     paths = [Path(path) for path in manifests]
     return make_plan(study, Session(environment), report, manifests=paths, strict=strict)
 
@@ -191,14 +191,18 @@ def run(
     several of them; what a unit suffers is its outcome. An interruption passes through: the same call goes on
     from there.
     """
+    from bench.execution.follow import check_trackers, followed
     from bench.execution.plan import choose_executor
     from bench.execution.session import Session
+    from bench.execution.status_file import told
     from bench.execution.threads import one_at_a_time, share_machine
     from bench.execution.work import work
+    from bench.kept.card import write_cards
     from bench.registry import installed
 
     if env is not None:
-        plan = replace(plan, session=Session(replace(env, asked=plan.study.asked), plan.session.registry))
+        env = replace(env, asked=plan.study.asked, keep=plan.study.keep)
+        plan = replace(plan, session=Session(env, plan.session.registry))
         share_machine(plan.units, plan.session)
     session = plan.session
     in_process = in_process or session.registry is not installed()  # another process would not have it
@@ -207,7 +211,18 @@ def run(
         one_at_a_time(plan.units, session)
     if chosen.in_process:
         warn_if_late()
-    return list(work(plan, chosen, report, max_failures=max_failures))
+    trackers = check_trackers(plan.study, session.registry)
+    outcomes = []
+    with (
+        told(plan.study, session.environment.scratch) as status,
+        followed(plan, plan.to_do, status, trackers) as following,
+    ):
+        for outcome in work(plan, chosen, both(report, following.report), max_failures=max_failures):
+            following.ended(outcome)
+            outcomes.append(outcome)
+    if session.environment.keep:
+        write_cards(session.environment.results, plan.units, session.registry)
+    return outcomes
 
 
 def prepare_training(unit: PretrainSpec | RunSpec, session: Session) -> tuple[Setup, Training]:

@@ -14,6 +14,7 @@ from bench.cli.screen import contain, installed_components, make_console, warn
 if TYPE_CHECKING:
     from bench.execution.session import Session
     from bench.registry import Registry
+    from bench.report.page import Page
 
 
 @with_options
@@ -24,23 +25,36 @@ def report(
     ] = Path("report.html"),
     data: DataOption = None,
     embed_pictures: PicturesOption = None,
+    watch: Annotated[
+        bool,
+        typer.Option("--watch", "-w", help="Write it again as units end, until nothing runs on the results."),
+    ] = False,
 ) -> None:
     """Write one page with tables, verdicts, figures and images of stored results. It needs no network.
+
+    With --watch it is written again while a study runs, and the browser's tab loads it again.
 
     Example: bench report --dataset busi --metric auc -o busi.html
     """
     from bench.cli.pages import check_page_path, write_whole
+    from bench.cli.report_watch import write_again
     from bench.report.gathered import gather
     from bench.report.page import check_installed, report_page
 
     registry = contain(installed_components())
     check_installed()
     check_page_path(output)
-    question, records = asked.question(registry)
-    session = None if embed_pictures is False else _session(data, asked.results, registry)
-    named = bool(asked.baseline)
-    gathered = gather(records, asked.results, question, registry, session, embed_pictures, named)
-    page = report_page(gathered)
+
+    def make() -> Page:
+        question, records = asked.question(registry)
+        session = None if embed_pictures is False else _session(data, asked.results, registry)
+        named = bool(asked.baseline)
+        return report_page(gather(records, asked.results, question, registry, session, embed_pictures, named))
+
+    if watch:
+        write_again(make, output, asked.results)
+        return
+    page = make()
     warn(page.warnings)
     size = write_whole(output, page.html)
     make_console(stderr=True).print(f"written: {output} ({size})", markup=False, soft_wrap=True)

@@ -88,8 +88,13 @@ def comparable_tables(
         if not chosen:
             raise ConfigError(f"--round {question.round}: {results} has no results of this round")
     units, warnings = score_records(chosen, [question.metric], registry, results)
-    tables = tables_of_groups(comparable(once_each(units)))
-    return [table for table in tables if table.methods], warnings
+    return titled_tables(units), warnings
+
+
+def titled_tables(units: Sequence[ScoredUnit]) -> list[Table]:
+    """What may be compared, with what is finished of each table; those without anything finished are left
+    out."""
+    return [table for table in tables_of_groups(comparable(once_each(units))) if table.methods]
 
 
 def tables_of_groups(groups: Sequence[Sequence[ScoredUnit]]) -> list[Table]:

@@ -138,6 +138,7 @@ def _unit(number: int, unit: ScoredUnit, metric: str, results: Path) -> list[str
         lines.append(f"               {os.path.relpath(path, results)}")
     if isinstance(spec, EnsembleSpec):
         lines.append(f"               of {', '.join(member.key for member in spec.members)}")
+        lines += [f"               {unit.record.rule}"] * bool(unit.record.rule)
     elif isinstance(spec, RunSpec) and spec.start:
         lines.append(f"               from pretraining {spec.start.key}")
     elif unit.record.weights:

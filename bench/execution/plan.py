@@ -10,6 +10,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.comparison.stored_order import as_stored
 from bench.errors import ConfigError, DataError, PluginError
 from bench.execution.checks import check_study
 from bench.execution.pools import freeze_pools
@@ -17,7 +18,7 @@ from bench.execution.session import Session
 from bench.execution.threads import share_machine
 from bench.identity import Ref
 from bench.interfaces.executor import Environment, Executor, Report, silent
-from bench.results import store
+from bench.results import kept, store
 from bench.study.expand import NotPossible, Pool, expand
 from bench.study.spec import UnitSpec, budget_of
 from bench.study.study import Study
@@ -57,8 +58,13 @@ class Plan:
     @property
     def to_do(self) -> tuple[UnitSpec, ...]:
         """The units that are not done."""
-        done = store.done(self.session.environment.results, self.units)
+        done = self._done()
         return tuple(unit for unit in self.units if unit.key not in done)
+
+    def _done(self) -> set[str]:
+        """The keys of the units that are done, and have kept what they are to keep."""
+        environment = self.session.environment
+        return kept.finished_keys(environment.results, self.units, environment.keep)
 
     @property
     def frame(self) -> pd.DataFrame:
@@ -66,14 +72,15 @@ class Plan:
         cell that cannot exist.
 
         Columns: kind ("pretrain", "run", "ensemble"); dataset; unit (its label); round (from 0); state
-        ("done", "to do", "failed", "n/a"); reason of "failed" and "n/a"; key. A failed unit is tried again.
+        ("done", "to do", "failed", "n/a"); reason of "failed" and "n/a", and of a unit that is done again to
+        keep its weights; key. A failed unit is tried again.
         """
         import pandas as pd
 
         types: dict[str, Any] = {"kind": str, "dataset": str, "unit": str, "round": "Int64"}
         types |= {"state": str, "reason": str, "key": str}
         rows: list[tuple[str | int | None, ...]] = []
-        done = store.done(self.session.environment.results, self.units)
+        done = self._done()
         for unit in self.units:
             state, reason = ("done", "") if unit.key in done else self._state(unit)
             rows.append(
@@ -98,8 +105,10 @@ class Plan:
 
     def _state(self, unit: UnitSpec) -> tuple[str, str]:
         """State and reason of one unit that is not done."""
-        failure = store.read_failure(self.session.environment.results, unit)
-        return ("failed", failure.reason) if failure else ("to do", "")
+        results = self.session.environment.results
+        if failure := store.read_failure(results, unit):
+            return "failed", failure.reason
+        return "to do", keeping(self.session.environment, unit)
 
     def __repr__(self) -> str:
         return f"<Plan of {len(self.units)} units, {len(self.to_do)} to do>"
@@ -112,6 +121,12 @@ class Plan:
         return "<br>".join(map(escape, lines)) + self.frame.drop(columns="key").to_html(
             max_rows=60, max_cols=None, na_rep=""
         )
+
+
+def keeping(environment: Environment, unit: UnitSpec) -> str:
+    """What a unit that is done is done again for, as a phrase; "" if it is not, or has kept all it should."""
+    lacking = kept.lacks(environment.results, unit, environment.keep)
+    return f"keep {lacking}" if lacking and store.exists(environment.results, unit) else ""
 
 
 def _epochs(unit: UnitSpec) -> str:
@@ -154,6 +169,7 @@ def make_plan(
         pool_of,
     )
     notes += [f"{ref.name} round {round_}: {frozen.text}" for (ref, round_), frozen in pools.items()]
+    units = as_stored(session.environment.results, units)
     share_machine(units, session)
     failed = tuple(NotPossible(ref.name, str(error)) for ref, error in unlisted.items())
     return Plan(study, splits, tuple(units), tuple(not_possible), session, failed, tuple(notes))

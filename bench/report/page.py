@@ -11,13 +11,18 @@ from bench.figures.palette import DARK, LIGHT
 from bench.page import html_page
 from bench.report.citations import citations_sections
 from bench.report.compared import compared_sections
+from bench.report.data_section import data_sections
+from bench.report.diversity_section import diversity_sections
 from bench.report.failures import failures_sections
+from bench.report.figures_section import figures_sections
 from bench.report.gathered import Gathered
+from bench.report.images_section import images_sections
 from bench.report.limits import limits_sections
 from bench.report.main_table import results_sections
 from bench.report.methods_section import methods_sections
 from bench.report.provenance import provenance_sections
 from bench.report.section import Section
+from bench.report.svg_styles import share_styles
 from bench.report.templating import HOW_TO_INSTALL, asset, render
 from bench.report.verdict import verdict_sections
 
@@ -34,6 +39,10 @@ FIRST: Sequence[tuple[str, Make]] = (
 """The first screen: what one section is called where it cannot be made, and what makes it."""
 
 APPENDIX: Sequence[tuple[str, Make]] = (
+    ("Figures", figures_sections),
+    ("How differently methods err", diversity_sections),
+    ("Images", images_sections),
+    ("Data", data_sections),
     ("Failures", failures_sections),
     ("Methods in words", methods_sections),
     ("Provenance", provenance_sections),
@@ -73,7 +82,9 @@ def report_page(gathered: Gathered, makers: Sequence[tuple[str, Make]] | None = 
     warnings = list(gathered.warnings)
     for title, make in sections_of() if makers is None else makers:
         try:
-            sections += make(gathered)
+            found = make(gathered)
+            sections += found
+            warnings += [problem for section in found for problem in section.problems]
         except Exception as error:
             log.debug("section %s", title, exc_info=error)
             reason = _reason(error, gathered)
@@ -82,7 +93,8 @@ def report_page(gathered: Gathered, makers: Sequence[tuple[str, Make]] | None = 
     named = _apart(sections)
     title = title_of(gathered)
     body = render("page.html", title=title, sections=named, version=__version__, warnings=warnings)
-    return Page(html_page(title, body, style(), asset("report.js")), list(dict.fromkeys(warnings)))
+    body, shared = share_styles(body)
+    return Page(html_page(title, body, style() + shared, asset("report.js")), list(dict.fromkeys(warnings)))
 
 
 def sections_of() -> Sequence[tuple[str, Make]]:
@@ -116,7 +128,7 @@ def _reason(error: Exception, gathered: Gathered) -> str:
 
 
 def _broken(title: str, reason: str, place: int) -> Section:
-    html = render("broken.html", reason=reason)
+    html = render("broken.html", what="This section", reason=reason)
     return Section(f"broken-{place}", title, html)
 
 

@@ -6,7 +6,7 @@ Nothing that is remembered of earlier readings is believed here, and nothing is 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -16,8 +16,8 @@ from bench.data.images.store import check_stored
 from bench.data.splits.manifest import read_named
 from bench.data.splits.pool import load_pool
 from bench.errors import BenchError, DataError, StoreError, describe
-from bench.results import store
-from bench.results.artefacts import changed
+from bench.results import kept, store
+from bench.results.artefacts import changed, is_left_out
 from bench.results.predictions_file import PREDICTIONS, read_table, remedy, select
 from bench.results.record import RECORD, Record
 
@@ -53,10 +53,12 @@ class Verification:
     Attributes:
         counts: how many of each were checked, such as {"records": 12, "artefacts": 12}.
         problems: one for each thing that is wrong.
+        unchecked: what could not be looked at here, a phrase each.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
     problems: list[Problem] = field(default_factory=list)
+    unchecked: list[str] = field(default_factory=list)
 
     def add(self, place: Path, what: str, remedy: str) -> None:
         self.problems.append(Problem(place, what, remedy))
@@ -81,6 +83,7 @@ def verify_results(results: Path, found: Verification) -> list[Record]:
         if record.status == "done":
             _unit(path, record, results, splits, found)
     by_key = {r.key: r for r in records if r.status == "done"}
+    _kept(results, by_key, found)
     for record in records:
         for key in record.members or ():
             if key not in by_key and record.path is not None:
@@ -118,6 +121,9 @@ def _unit(
         found.counts["older records without checksums"] += 1
     intact = True
     for name in record.artefacts or ():
+        if name != PREDICTIONS and is_left_out(path, name):
+            found.counts["files left out when packed"] += 1
+            continue
         found.counts["artefacts"] += 1
         if damage := changed(path, record.artefacts or {}, name):
             found.add(path, damage, remedy(path))
@@ -125,7 +131,8 @@ def _unit(
     if not intact:
         return  # what follows from it need not be said
     if record.kind == "pretrain":
-        _encoder(path, found)
+        if not any(is_left_out(path, name) for name in record.artefacts or ()):
+            _encoder(path, found)
         return
     try:
         table = read_table(path)
@@ -217,6 +224,24 @@ def _pools(results: Path, found: Verification) -> None:
             load_pool(results, path.parent.name, split, hash_)
         except DataError as error:
             found.add_error(path, error)
+
+
+def _kept(results: Path, by_key: Mapping[str, Record], found: Verification) -> None:
+    """Kept weights: their description, their checksum, and whether they are those of the stored result."""
+    for folder in kept.folders(results):
+        found.counts["kept weights"] += 1
+        try:
+            known = kept.read(folder)
+        except StoreError as error:
+            found.add_error(folder, error)
+            continue
+        name = kept.weights_of(known.kind)
+        again = f"delete {folder} and repeat the command that made it with --keep {known.kind}"
+        if damage := changed(folder, {name: known.file}, name):
+            found.add(folder, damage, again)
+        record = by_key.get(known.key)
+        if record is not None and kept.result_of(record) != known.result:
+            found.add(folder, "belongs to another result than the stored one", again)
 
 
 def _pixels(results: Path, found: Verification) -> None:

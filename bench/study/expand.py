@@ -11,7 +11,7 @@ from bench.identity import Ref
 from bench.interfaces.component import LocalWeights
 from bench.interfaces.strategy import Strategy
 from bench.registry import Registry, make_ref
-from bench.study.ensembles import Member, StudyEnsemble
+from bench.study.ensembles import ALL_RUNS, Member, StudyEnsemble
 from bench.study.protocol import Protocol
 from bench.study.spec import EnsembleSpec, PretrainSpec, RunSpec, UnitSpec
 from bench.study.study import Study
@@ -97,7 +97,7 @@ def _combined(study: Study, cells: Mapping[str, tuple[list[_Cell], list[NotPossi
     not_possible, notes = [], []
     for ensemble in study.ensembles:
         for label, members in _member_lists(study, ensemble):
-            if not ensemble.members:  # all that there are
+            if ensemble.members in ((), ALL_RUNS):  # all that there are
                 members = tuple(member for member in members if member in possible)
                 if len(members) < 2:
                     continue
@@ -117,6 +117,9 @@ def _member_lists(study: Study, ensemble: StudyEnsemble) -> list[tuple[str, tupl
     its strategies."""
     if any(member.model for member in ensemble.members):
         return [(ensemble.name, ensemble.members)]
+    if ensemble.members == ALL_RUNS:
+        every = [Member(s.name, m.name) for m in study.models for s in study.strategies]
+        return [(ensemble.name, tuple(every))]
     strategies = [m.strategy for m in ensemble.members] or [ref.name for ref in study.strategies]
     models = [ref.name for ref in study.models]
     return [(f"{m}.{ensemble.name}", tuple(Member(s, m) for s in strategies)) for m in models]
