@@ -299,9 +299,9 @@ HOSTILE = (
 )
 
 
-@pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
-def test_names_and_texts_from_outside_are_text(text: str, tmp_path: Path) -> None:
+def test_names_and_texts_from_outside_are_text(tmp_path: Path) -> None:
     """Of data set, class, strategy, network, file, plugin, package, failure and note."""
+    text = " ".join(HOSTILE)
     results = tmp_path / "results"
     classes = (text, "b" + text, "c")
     each = predictions(1, classes=classes)
@@ -329,14 +329,14 @@ def test_names_and_texts_from_outside_are_text(text: str, tmp_path: Path) -> Non
     store.write_failure(results, replace(failed, traceback=f"Traceback\n{text}"))
     page = page_of(results, tmp_path / "r.html")
     parsed = Parsed(page)
-    assert [len(parsed.all(tag)) for tag in ("script", "img", "svg", "form", "b")] == [1, 0, 0, 0, 0]
+    assert [len(parsed.all(tag)) for tag in ("script", "img", "form", "b")] == [1, 0, 0, 0]
+    assert all(a.get("role") == "img" for a in parsed.all("svg"))
     assert not [a for _, a in parsed.tags for name in a if name.startswith(("on", "autofocus"))]
     assert not re.search("[\x00-\x08\x0b-\x1f\x7f\u202a-\u202e\u2066-\u2069]", page)
     assert not re.search(r"This section could not be made", page), page
-    assert bench.html_page  # the page was made by the same code as all others
-    plain = text.encode("unicode_escape").decode() if re.search("[\x00\u202e]", text) else text
-    assert " ".join(plain.split()) in parsed.said
-    assert "49" not in re.findall(r"<h1>(.*?)</h1>", page)[0]
+    for one in HOSTILE:
+        plain = one.encode("unicode_escape").decode() if re.search("[\x00\u202e]", one) else one
+        assert plain in parsed.said, plain
 
 
 def test_one_section_that_cannot_be_made_leaves_the_others(results: Path) -> None:

@@ -117,11 +117,15 @@ def _licence_of(package: str) -> str:
         about = metadata.metadata(package)
     except metadata.PackageNotFoundError:
         return "not known: it is not installed here"
-    stated = about.get("License-Expression") or ""
+    stated = _field(about, "License-Expression")
     classified = [
         value.rpartition(" :: ")[2]
         for value in about.get_all("Classifier") or ()
         if value.startswith("License ::")
     ]
-    lines = (about.get("License") or "").strip().splitlines()
+    lines = _field(about, "License").strip().splitlines()
     return stated or ", ".join(classified) or (lines[0][:80] if lines else "not stated")
+
+
+def _field(about: metadata.PackageMetadata, name: str) -> str:
+    return next(iter(about.get_all(name) or ()), "")
