@@ -26,6 +26,9 @@ HOW_TO_INSTALL = f'pip install "{DISTRIBUTION}[report]"'
 LONGEST = 24
 """Characters of a name in a drawing; a longer one is shortened in its middle."""
 
+APART = 0.26
+"""Inches between panels, so that the last label of one axis does not touch the first of the next."""
+
 SETTINGS: dict[str, Any] = {
     "axes.edgecolor": INK,
     "axes.facecolor": "none",
@@ -136,7 +139,7 @@ def panels(
     """
     count = len(heights)
     columns = max(1, min(count, int((width - left - right) / (least - 0.5))))
-    wide = (width - left - right - (columns - 1) * (between + 0.16)) / columns
+    wide = (width - left - right - (columns - 1) * (between + APART)) / columns
     rows = -(-count // columns)
     high = [wide if square else max(heights[r * columns : (r + 1) * columns]) for r in range(rows)]
     under = legend.height(width) if legend else 0.0
@@ -148,7 +151,7 @@ def panels(
     for i in range(count):
         row, column = divmod(i, columns)
         top = 0.06 + sum(high[:row]) + row * (title + gap) + title
-        x = left + column * (wide + between + 0.16)
+        x = left + column * (wide + between + APART)
         place = (x / width, (total - top - high[row]) / total, wide / width, high[row] / total)
         axes.append(figure.add_axes(place))
         axes[-1].tick_params(labelbottom=i + columns >= count or gap == below)

@@ -27,13 +27,11 @@ _LEAST = 0.005  # of a row: below, a cell has no text
 
 
 def confusion(material: Material) -> list[Drawing]:
-    """All methods in one drawing where there are few classes, else one drawing a method, the prominent ones
-    first."""
+    """All methods in one drawing where there are few classes, else one drawing for each prominent method."""
     matrices = [mean_counts(list(rounds.values())) for rounds in material.tested]
     if len(material.classes) <= FEW:
         return [_drawing(material, matrices, range(len(matrices)))]
-    order = [*material.prominent, *(i for i in range(len(matrices)) if i not in material.prominent)]
-    return [_drawing(material, matrices, [i], alone=True) for i in order]
+    return [_drawing(material, matrices, [i], alone=True) for i in material.prominent]
 
 
 def _drawing(
@@ -46,12 +44,17 @@ def _drawing(
         title=f"Confusion matrix of {names[0]}" if alone else "Confusion matrices",
         where=f"{material.table.where}, {names[0]}" if alone else material.table.where,
         caption="Rows are true classes, columns the predicted ones. Large: percent of the row; small: test "
-        f"images, mean over {len(material.sample.images)} rounds. Cells below half a percent are blank.",
+        f"images, mean over {len(material.sample.images)} rounds. Cells below half a percent are blank."
+        + (" Others than the best row and the baseline: --method." if alone and _some(material) else ""),
         alt=" ".join(_told(name, m, material.classes) for name, m in zip(names, chosen, strict=True)),
         draw=lambda width: _draw(names, chosen, material.classes, width),
         data=_data(names[0], chosen[0], material.classes) if alone else None,
-        second=alone and places[0] not in material.prominent,
     )
+
+
+def _some(material: Material) -> bool:
+    """Whether not all methods have a matrix."""
+    return len(material.prominent) < len(material.methods)
 
 
 def _told(name: str, matrix: NDArray[np.float64], classes: Sequence[str]) -> str:
@@ -80,7 +83,7 @@ def _draw(
     names: Sequence[str], matrices: Sequence[NDArray[np.float64]], classes: Sequence[str], width: float
 ) -> Figure:
     many = len(classes) > FEW
-    labels = [short(name, 14) for name in classes]
+    labels = [short(name, 16) for name in classes]
     room = text_width(labels)
     figure, axes = panels(
         width,
@@ -125,8 +128,11 @@ def _draw_matrix(axes: Axes, matrix: NDArray[np.float64], *, small: bool) -> Non
         axes.add_patch(
             Rectangle((j - 0.5, i - 0.5), 1, 1, facecolor=colour, alpha=_STRONGEST * share, linewidth=0)
         )
-        size = 7.0 if small else 9.0
+        size = 7.5 if small else 9.0
         axes.text(j, i - 0.13, f"{100 * share:.0f}", ha="center", va="center", fontsize=size)
-        axes.text(
-            j, i + 0.27, f"{matrix[i, j]:.1f}".removesuffix(".0"), ha="center", va="center", fontsize=size - 2
-        )
+        axes.text(j, i + 0.27, _images(float(matrix[i, j])), ha="center", va="center", fontsize=size - 2)
+
+
+def _images(count: float) -> str:
+    """A mean number of images, as short as it can be read."""
+    return f"{count:.0f}" if count >= 100 else f"{count:.1f}".removesuffix(".0")

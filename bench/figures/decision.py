@@ -43,7 +43,7 @@ def decision(material: Material) -> list[Drawing]:
 
     def draw(width: float) -> Figure:
         figure, axes = panels(
-            width, [1.45] * len(classes), least=2.4, between=0.36, legend=Legend(names=material.names)
+            width, [1.45] * len(classes), least=2.4, between=0.3, legend=Legend(names=material.names)
         )
         for one, (k, name) in zip(axes, classes.items(), strict=True):
             one.set_title(short(name, 24))

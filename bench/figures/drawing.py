@@ -40,7 +40,6 @@ class Drawing:
         alt: what is to be seen, in a sentence or two.
         draw: draws it, so many inches wide; called within `bench.figures.canvas.styled`.
         data: the plotted values, where they are few.
-        second: whether a page may show it folded: it tells more of what another drawing shows.
     """
 
     name: str
@@ -50,7 +49,6 @@ class Drawing:
     alt: str
     draw: Callable[[float], Figure] = field(repr=False)
     data: Data | None = None
-    second: bool = False
 
     @cached_property
     def key(self) -> str:

@@ -77,7 +77,7 @@ def _drawing(
     if not curves:
         raise NothingToDraw(f"{material.table.where}: no {title.lower()} is stored; {_NEEDED[name]}")
     longest = max(float(c.epochs[-1]) for own in curves.values() for c in own)
-    text = f"One line a round, one panel a method, with the same scales. {_scale(curves)}"
+    text = f"One line a round, one panel a method, with the same scales.{_scale(curves)}"
     if longest > MOST:
         text += f" Each point is a mean of about {longest / MOST:.0f} epochs."
     if name == PRETRAINING:
@@ -94,7 +94,7 @@ def _drawing(
 
 
 def _scale(curves: Curves) -> str:
-    return "The scale is logarithmic." if _is_logarithmic(curves) else ""
+    return " The scale is logarithmic." if _is_logarithmic(curves) else ""
 
 
 def _is_logarithmic(curves: Curves) -> bool:

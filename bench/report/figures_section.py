@@ -56,13 +56,10 @@ def _html(made: Made, few: bool = False) -> Section:
 
 
 def figure_html(drawing: Drawing) -> str:
-    """A drawing with its caption and values; folded where it tells more of what another one shows."""
+    """A drawing with its caption, and its values folded."""
     caption = f"<strong>{shown(drawing.title)}.</strong> {shown(drawing.caption)}"
     html = f'<figure id="{drawing.key}" class="drawing">{as_svg(drawing)}<figcaption>{caption}</figcaption>'
     if drawing.data:
         values = table(f"{drawing.title}: values", drawing.data.heads, drawing.data.rows)
         html += f"<details><summary>Values</summary>{values}</details>"
-    html += "</figure>\n"
-    if drawing.second:
-        return f"<details><summary>{shown(drawing.title)}</summary>{html}</details>\n"
-    return html
+    return f"{html}</figure>\n"
