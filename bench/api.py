@@ -195,6 +195,7 @@ def run(
     from bench.execution.session import Session
     from bench.execution.threads import one_at_a_time, share_machine
     from bench.execution.work import work
+    from bench.kept.card import write_cards
     from bench.registry import installed
 
     if env is not None:
@@ -208,7 +209,10 @@ def run(
         one_at_a_time(plan.units, session)
     if chosen.in_process:
         warn_if_late()
-    return list(work(plan, chosen, report, max_failures=max_failures))
+    outcomes = list(work(plan, chosen, report, max_failures=max_failures))
+    if session.environment.keep:
+        write_cards(session.environment.results, plan.units, session.registry)
+    return outcomes
 
 
 def prepare_training(unit: PretrainSpec | RunSpec, session: Session) -> tuple[Setup, Training]:

@@ -21,12 +21,14 @@ from bench.cli.cost import cost
 from bench.cli.data import app as data
 from bench.cli.doctor import doctor
 from bench.cli.explain import explain
+from bench.cli.export import export
 from bench.cli.installation import former_installation
 from bench.cli.label_noise import label_noise
 from bench.cli.list import list_components
 from bench.cli.methods_text import methods_text
 from bench.cli.options import VerboseOption, with_verbose
 from bench.cli.plan import plan
+from bench.cli.predict import predict
 from bench.cli.run import run
 from bench.cli.show import show
 from bench.cli.streams import READER_GONE, OutputGone, set_up_streams
@@ -60,6 +62,8 @@ app.command("checklist")(with_verbose(checklist))
 app.command("subgroups")(with_verbose(subgroups))
 app.command("label-noise")(with_verbose(label_noise))
 app.command("explain")(with_verbose(explain))
+app.command("predict")(with_verbose(predict))
+app.command("export")(with_verbose(export))
 app.command("verify")(with_verbose(verify))
 app.command("list")(with_verbose(list_components))
 app.command("show")(with_verbose(show))

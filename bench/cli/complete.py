@@ -171,8 +171,19 @@ def checks(word: str) -> Candidates:
 
 
 def kept(word: str) -> Candidates:
-    """What to keep, separated by commas."""
-    return _several(word, [("model", "each fine-tuned network"), ("decoder", "each pretraining, whole")])
+    """What to keep, comma-separated."""
+    known = [("model", "each fine-tuned network"), ("decoder", "each pretraining with its decoder")]
+    return _several(word, lambda last: known)
+
+
+def kept_runs(word: str) -> Candidates:
+    """The name of a run whose model is kept in the default results folder, or a folder."""
+    import os
+    from pathlib import Path
+
+    kept = Path(os.environ.get("BENCH_RESULTS") or "results", "kept", "runs").glob("*/*.*")
+    named = sorted({f"{path.parent.name}/{path.name.rpartition('.')[0]}" for path in kept})
+    return _one(word, [(name, "") for name in named], files="")
 
 
 def devices(word: str) -> Candidates:

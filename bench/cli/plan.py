@@ -64,6 +64,7 @@ def _print_plan(planned: Plan, estimator: Estimator, failed: Mapping[str, str], 
     from rich.text import Text
 
     from bench.cli.time_left import makespan
+    from bench.execution.plan import keeping
 
     environment = planned.session.environment
     to_do = {unit.key for unit in planned.to_do}
@@ -72,6 +73,8 @@ def _print_plan(planned: Plan, estimator: Estimator, failed: Mapping[str, str], 
     unknown = 0
     for unit in planned.units:
         state, seconds, note = _state(unit, estimator, failed) if unit.key in to_do else ("done", None, "")
+        if again := keeping(environment, unit):
+            note = f"{again}; {note}" if note else again
         if unit.key in to_do:
             expected[unit.key] = seconds or 0.0
         lasts = unit.key in to_do and unit.kind != "ensemble"  # an ensemble takes no time to speak of

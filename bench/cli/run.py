@@ -11,7 +11,7 @@ import typer
 
 from bench.cli import complete
 from bench.cli.options import EnvironmentOptions, StudyOptions, with_options
-from bench.cli.screen import contain, echo, installed_components, make_console, share, units, warn
+from bench.cli.screen import contain, echo, installed_components, make_console, say, share, units, warn
 from bench.errors import ConfigError
 from bench.parsing import brief
 
@@ -74,7 +74,7 @@ def run(
     from bench.cli.logs import study_log
     from bench.cli.plans import show_plan
     from bench.cli.progress import display
-    from bench.execution.plan import choose_executor
+    from bench.execution.plan import choose_executor, keeping
     from bench.execution.verdict import unchecked
     from bench.execution.work import work
 
@@ -101,6 +101,8 @@ def run(
                 f"{units(len(plan.units))}: {len(plan.units) - len(to_do)} done, {len(to_do)} to do "
                 f"({', '.join(devices)}, {share(plan.session.environment)})"
             )
+            if again := [unit for unit in to_do if keeping(plan.session.environment, unit)]:
+                say(console, f"{units(len(again))} of these are done, and done again to keep their weights")
             with (
                 display(console, to_do, plan.names) as shown,
                 closing(work(plan, worker, shown.report, max_failures=max_failures)) as ended,
@@ -113,6 +115,7 @@ def run(
         done = sum(outcome.status == "done" for outcome in outcomes)
         echo(f"{units(done)} finished in this session, kept; checkpoints too", err=True)
         raise
+    _tell_kept(plan)
     _conclude(plan, outcomes, len(to_do), log.path)
 
 
@@ -123,6 +126,24 @@ def _number_of(jobs: str) -> int | None:
     if not jobs.isdecimal():
         raise ConfigError(f"--jobs {brief(jobs)}: give a number from 1, or {AUTO}")
     return int(jobs)
+
+
+def _tell_kept(plan: Plan) -> None:
+    """Write the cards of what this study keeps, and say how much that is."""
+    from rich.filesize import decimal
+
+    from bench.kept.card import write_cards
+    from bench.results import kept
+
+    environment = plan.session.environment
+    if not environment.keep:
+        return
+    results = environment.results
+    write_cards(results, plan.units, plan.session.registry)
+    folders = [kept.path_of(results, unit) for unit in plan.units if kept.kind_of(unit) in environment.keep]
+    there = [folder for folder in folders if folder.is_dir()]
+    size = decimal(sum(map(kept.bytes_in, there)))
+    echo(f"kept: the weights of {units(len(there))}, {size}, in {results / kept.FOLDER}", err=True)
 
 
 def _conclude(plan: Plan, outcomes: list[Outcome], to_do: int, log: Path) -> None:

@@ -1,16 +1,17 @@
-"""Keeping the weights of a unit, also of one that was done before: then it is done again, and must come to the
-very bits that are stored, because else its weights would be those of another result."""
+"""Keeping the weights of a unit, also of one that was done before: then it is done again, and must come to
+the very bits that are stored, because else its weights would be those of another result."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from bench.errors import ConfigError, StoreError, describe
 from bench.results import kept, store
 from bench.results.kept import ENCODER, Kept, TrainedOn
 from bench.results.predictions_file import read_predictions
-from bench.study.spec import PretrainSpec, RunSpec, UnitSpec
+from bench.study.spec import PretrainSpec, RunSpec
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,13 +36,13 @@ def repeated(spec: PretrainSpec | RunSpec, session: Session) -> Record | None:
     before, now = record.provenance.arithmetic, session.provenance([], spec).arithmetic
     if before and before != now:
         raise ConfigError(
-            f"{spec.label} was computed on {before}, and this command computes on {now}, where rounding and so "
-            f"its weights differ: they would not be those of the stored result; {_remedy(before, session)}"
+            f"{spec.label} was computed on {before}, and this command computes on {now}, where rounding and "
+            f"so its weights differ: they would not be those of the stored result; {_remedy(before)}"
         )
     return record
 
 
-def _remedy(before: str, session: Session) -> str:
+def _remedy(before: str) -> str:
     kind, _, threads = before.partition(", ")
     where = (
         f"--device cpu --threads {threads.split()[0]}"
@@ -101,9 +102,9 @@ def _differs(record: Record, how: str, session: Session) -> StoreError:
     ]
     cause = f"it was computed with {', '.join(other)}" if other else "the cause is not known to bench"
     return StoreError(
-        f"{record.spec.label} was done again for its weights and differs from the stored result {how}: {cause}; "
-        "nothing is kept, because the weights are not those of the record; use what it was computed with, or "
-        "do the study anew in another --results with --keep from its beginning"
+        f"{record.spec.label} was done again for its weights and differs from the stored result {how}: "
+        f"{cause}; nothing is kept, because the weights are not those of the record; use what it was "
+        "computed with, or do the study anew in another --results with --keep from its beginning"
     )
 
 
@@ -133,8 +134,8 @@ def keep(
             classes=setup.context.classes,
             size=spec.size,
             normalization=setup.context.normalization,
-            precision=spec.precision,
-            memory_format=engine.get("memory_format", "channels_last"),
+            precision=cast("Any", spec.precision),  # as parsed
+            memory_format=cast("Any", engine.get("memory_format", "channels_last")),
             bits=setup.images.bits or 16,
             dicom=setup.images.dicom,
             result=kept.result_of(record),
@@ -147,6 +148,24 @@ def keep(
 
     kept.write(results, spec, state, described)
     store.forget_failure(results, spec)
+
+
+def encoder_about(spec: PretrainSpec, setup: Setup) -> dict[str, str]:
+    """What an encoder's file says of itself, as texts: what is needed to use it, and nothing that another
+    making of the same unit would say otherwise."""
+    normalization = setup.context.normalization
+    return {
+        "format": "pt",
+        "unit": spec.label,
+        "key": spec.key,
+        "model": spec.model.name,
+        "strategy": spec.strategy.name,
+        "dataset": spec.dataset.name,
+        "epochs": str(spec.pretrain.epochs),
+        "size": str(spec.size),
+        "mean": json.dumps(normalization.mean),
+        "std": json.dumps(normalization.std),
+    }
 
 
 def trained_on(images: Images, size: int) -> TrainedOn | None:

@@ -115,7 +115,7 @@ class Plan:
 
 
 def keeping(environment: Environment, unit: UnitSpec) -> str:
-    """What a unit that is done is done again for, as a phrase; "" if it is not done, or kept all it should."""
+    """What a unit that is done is done again for, as a phrase; "" if it is not, or has kept all it should."""
     lacking = kept.lacks(environment.results, unit, environment.keep)
     return f"keep {lacking}" if lacking and store.exists(environment.results, unit) else ""
 

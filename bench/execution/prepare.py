@@ -11,7 +11,7 @@ from bench.interfaces.executor import Report, silent
 from bench.interfaces.model import Context, Encoder, Model, within
 from bench.interfaces.strategy import Strategy
 from bench.results import store
-from bench.results.kept import ENCODER
+from bench.results.kept import ENCODER as ENCODER
 from bench.study.spec import PretrainSpec, RunSpec
 
 if TYPE_CHECKING:

@@ -19,6 +19,7 @@ from bench import process
 from bench.errors import BenchError, PluginError, TrainingError, blame, describe, encodable
 from bench.execution.claim import claim, forget, holder
 from bench.execution.keeping import (
+    encoder_about,
     keep,
     parts_of_a_step,
     repeated,
@@ -44,6 +45,7 @@ from bench.registry import DISTRIBUTION
 from bench.results import kept, store
 from bench.results.distribution import fault
 from bench.results.record import Asked, DataSummary, Provenance, Record, Timings, TrainingHistory, Usage
+from bench.results.tensors_file import write_tensors
 from bench.study.spec import EnsembleSpec, PretrainSpec, RunSpec, UnitSpec
 
 if TYPE_CHECKING:
@@ -156,15 +158,13 @@ def _usable(need: UnitSpec, session: Session, report: Report) -> bool:
 
 def pretrain(spec: PretrainSpec, session: Session, report: Report, accumulate: int = 1) -> None:
     """Self-supervised pretraining on the images that `spec.pretrain.data` names; stores the encoder."""
-    from safetensors.torch import save_file
-
     results = session.environment.results
     again = repeated(spec, session)
     setup = prepare(spec, session, report)
     trained = _optimize(spec, setup, session, report, accumulate)
     classifier = setup.model.classifier(setup.net)
     encoder = {
-        name: value.detach().cpu().contiguous()
+        name: value.detach().cpu()
         for name, value in setup.net.state_dict().items()
         if not within(name, classifier)
     }
@@ -172,7 +172,8 @@ def pretrain(spec: PretrainSpec, session: Session, report: Report, accumulate: i
         require_same_encoder(again, encoder, session)
     else:
         record = _record(spec, setup, session, trained)
-        store.write(results, record, files=lambda folder: save_file(encoder, str(folder / ENCODER)))
+        about = encoder_about(spec, setup)
+        store.write(results, record, files=lambda folder: write_tensors(folder / ENCODER, encoder, about))
     if trained.state is not None:
         keep(spec, setup, session, trained.history.engine, trained.state)
     _discard(trained.job)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from bench.errors import ConfigError, PluginError, StoreError, UnknownName, checked, describe
+from bench.interfaces.component import Component
 from bench.interfaces.model import Context, Model
 from bench.interfaces.strategy import Strategy
 from bench.results import kept as kept_store
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from bench.identity import Ref
     from bench.registry import Components, Registry
     from bench.results.record import Record
+
+
+Offered = TypeVar("Offered", bound=Component)
 
 
 class Network(NamedTuple):
@@ -79,12 +83,13 @@ def _folder_of(results: Path, record: Record) -> Path:
         raise StoreError(f"{record.spec.label}: an ensemble keeps nothing itself; its members do")
     if not folder.exists():
         raise StoreError(
-            f"{record.spec.label}: its {kind} was not kept; repeat the command that made it with --keep {kind}"
+            f"{record.spec.label}: its {kind} was not kept; repeat the command that made it "
+            f"with --keep {kind}"
         )
     if kept_store.read(folder).result != kept_store.result_of(record):
         raise StoreError(
-            f"{folder}: belongs to another result than the stored one of {record.spec.label}; delete {folder} "
-            f"and repeat the command that made it with --keep {kind}"
+            f"{folder}: belongs to another result than the stored one of {record.spec.label}; "
+            f"delete {folder} and repeat the command that made it with --keep {kind}"
         )
     return folder
 
@@ -111,7 +116,7 @@ def open_objective(folder: Path, registry: Registry, device: torch.device) -> Ob
     if kept.kind != "decoder":
         raise StoreError(f"{folder}: holds a fine-tuned model, not a pretraining with its decoder")
     model, context, net = _build(kept, registry)
-    strategy = _component(registry.strategies, kept.strategy, folder)
+    strategy = installed_component(registry.strategies, kept.strategy, kept.label)
     if strategy.objective is None or model.features is None:
         raise StoreError(f"{folder}: strategy {kept.strategy.name} no longer pretrains {kept.model.name}")
     params = registry.strategies.params(kept.strategy)
@@ -128,7 +133,7 @@ def _build(kept: Kept, registry: Registry) -> tuple[Model, Context, nn.Module]:
     import torch
     from torch import nn
 
-    model = _component(registry.models, kept.model, Path(kept.label))
+    model = installed_component(registry.models, kept.model, kept.label)
     context = Context(classes=kept.classes, size=kept.size, normalization=kept.normalization)
     owner = registry.models.entry(kept.model.name).plugin
     params = registry.models.params(kept.model)
@@ -137,7 +142,7 @@ def _build(kept: Kept, registry: Registry) -> tuple[Model, Context, nn.Module]:
     return model, context, net
 
 
-def _component(components: Components, ref: Ref, where: Path) -> Model | Strategy:
+def installed_component(components: Components[Offered], ref: Ref, label: str) -> Offered:
     """The installed component that kept weights are of. Raises ConfigError where it is not there, or is of
     another revision, whose weights may mean something else."""
     kind = components.kind.singular
@@ -145,11 +150,11 @@ def _component(components: Components, ref: Ref, where: Path) -> Model | Strateg
         component = components.get(ref.name)
     except (UnknownName, PluginError) as error:
         raise ConfigError(
-            f"{where}: was made with the {kind} {ref.name}: {error}; install its plugin"
+            f"{label} was made with the {kind} {ref.name}: {error}; install its plugin"
         ) from None
     if component.revision != ref.revision:
         raise ConfigError(
-            f"{where}: was made with revision {ref.revision} of the {kind} {ref.name}, and revision "
+            f"{label} was made with revision {ref.revision} of the {kind} {ref.name}, and revision "
             f"{component.revision} is installed; install the version of its plugin that made it"
         )
     return component

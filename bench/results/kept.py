@@ -26,6 +26,7 @@ from bench.results import artefacts, store
 from bench.results.predictions_file import PREDICTIONS
 from bench.results.record import Artefact, Record
 from bench.results.seal import is_sealed, sealed_text
+from bench.results.tensors_file import write_tensors
 from bench.study.spec import PretrainSpec, RunSpec, UnitSpec
 
 if TYPE_CHECKING:
@@ -166,8 +167,8 @@ def write(
 ) -> Path:
     """Keep these weights of a unit, all of it or nothing; returns the folder.
 
-    `describe_file` is given size and checksum of the weights' file. What lies there and is damaged, or belongs
-    to another result of the unit, is moved away. Raises StoreError where the disk refuses.
+    `describe_file` is given size and checksum of the weights' file. What lies there and is damaged, or
+    belongs to another result of the unit, is moved away. Raises StoreError where the disk refuses.
     """
     kind = kind_of(unit)
     assert kind is not None
@@ -175,7 +176,8 @@ def write(
     try:
         with new_directory(target, description_of(kind)) as folder:
             file = folder / weights_of(kind)
-            _save(state, file, unit, kind)
+            about = {"format": "pt", "unit": unit.label, "key": unit.key, "holds": kind}
+            write_tensors(file, state, about)
             kept = describe_file(Artefact(sha256=sha256_of(file), bytes=file.stat().st_size))
             write_text(folder / description_of(kind), sealed_text(to_json(kept)))
             if target.exists() and not _is_same(target, kept):
@@ -183,14 +185,6 @@ def write(
     except OSError as error:
         raise cannot_write(target, error) from error
     return target
-
-
-def _save(state: Mapping[str, Tensor], file: Path, unit: UnitSpec, kind: Kind) -> None:
-    """Weights as safetensors. Tensors that share memory are stored once each; those of no elements too."""
-    from safetensors.torch import save_file
-
-    about = {"format": "pt", "unit": unit.label, "key": unit.key, "holds": kind}
-    save_file({name: value.detach().cpu().contiguous().clone() for name, value in state.items()}, file, about)
 
 
 def _is_same(folder: Path, kept: Kept) -> bool:
