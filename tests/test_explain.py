@@ -112,9 +112,7 @@ def test_a_page_with_pictures(study: Path, tmp_path: Path) -> None:
 def test_random_images_are_those_of_the_seed(study: Path, tmp_path: Path) -> None:
     def chosen(*arguments: str) -> set[str]:
         explain(study, "-o", str(tmp_path / "page.html"), "--count", "3", "--methods", "scratch", *arguments)
-        return {
-            id_ for id_ in part(study).ids if f"{id_}, labelled" in (tmp_path / "page.html").read_text()
-        }
+        return {id_ for id_ in part(study).ids if f"{id_}, labelled" in (tmp_path / "page.html").read_text()}
 
     first = chosen()
     assert len(first) == 3
@@ -224,7 +222,9 @@ def test_images_that_cannot_be_shown(study: Path, tmp_path: Path) -> None:
     every = {f"{name}/{name} ({n})" for name in CLASSES for n in range(1, 15)}
     trained = sorted(every - set(part(study).ids))[0]
     assert f"{trained} is not in the test part of round 0" in refused(study, "-o", page, "--images", trained)
-    assert "busi has no image of this id or file name" in refused(study, "-o", page, "--images", "benign (99).png")
+    assert "busi has no image of this id or file name" in refused(
+        study, "-o", page, "--images", "benign (99).png"
+    )
     assert "--round 3: busi" in refused(study, "-o", page, "--round", "3")
     assert not (tmp_path / "page.html").exists()
 

@@ -119,7 +119,7 @@ def map_lines(each: Measured, explained: Explained) -> Iterator[str]:
         yield f"map for {classes[look.explained]} ({look.probability:.2f})"
     for name, value in each.values.items():
         if name.startswith(f"{CORRELATION}.") and value == value:
-            yield f"correlation with {_caption(name, explained)} {value:+.2f}"
+            yield f"correlation with {_caption(name, explained)} {round(value, 2) + 0.0:+.2f}"  # no "-0.00"
         if name == INSIDE and value == value:
             yield f"{value:.0%} of the map in the mask"
 
