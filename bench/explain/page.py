@@ -42,7 +42,7 @@ def _pictures(explained: Explained, rule: Embedding, of: str, chosen: str) -> It
     ends = guide_ends(explained.images)
     bar = png_uri(scale_bar())
     scales = [("maps", "nothing", "most of this map")]
-    scales += [(g.caption, *(f"{end:.2f}" for end in ends[g.method])) for g in explained.guides]
+    scales += [(g.caption, f"{ends[g.method][0]:.2f}", f"{ends[g.method][1]:.2f}") for g in explained.guides]
     for name, low, high in scales:
         yield (
             f'<p class="scale">{shown(name)}: {shown(low)} <img src="{bar}" '
