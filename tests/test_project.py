@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(not (ROOT / "pyproject.toml").exists(), reason="
 
 
 # What our code imports, if it is there.
-EXTRAS = ("offline", "cost", "diagram", "dicom", "energy", "kaggle", "nifti", "noise")
+EXTRAS = ("offline", "cost", "diagram", "dicom", "energy", "explain", "kaggle", "nifti", "noise")
 ELSEWHERE = {  # distributions of modules that need not be installed for tests
     "pynvml": "nvidia-ml-py",
     "scikit_posthocs": "scikit-posthocs",

@@ -26,6 +26,8 @@ from bench.cli.explain import explain
 from bench.cli.export import export
 from bench.cli.figure import figure
 from bench.cli.hard_images import hard_images
+from bench.cli.explain import explain
+from bench.cli.export import export
 from bench.cli.installation import former_installation
 from bench.cli.label_noise import label_noise
 from bench.cli.list import list_components
@@ -75,9 +77,9 @@ app.command("diversity")(with_verbose(diversity))
 app.command("subgroups")(with_verbose(subgroups))
 app.command("hard-images")(with_verbose(hard_images))
 app.command("label-noise")(with_verbose(label_noise))
+app.command("explain")(with_verbose(explain))
 app.command("predict")(with_verbose(predict))
 app.command("export")(with_verbose(export))
-app.command("explain")(with_verbose(explain))
 app.command("verify")(with_verbose(verify))
 app.command("pack")(with_verbose(pack))
 app.command("merge")(with_verbose(merge))

@@ -28,7 +28,7 @@ def mean_text(mean: Mean | None) -> str:
     if mean is None:
         return "-"
     where = "" if mean.images == mean.of else f" ({mean.images})"
-    return f"{mean.value:.2f}{_interval(mean)}{where}"
+    return f"{round(mean.value, 2) + 0.0:.2f}{_interval(mean)}{where}"
 
 
 def _interval(mean: Mean) -> str:
