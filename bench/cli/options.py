@@ -214,6 +214,14 @@ class StudyOptions:
     ] = None
     rounds: RoundsOption = None
     shares: SharesOption = None
+    track: Annotated[
+        Names,
+        typer.Option(
+            "--track",
+            help="Trackers that follow the run, comma-separated. `bench list trackers`.",
+            autocompletion=complete.trackers,
+        ),
+    ] = None
     set_: SetOption = None
     split: SplitOption = None
     strict: StrictOption = False
@@ -234,6 +242,7 @@ class StudyOptions:
             "shares": parse_shares(given_names("--shares", self.shares), "--shares"),
             "keep": parse_kinds(given_names("--keep", self.keep), "--keep"),
             "base": self.protocol,
+            "track": given_names("--track", self.track),
         }
         given: dict[str, Any] = {name: value for name, value in names.items() if value}
         return make_study(dataclasses.replace(config, **given), registry, assignments(self.set_, self.rounds))

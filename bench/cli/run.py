@@ -74,9 +74,12 @@ def run(
     from bench.cli.logs import study_log
     from bench.cli.plans import show_plan
     from bench.cli.progress import display
+    from bench.execution.follow import check_trackers, followed
     from bench.execution.plan import choose_executor, keeping
+    from bench.execution.status_file import told
     from bench.execution.verdict import unchecked
     from bench.execution.work import work
+    from bench.interfaces.executor import both
 
     registry = installed_components()
     asked = study.study(registry)
@@ -87,14 +90,15 @@ def run(
     worker = choose_executor(registry, executor, environment, in_process)
     if not worker.parallel:  # a unit has all cores to itself
         environment = replace(environment, jobs_given=True)
+    trackers = check_trackers(asked, registry)
     components = registry if worker.in_process else contain(registry, timeout)
     console = make_console(stderr=True)  # standard output has the tables alone
     warn(dict.fromkeys(line for device in devices for line in unchecked(device)))
     outcomes: list[Outcome] = []
     try:
-        with study_log(asked, environment.results) as log:
+        with study_log(asked, environment.results) as log, told(asked, environment.scratch) as status:
             begin = partial(worker.prepare, environment) if worker.prepare else None
-            plan = show_plan(asked, environment, components, study, console, begin)
+            plan = show_plan(asked, environment, components, study, console, begin, status.report)
             log.begun(plan, devices)
             to_do = plan.to_do
             console.print(
@@ -104,13 +108,17 @@ def run(
             if again := [unit for unit in to_do if keeping(plan.session.environment, unit)]:
                 say(console, f"{units(len(again))} of these are done, and done again to keep their weights")
             with (
+                followed(plan, to_do, status, trackers) as following,
                 display(console, to_do, plan.names) as shown,
-                closing(work(plan, worker, shown.report, max_failures=max_failures)) as ended,
+                closing(
+                    work(plan, worker, both(shown.report, following.report), max_failures=max_failures)
+                ) as ended,
             ):
                 for outcome in ended:
                     outcomes.append(outcome)
                     log.ended(outcome)
                     shown.ended(outcome)
+                    following.ended(outcome)
     except KeyboardInterrupt:
         done = sum(outcome.status == "done" for outcome in outcomes)
         echo(f"{units(done)} finished in this session, kept; checkpoints too", err=True)

@@ -10,6 +10,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.comparison.stored_order import as_stored
 from bench.errors import ConfigError, DataError, PluginError
 from bench.execution.checks import check_study
 from bench.execution.pools import freeze_pools
@@ -19,7 +20,7 @@ from bench.identity import Ref
 from bench.interfaces.executor import Environment, Executor, Report, silent
 from bench.results import kept, store
 from bench.study.expand import NotPossible, Pool, expand
-from bench.study.spec import UnitSpec
+from bench.study.spec import UnitSpec, budget_of
 from bench.study.study import Study
 
 if TYPE_CHECKING:
@@ -82,7 +83,9 @@ class Plan:
         done = self._done()
         for unit in self.units:
             state, reason = ("done", "") if unit.key in done else self._state(unit)
-            rows.append((unit.kind, unit.dataset.name, unit.label, unit.round, state, reason, unit.key))
+            rows.append(
+                (unit.kind, unit.dataset.name, self.called(unit), unit.round, state, reason, unit.key)
+            )
         rows += [("run", ref.label, "", None, "failed", ref.reason, "") for ref in self.unlisted]
         rows += [(cell.kind, "", cell.label, None, "n/a", cell.reason, "") for cell in self.not_possible]
         return pd.DataFrame(rows, columns=list(types)).astype(types)
@@ -90,9 +93,15 @@ class Plan:
     @cached_property
     def names(self) -> Mapping[str, str]:
         """By key, what each unit is called beside the others: its label, after the name of its data set where
-        there are several. A pretraining is called as the fine-tuning that needs it."""
+        there are several, and with its epochs in a study of several budgets. A pretraining is called as the
+        fine-tuning that needs it."""
         several = len({unit.dataset.name for unit in self.units}) > 1
-        return {u.key: f"{u.dataset.name}/{u.label}" if several else u.label for u in self.units}
+        return {u.key: (f"{u.dataset.name}/" if several else "") + self.called(u) for u in self.units}
+
+    def called(self, unit: UnitSpec) -> str:
+        """What tells a unit from the others of its data set: its label, with its epochs in a study of several
+        budgets."""
+        return f"{unit.label} {_epochs(unit)}" if self.study.budgets else unit.label
 
     def _state(self, unit: UnitSpec) -> tuple[str, str]:
         """State and reason of one unit that is not done."""
@@ -118,6 +127,12 @@ def keeping(environment: Environment, unit: UnitSpec) -> str:
     """What a unit that is done is done again for, as a phrase; "" if it is not, or has kept all it should."""
     lacking = kept.lacks(environment.results, unit, environment.keep)
     return f"keep {lacking}" if lacking and store.exists(environment.results, unit) else ""
+
+
+def _epochs(unit: UnitSpec) -> str:
+    """ "1000" of a pretraining, "15" or "1000/15" of a fine-tuning."""
+    budget = budget_of(unit)
+    return "/".join(str(epochs) for epochs in (budget.pretrain, budget.finetune) if epochs)
 
 
 def make_plan(
@@ -154,6 +169,7 @@ def make_plan(
         pool_of,
     )
     notes += [f"{ref.name} round {round_}: {frozen.text}" for (ref, round_), frozen in pools.items()]
+    units = as_stored(session.environment.results, units)
     share_machine(units, session)
     failed = tuple(NotPossible(ref.name, str(error)) for ref, error in unlisted.items())
     return Plan(study, splits, tuple(units), tuple(not_possible), session, failed, tuple(notes))

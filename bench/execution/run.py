@@ -10,13 +10,14 @@ import logging
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from bench import process
-from bench.errors import BenchError, PluginError, TrainingError, blame, describe, encodable
+from bench.errors import BenchError, PluginError, StoreError, TrainingError, blame, describe, encodable
 from bench.execution.claim import claim, forget, holder
 from bench.execution.keeping import (
     encoder_about,
@@ -36,6 +37,7 @@ from bench.execution.prepare import (
 )
 from bench.execution.usage import measured, measured_latency
 from bench.identity import Ref, derive_seed, to_json
+from bench.interfaces.ensemble import Combine, Fitted
 from bench.interfaces.executor import Outcome, Progress, Report
 from bench.interfaces.model import within
 from bench.interfaces.predictions import Predictions
@@ -106,8 +108,6 @@ def _report_as(spec: UnitSpec, report: Report, news: Progress) -> None:
 
 def _outcome(spec: UnitSpec, session: Session, report: Report) -> Outcome:
     """Do one unit that this process has claimed."""
-    from bench.engine.device import device_lost, out_of_memory
-
     started = time.perf_counter()
     try:
         if isinstance(spec, EnsembleSpec):
@@ -115,6 +115,8 @@ def _outcome(spec: UnitSpec, session: Session, report: Report) -> Outcome:
         else:
             _train_within_memory(spec, session, report)
     except BaseException as error:  # a plugin may call sys.exit, or have exceptions of its own
+        from bench.engine.device import device_lost, out_of_memory  # torch, which an ensemble does without
+
         if isinstance(error, KeyboardInterrupt) and interrupted():
             raise
         log.debug("%s %s failed", spec.kind, spec.label, exc_info=error)
@@ -230,6 +232,8 @@ def combine(spec: EnsembleSpec, session: Session) -> None:
         part: [store.read_predictions(folder, part, record) for folder, record in records]
         for part in ("val", "test")
     }
+    for each in members.values():
+        _require_same_images(each, [folder for folder, _ in records])
     rule = ensembles.get(spec.ensemble.name).fit(members["val"], ensembles.params(spec.ensemble))
     predictions = {
         part: dataclasses.replace(each[0], probabilities=rule([p.probabilities for p in each]))
@@ -242,8 +246,30 @@ def combine(spec: EnsembleSpec, session: Session) -> None:
         data=records[0][1].data,
         members=tuple(member.key for member in spec.members),
         provenance=_provenance(spec, session),
+        rule=_rule_text(rule, spec.member_names),
     )
     store.write(results, record, predictions=predictions)
+
+
+def _require_same_images(members: Sequence[Predictions], folders: Sequence[Path]) -> None:
+    """Raise StoreError, naming the folder, for a member of other images or classes than the first."""
+    first = members[0]
+    for each, folder in zip(members, folders, strict=True):
+        if (each.classes, each.ids) != (first.classes, first.ids):
+            raise StoreError(
+                f"{folder}: its predictions are not of the images and classes that {folders[0]} predicts, so "
+                "they cannot be combined; delete it and repeat the command that made it"
+            )
+
+
+def _rule_text(rule: Combine, members: Sequence[str]) -> str:
+    """What a fitted rule says of itself, in a line. Raises PluginError for what is no text."""
+    if not isinstance(rule, Fitted):
+        return ""
+    text: object = rule.about(members)
+    if not isinstance(text, str):
+        raise PluginError(f"an ensemble's `about` gave {type(text).__name__}, not a text; repair its plugin")
+    return encodable(" ".join(text.split()))
 
 
 def _require_distributions(

@@ -119,6 +119,9 @@ class Progress:
         resumed: whether the training goes on from a checkpoint.
         in_bytes: whether `done` and `total` count bytes.
         key: of the unit, which labels alone may not tell from others; empty outside of units.
+        epoch_ended: whether the epoch is over: `loss` is its mean, and validation is done. Its last step is
+            told by this news alone.
+        validation_accuracy: of an epoch that is over, where weights are chosen by it.
     """
 
     unit: str
@@ -132,6 +135,8 @@ class Progress:
     resumed: bool = False
     in_bytes: bool = False
     key: str = ""
+    epoch_ended: bool = False
+    validation_accuracy: float | None = None
 
 
 Report = Callable[[Progress], None]
@@ -140,6 +145,16 @@ Report = Callable[[Progress], None]
 
 def silent(progress: Progress) -> None:
     """A report that does nothing."""
+
+
+def both(first: Report, second: Report) -> Report:
+    """A report that passes on what it receives to two others."""
+
+    def report(progress: Progress) -> None:
+        first(progress)
+        second(progress)
+
+    return report
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.errors import BenchError, StoreError, describe
+from bench.errors import BenchError, StoreError, UnknownName, describe
 from bench.files import sha256_of
 from bench.interfaces.predictions import Predictions
 from bench.results.predictions_file import PREDICTIONS, read_predictions, remedy
@@ -96,6 +96,10 @@ def _ensemble(
         return
     try:
         component = registry.ensembles.get(spec.ensemble.name)
+    except UnknownName as error:
+        found.unchecked.append(f"{record.path}: cannot be combined again ({error})")
+        return
+    try:
         each = {
             part: [read_predictions(m.path, part, m) for m in whole if m.path is not None] for part in PARTS
         }

@@ -45,7 +45,7 @@ log = logging.getLogger("bench")
 
 DAMAGED = ".damaged"
 _PLACES = ("pretrain", "runs", "failures")
-_LABEL_LENGTH = 150  # a file name may have 255 bytes; an ensemble of many members would exceed them
+LABEL_LENGTH = 150  # a file name may have 255 bytes; an ensemble of many members would exceed them
 
 
 # --- places ------------------------------------------------------------------------------------------
@@ -140,7 +140,7 @@ def _is_whole(path: Path, seen: Seen | None = None) -> bool:
 
 
 def _leaf(spec: UnitSpec) -> Path:
-    return Path(_safe(spec.dataset.name)) / f"{_safe(spec.label)[:_LABEL_LENGTH]}.{spec.key}"
+    return Path(_safe(spec.dataset.name)) / f"{_safe(spec.label)[:LABEL_LENGTH]}.{spec.key}"
 
 
 def _safe(name: str) -> str:

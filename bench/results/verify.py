@@ -17,7 +17,7 @@ from bench.data.splits.manifest import read_named
 from bench.data.splits.pool import load_pool
 from bench.errors import BenchError, DataError, StoreError, describe
 from bench.results import kept, store
-from bench.results.artefacts import changed
+from bench.results.artefacts import changed, is_left_out
 from bench.results.predictions_file import PREDICTIONS, read_table, remedy, select
 from bench.results.record import RECORD, Record
 
@@ -53,10 +53,12 @@ class Verification:
     Attributes:
         counts: how many of each were checked, such as {"records": 12, "artefacts": 12}.
         problems: one for each thing that is wrong.
+        unchecked: what could not be looked at here, a phrase each.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
     problems: list[Problem] = field(default_factory=list)
+    unchecked: list[str] = field(default_factory=list)
 
     def add(self, place: Path, what: str, remedy: str) -> None:
         self.problems.append(Problem(place, what, remedy))
@@ -119,6 +121,9 @@ def _unit(
         found.counts["older records without checksums"] += 1
     intact = True
     for name in record.artefacts or ():
+        if name != PREDICTIONS and is_left_out(path, name):
+            found.counts["files left out when packed"] += 1
+            continue
         found.counts["artefacts"] += 1
         if damage := changed(path, record.artefacts or {}, name):
             found.add(path, damage, remedy(path))
@@ -126,7 +131,8 @@ def _unit(
     if not intact:
         return  # what follows from it need not be said
     if record.kind == "pretrain":
-        _encoder(path, found)
+        if not any(is_left_out(path, name) for name in record.artefacts or ()):
+            _encoder(path, found)
         return
     try:
         table = read_table(path)

@@ -1,0 +1,1 @@
+"""Tables of a paper, and which of their numbers follow from results."""
