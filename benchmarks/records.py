@@ -3,8 +3,9 @@
 A study of 10,000 units (phantom, five small networks, four strategies, an ensemble) is planned, one unit of
 each kind is really run, and records with made-up predictions of the study's own images are written for all.
 Then real commands are timed, each in a process of its own: `bench plan`, `bench table` without scores that
-were kept, the same again, `bench verify`, `bench pack`, and of that pack `bench merge` and `bench verify`. Time and peak memory go to results/<hardware>/records.csv and
-.md. `--keep FOLDER` leaves the folder for other measurements, and `--only COMMAND` times that one alone.
+were kept, the same again, `bench verify`, `bench pack`, and of that pack `bench merge` and `bench verify`.
+Time and peak memory go to results/<hardware>/records.csv and .md. `--keep FOLDER` leaves the folder for other
+measurements, and `--only COMMAND` times that one alone.
 """
 
 from __future__ import annotations
