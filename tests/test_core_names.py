@@ -57,6 +57,8 @@ ORDINARY_WORDS = {
     ("manuscript/evaluation_text.py", "precision"): "of numbers",
     ("manuscript/methods.py", "markdown"): "a format of methods texts",
     ("manuscript/methods.py", "latex"): "a format of methods texts",
+    ("pack/paper/names.py", "mean"): "what a column of csv has of a metric",
+    ("pack/paper/plain.py", "phantom"): "a command of LaTeX",
     ("results/record.py", "mean"): "of the pixels, in a record",
     ("results/results.py", "precision"): "of numbers",
     ("study/expand.py", "precision"): "of numbers",
