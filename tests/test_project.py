@@ -22,8 +22,10 @@ pytestmark = pytest.mark.skipif(not (ROOT / "pyproject.toml").exists(), reason="
 
 
 # What our code imports, if it is there.
-EXTRAS = ("offline", "cost", "diagram", "dicom", "energy", "kaggle", "nifti", "noise")
+EXTRAS = ("offline", "cost", "diagram", "dicom", "energy", "kaggle", "nifti", "noise", "report")
+EXTRAS += ("mlflow", "tensorboard", "wandb")
 ELSEWHERE = {  # distributions of modules that need not be installed for tests
+    "mlflow": "mlflow-skinny",
     "pynvml": "nvidia-ml-py",
     "scikit_posthocs": "scikit-posthocs",
 }
