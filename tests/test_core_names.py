@@ -46,9 +46,11 @@ ORDINARY_WORDS = {
     ("kept/export.py", "mean"): "of the pixels, in an export's metadata",
     ("kept/hub.py", "mean"): "of the pixels, as timm's configuration calls it",
     ("kept/hub.py", "timm"): "a tag of the Hugging Face hub",
+    ("cli/status.py", "json"): "a format of `bench status`",
     ("cli/cost.py", "json"): "a file format of `bench cost`",
     ("cli/cost.py", "precision"): "of numbers",
     ("execution/estimate.py", "precision"): "of numbers",
+    ("execution/follow.py", "precision"): "of numbers",
     ("execution/provenance.py", "timm"): "the package whose version a record holds",
     ("manuscript/bibliography.py", "timm"): "a package of records, whose work a text cites",
     ("manuscript/checklist_text.py", "markdown"): "a format of checklists",
@@ -63,6 +65,8 @@ ORDINARY_WORDS = {
     ("results/results.py", "precision"): "of numbers",
     ("study/expand.py", "precision"): "of numbers",
     ("testing/reporter.py", "accuracy"): "the column of a made-up table",
+    ("testing/tracker.py", "accuracy"): "a score of a made-up unit",
+    ("testing/tracker.py", "auc"): "a score of a made-up unit",
 }
 
 
