@@ -32,7 +32,10 @@ def mean_text(mean: Mean | None) -> str:
 
 
 def _interval(mean: Mean) -> str:
-    return "" if math.isnan(mean.low) else f" [{mean.low:.2f}, {mean.high:.2f}]"
+    if math.isnan(mean.low):
+        return ""
+    low, high = (round(end, 2) + 0.0 for end in (mean.low, mean.high))  # no "-0.00"
+    return f" [{low:.2f}, {high:.2f}]"
 
 
 def image_sentences(summary: Summary) -> Iterator[str]:
@@ -56,7 +59,7 @@ def difference_sentences(summary: Summary) -> Iterator[str]:
                 more = "more" if found.value >= 0 else "less"
                 yield (
                     f"maps of {first} correlate by {abs(found.value):.2f} {more} with {guide.caption} than "
-                    f"those of {second} (difference {found.value:.2f}{_interval(found)}){_verdict(found)}"
+                    f"those of {second} (difference {round(found.value, 2) + 0.0:.2f}{_interval(found)}){_verdict(found)}"
                 )
 
 
