@@ -1,9 +1,19 @@
 """The public names of `bench` and where they are; read by lazy_loader when one is first used."""
 
-from .api import load_results, local_environment, measure_model, plan, prepare_training, render, run, tables
+from .api import (
+    load_results,
+    local_environment,
+    measure_model,
+    plan,
+    prepare_training,
+    render,
+    run,
+    tables,
+    write_report,
+)
 from .child import Child, load_for_children, watched
 from .cost.model_cost import ModelCost
-from .data.images.image_files import is_dicom_file, is_image_file, names_mask, without_masks
+from .data.images.image_files import is_dicom_file, is_image_file, masks_of, names_mask, without_masks
 from .engine.device import any_order
 from .errors import (
     BenchError,
@@ -28,7 +38,7 @@ from .hookspecs import hookimpl
 from .interfaces import cells
 from .interfaces.component import Component, LocalWeights, NoParams
 from .interfaces.dataset import Archive, Dataset, Index, Sample
-from .interfaces.ensemble import Combine, Ensemble
+from .interfaces.ensemble import Combine, Ensemble, Fitted
 from .interfaces.executor import (
     Environment,
     Execute,
@@ -46,7 +56,19 @@ from .interfaces.predictions import Predictions
 from .interfaces.progress_text import print_progress
 from .interfaces.reporter import Reporter, Table, Tables
 from .interfaces.rows import Column, Estimate, Rank, Row
-from .interfaces.strategy import Strategy
+from .interfaces.strategy import Revealing, Strategy
+from .interfaces.tracker import (
+    EpochEnded,
+    Event,
+    StudyBegan,
+    StudyEnded,
+    Tell,
+    TrackedUnit,
+    Tracker,
+    UnitBegan,
+    UnitDone,
+    UnitFailed,
+)
 from .interruption import SIGNALS, interrupt
 from .page import html_page
 from .results.results import Results
@@ -72,9 +94,12 @@ __all__ = [
     "Ensemble",
     "EnsembleSpec",
     "Environment",
+    "EpochEnded",
     "Estimate",
+    "Event",
     "Execute",
     "Executor",
+    "Fitted",
     "ImageWeights",
     "Index",
     "LocalWeights",
@@ -94,6 +119,7 @@ __all__ = [
     "Report",
     "Reporter",
     "Results",
+    "Revealing",
     "Row",
     "RunSpec",
     "Sample",
@@ -104,11 +130,19 @@ __all__ = [
     "StoreError",
     "Strategy",
     "Study",
+    "StudyBegan",
+    "StudyEnded",
     "Table",
     "Tables",
+    "Tell",
+    "TrackedUnit",
+    "Tracker",
     "Training",
     "TrainingError",
     "Unit",
+    "UnitBegan",
+    "UnitDone",
+    "UnitFailed",
     "UnknownName",
     "Weights",
     "WeightsError",
@@ -124,6 +158,7 @@ __all__ = [
     "load_for_children",
     "load_results",
     "local_environment",
+    "masks_of",
     "measure_model",
     "mps_runs",
     "names_mask",
@@ -138,4 +173,5 @@ __all__ = [
     "warn_of_turns",
     "watched",
     "without_masks",
+    "write_report",
 ]

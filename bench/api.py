@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from bench.errors import ConfigError
-from bench.interfaces.executor import Environment, Progress, Report, silent
+from bench.interfaces.executor import Environment, Progress, Report, both, silent
 from bench.interfaces.reporter import Table, Tables
 from bench.process import set_environment, warn_if_late
 
@@ -167,7 +167,7 @@ def plan(
     from bench.execution.plan import make_plan
     from bench.execution.session import Session
 
-    environment = replace(env or local_environment(), asked=study.asked)
+    environment = replace(env or local_environment(), asked=study.asked, keep=study.keep)
     paths = [Path(path) for path in manifests]
     return make_plan(study, Session(environment), report, manifests=paths, strict=strict)
 
@@ -191,14 +191,18 @@ def run(
     several of them; what a unit suffers is its outcome. An interruption passes through: the same call goes on
     from there.
     """
+    from bench.execution.follow import check_trackers, followed
     from bench.execution.plan import choose_executor
     from bench.execution.session import Session
+    from bench.execution.status_file import told
     from bench.execution.threads import one_at_a_time, share_machine
     from bench.execution.work import work
+    from bench.kept.card import write_cards
     from bench.registry import installed
 
     if env is not None:
-        plan = replace(plan, session=Session(replace(env, asked=plan.study.asked), plan.session.registry))
+        env = replace(env, asked=plan.study.asked, keep=plan.study.keep)
+        plan = replace(plan, session=Session(env, plan.session.registry))
         share_machine(plan.units, plan.session)
     session = plan.session
     in_process = in_process or session.registry is not installed()  # another process would not have it
@@ -207,7 +211,18 @@ def run(
         one_at_a_time(plan.units, session)
     if chosen.in_process:
         warn_if_late()
-    return list(work(plan, chosen, report, max_failures=max_failures))
+    trackers = check_trackers(plan.study, session.registry)
+    outcomes = []
+    with (
+        told(plan.study, session.environment.scratch) as status,
+        followed(plan, plan.to_do, status, trackers) as following,
+    ):
+        for outcome in work(plan, chosen, both(report, following.report), max_failures=max_failures):
+            following.ended(outcome)
+            outcomes.append(outcome)
+    if session.environment.keep:
+        write_cards(session.environment.results, plan.units, session.registry)
+    return outcomes
 
 
 def prepare_training(unit: PretrainSpec | RunSpec, session: Session) -> tuple[Setup, Training]:
@@ -330,3 +345,56 @@ def render(tables: Sequence[Table], reporter: str = "") -> str:
     from bench.registry import installed
 
     return render_with(choose_reporter(installed(), reporter), tables, installed())
+
+
+def write_report(
+    results: Results,
+    path: str | Path,
+    *,
+    metric: str = "",
+    baseline: str = "",
+    margin: float | None = None,
+    datasets: Names = (),
+    data: str | Path | None = None,
+    pictures: bool | None = None,
+) -> list[str]:
+    """Write one page of HTML with all that stored results say: what `bench report` writes to `path`.
+
+    `metric`, `baseline` and `margin` say how methods are compared (as declared unless given), `datasets`
+    names data sets (all of them). Images are looked for in `data`, else $BENCH_DATA, else the platform's
+    folder; `pictures` puts them into the page (True) or not (False), else the licence of each data set
+    decides. Returns what is wrong with results or could not be shown. Raises UnknownName or ConfigError for
+    a name that is not there, for a `path` that is no page of ours, and where the extra "report" is not
+    installed; StoreError where the file cannot be written.
+    """
+    from bench.comparison.asked import question_of
+    from bench.execution.session import Session
+    from bench.files import cannot_write, write_text
+    from bench.page import check_page_path
+    from bench.registry import installed
+    from bench.report.gathered import gather
+    from bench.report.page import check_installed, report_page
+    from bench.study.study import split_names
+
+    registry, path = installed(), Path(path)
+    check_installed()
+    check_page_path(path, "path")
+    question, problems = question_of(
+        results.records,
+        registry,
+        metric=metric,
+        baseline=baseline,
+        margin=margin,
+        datasets=split_names(datasets),
+    )
+    place = local_environment(data, results.folder, device="cpu", jobs=1, on_bad_image="skip")
+    session = None if pictures is False else Session(place, registry)
+    gathered = gather(
+        results.records, results.folder, question, registry, session, pictures, baseline_asked=bool(baseline)
+    )
+    page = report_page(gathered)
+    try:
+        write_text(path, page.html)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    return [*problems, *page.warnings]

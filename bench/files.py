@@ -58,7 +58,8 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def is_running(pid: int) -> bool:
-    """Whether this machine has a process of this number."""
+    """Whether this machine has a process of this number that has not ended: one may be left until its parent
+    takes note of its end."""
     if os.name == "nt":  # there os.kill would end it
         return True
     try:
@@ -67,7 +68,12 @@ def is_running(pid: int) -> bool:
         return False
     except OSError:  # somebody else's
         return True
-    return True
+    import psutil
+
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.Error:
+        return psutil.pid_exists(pid)
 
 
 @contextmanager

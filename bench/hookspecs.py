@@ -12,6 +12,7 @@ from bench.interfaces.metric import Metric
 from bench.interfaces.model import Model, ModelFamily
 from bench.interfaces.reporter import Reporter
 from bench.interfaces.strategy import Strategy
+from bench.interfaces.tracker import Tracker
 
 PROJECT = "bench"
 """Name of the pluggy project and of the entry-point group that plugin packages use."""
@@ -54,3 +55,8 @@ def register_executors() -> Iterable[Executor]:
 @hookspec
 def register_reporters() -> Iterable[Reporter]:
     """Renderings of comparison tables."""
+
+
+@hookspec
+def register_trackers() -> Iterable[Tracker]:
+    """What follows a study while it runs."""

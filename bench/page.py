@@ -11,8 +11,10 @@ import base64
 import hashlib
 from collections.abc import Iterable, Sequence
 from html import escape
+from pathlib import Path
 from typing import NamedTuple
 
+from bench.errors import ConfigError
 from bench.text import printable
 
 GENERATOR = '<meta name="generator" content="bench">'
@@ -62,7 +64,8 @@ PAGE = """\
 </html>
 """
 
-POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+SUFFIXES = (".html", ".htm")
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
 
 class Picture(NamedTuple):
@@ -99,6 +102,24 @@ def html_page(title: str, body: str, style: str = "", script: str = "") -> str:
 def is_page(text: str) -> bool:
     """Whether `text`, of which the beginning is enough, is a page that `html_page` made."""
     return text.startswith("<!DOCTYPE html>") and GENERATOR in text[:400]
+
+
+def check_page_path(path: Path, option: str = "--output") -> None:
+    """Raise ConfigError, before any work is done, for a file that is no place for a page: of another suffix,
+    a folder, or there already without being a page of ours."""
+    if path.suffix.lower() not in SUFFIXES:
+        raise ConfigError(f"{option} {path}: is a page of HTML; give a name that ends in .html")
+    try:
+        if not path.exists():
+            return
+        with path.open(encoding="utf-8", errors="replace") as file:
+            ours = is_page(file.read(1000))
+    except OSError as error:
+        raise ConfigError(f"{option} {path}: cannot be read ({error.strerror}); give another file") from None
+    if not ours:
+        raise ConfigError(
+            f"{option} {path}: is there already and is no page of bench; give another name, or move it away"
+        )
 
 
 def shown(text: str) -> str:

@@ -94,13 +94,18 @@ def _adapter(cls: Any) -> TypeAdapter[Any]:
 
 
 def check_known(cls: type[Any], data: Mapping[str, Any], where: str) -> None:
-    """Raise ConfigError for a key that `cls`, or a dataclass among its fields, does not have."""
+    """Raise ConfigError for a key that `cls`, or a dataclass among its fields or in a list there, does not
+    have."""
     hints = _hints(cast(Any, cls))
     check_keys([f.name for f in dataclasses.fields(cls)], data, where)
     for name, value in data.items():
         for inner in _dataclasses_in(hints[name]):
             if isinstance(value, Mapping):
                 check_known(inner, value, f"{where}.{name}")
+        for inner in (c for items in _items(hints[name]) for c in _dataclasses_in(items)):
+            for place, item in enumerate(value if isinstance(value, (list, tuple)) else ()):
+                if isinstance(item, Mapping):
+                    check_known(inner, item, f"{where}.{name}.{place}")
 
 
 def check_keys(known: Iterable[str], data: Iterable[str], where: str) -> None:

@@ -33,6 +33,7 @@ from bench.interfaces.model import Model, ModelFamily
 from bench.interfaces.reporter import Reporter
 from bench.interfaces.selection import Selection, split_external, with_lists
 from bench.interfaces.strategy import Strategy
+from bench.interfaces.tracker import Tracker
 from bench.parsing import check_keys, parse
 
 log = logging.getLogger("bench")
@@ -61,6 +62,7 @@ KINDS = (
     Kind("metrics", "metric", "register_metrics", (Metric,)),
     Kind("executors", "executor", "register_executors", (Executor,)),
     Kind("reporters", "reporter", "register_reporters", (Reporter,)),
+    Kind("trackers", "tracker", "register_trackers", (Tracker,)),
 )
 
 
@@ -265,6 +267,7 @@ class Registry:
     metrics: Components[Metric]
     executors: Components[Executor]
     reporters: Components[Reporter]
+    trackers: Components[Tracker]
     plugins: tuple[Plugin, ...] = ()
     problems: tuple[str, ...] = ()
 
@@ -279,6 +282,7 @@ class Registry:
             self.metrics,
             self.executors,
             self.reporters,
+            self.trackers,
         )
 
 
@@ -418,7 +422,7 @@ def _registry(
     def components(kind: Kind) -> Components[Any]:
         return Components(kind, entries[kind.plural], conflicts[kind.plural], all_problems)
 
-    datasets, models, strategies, ensembles, metrics, executors, reporters = KINDS
+    datasets, models, strategies, ensembles, metrics, executors, reporters, trackers = KINDS
     return Registry(
         datasets=Datasets(datasets, entries[datasets.plural], conflicts[datasets.plural], all_problems),
         models=Models(models, single, conflicts["models"], all_problems, families),
@@ -427,6 +431,7 @@ def _registry(
         metrics=components(metrics),
         executors=components(executors),
         reporters=components(reporters),
+        trackers=components(trackers),
         plugins=tuple(plugins),
         problems=all_problems,
     )

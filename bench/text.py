@@ -39,5 +39,17 @@ def by_kind(counts: Mapping[str, int], limit: int = 8) -> str:
     return ", ".join(f"{kind} ({count:,})" for kind, count in shown) + more
 
 
+def duration(seconds: float) -> str:
+    """ "40 s", "26 min", "3 h 20 min", "2 d 4 h"."""
+    seconds = max(0.0, seconds)
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 90:
+        return f"{minutes} min"
+    hours, rest = divmod(minutes, 60)
+    return f"{hours} h {rest} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
+
+
 def _escaped(match: re.Match[str]) -> str:
     return match[0].encode("unicode_escape").decode("ascii")

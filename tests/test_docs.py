@@ -70,7 +70,7 @@ def test_the_components_of_the_page_conform(package: Package) -> None:
         text=True,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "7 passed" in done.stdout
+    assert "8 passed" in done.stdout
 
 
 def test_every_check_is_used_on_the_page(package: Package) -> None:
@@ -82,7 +82,7 @@ def test_every_check_is_used_on_the_page(package: Package) -> None:
 
 
 def test_a_study_with_the_components_of_the_page(package: Package, tmp_path: Path) -> None:
-    """One of each kind: data set, model, family, strategies, ensemble, executor, metric, reporter."""
+    """One of each kind: data set, model, family, strategy, ensemble, executor, metric, reporter, tracker."""
     from PIL import Image
 
     for label, level in (("benign", 60), ("malignant", 160)):
@@ -94,16 +94,19 @@ def test_a_study_with_the_components_of_the_page(package: Package, tmp_path: Pat
             )
     path = package.installed
     arguments = ["run", "-d", "scans", "--models", "small,small16", "-s", "denoise,orthogonal"]
-    arguments += ["--ensembles", "weighted", "--executor", "noted", "-p", "tiny.toml", "--threads", "1"]
-    chosen = ["--set", "strategy.denoise.noise=0.25", "--set", "dataset.scans.views=first"]
+    arguments += ["--ensembles", "by_accuracy", "--executor", "noted", "-p", "tiny.toml", "--threads", "1"]
+    chosen = ["--set", "strategy.denoise.noise=0.25", "--set", "dataset.scans.views=first", "--track", "told"]
     bench(workspace(tmp_path), *arguments, *chosen, "--data", str(tmp_path), PYTHONPATH=path)
     log = (tmp_path / "results" / "units.log").read_text(encoding="utf-8").splitlines()
     assert [line.split()[0] for line in log] == ["pretrain", "run", "run", "ensemble"] * 2
     assert all(" done " in line for line in log)
+    told = (tmp_path / "results" / "told.txt").read_text(encoding="utf-8").splitlines()
+    assert len(told) == len(log)
+    assert sum(" done accuracy 0." in line for line in told) == 6  # all but the pretrainings
     table = bench(
         tmp_path, "table", "--metrics", "worst_recall,accuracy", "--format", "lines", PYTHONPATH=path
     ).stdout
-    for text in ("small denoise: Worst recall 0.", "small16 weighted(denoise + orthogonal): Accuracy 0."):
+    for text in ("small denoise: Worst recall 0.", "small16 by_accuracy(denoise + orthogonal): Accuracy 0."):
         assert text in table
 
 

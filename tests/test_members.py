@@ -374,3 +374,15 @@ def test_bad_input_is_one_line_before_any_work(tmp_path: Path, text: str, messag
     assert done.stderr.count("\n") == 1
     assert message in done.stderr
     assert not (tmp_path / "results" / "logs").exists()
+
+
+def test_ensembles_formed_after_the_fact_are_found_by_the_study(study: Path) -> None:
+    """And those of the study by the command; whatever the order of members."""
+    across = "mean(test_convnext.scratch+test_resnet.egmae)"
+    formed = bench(study, "ensemble", "mean(egmae+scratch)", across, "geometric(*)", "greedy(scratch+egmae)")
+    assert formed.stderr.count("is there already, kept") == 3
+    assert formed.stderr.count("  formed") == 3
+    asked = f"mean(scratch+egmae), {across}, greedy(egmae+scratch), geometric(*)"
+    again = bench(study, "run", *OPTIONS, "--ensembles", asked)
+    assert "12 units: 12 done, 0 to do" in again.stderr
+    assert bench(study, "verify", "--recompute").returncode == 0

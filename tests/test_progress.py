@@ -20,8 +20,8 @@ from bench.cli.bars import Bars, clock
 from bench.cli.console import PlainConsole
 from bench.cli.progress import Display, display
 from bench.cli.rows import draw, shorten
-from bench.cli.time_left import AtWork, Pace, StudyTime, makespan
 from bench.execution.plan import Plan
+from bench.execution.time_left import AtWork, Pace, StudyTime, makespan
 from bench.execution.work import work
 from bench.identity import Ref
 from bench.study.protocol import Finetuning, Pretraining

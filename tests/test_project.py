@@ -22,8 +22,12 @@ pytestmark = pytest.mark.skipif(not (ROOT / "pyproject.toml").exists(), reason="
 
 
 # What our code imports, if it is there.
-EXTRAS = ("offline", "cost", "diagram", "dicom", "energy", "kaggle", "nifti", "noise")
+<<<<<<< HEAD
+EXTRAS = ("offline", "cost", "diagram", "dicom", "energy", "explain", "export", "kaggle", "mlflow", "nifti", "noise")
+EXTRAS += ("report", "tensorboard", "wandb")
+>>>>>>> live
 ELSEWHERE = {  # distributions of modules that need not be installed for tests
+    "mlflow": "mlflow-skinny",
     "pynvml": "nvidia-ml-py",
     "scikit_posthocs": "scikit-posthocs",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -309,6 +310,43 @@ class LossOfFullPrecision(Objective):
         return added_to_zeros(self.features(self.net, self.context.normalize(images))).square().mean()
 
 
+class Revealing(Objective):
+    """Shows the images as they are."""
+
+    def reveal(self, images: Tensor) -> Any:
+        return {"input": self.context.normalize(images)}
+
+
+class RevealsOne(Revealing):
+    def reveal(self, images: Tensor) -> Any:
+        return self.context.normalize(images)
+
+
+class RevealsHalf(Revealing):
+    def reveal(self, images: Tensor) -> Any:
+        return {"input": self.context.normalize(images)[..., ::2]}
+
+
+class RevealsByChance(Revealing):
+    def reveal(self, images: Tensor) -> Any:
+        return {"input": self.context.normalize(images) + torch.rand((), generator=GENERATOR)}
+
+
+class RevealsAndTrains(Revealing):
+    def reveal(self, images: Tensor) -> Any:
+        next(self.net.parameters()).data.add_(1)
+        return super().reveal(images)
+
+
+def guided(guide: Any) -> Strategy:
+    return strategy(guide=guide, guided_by="brightness")
+
+
+def brightness(images: Tensor, params: Any) -> Tensor:
+    """Of patches of 16 pixels."""
+    return images.float().mean(1).unfold(1, 16, 16).unfold(2, 16, 16).mean((-1, -2))
+
+
 def strategy(objective: Any = Objective, **changes: Any) -> Strategy:
     return Strategy(**{"name": "ones", "about": "test", "objective": objective, **changes})
 
@@ -331,6 +369,36 @@ def strategy(objective: Any = Objective, **changes: Any) -> Strategy:
 def test_a_pretraining_that_breaks_a_promise(objective: Any, message: str) -> None:
     with pytest.raises(AssertionError, match=message):
         testing.check_strategy(strategy(objective))
+
+
+@pytest.mark.parametrize(
+    ("objective", "message"),
+    [
+        (RevealsOne, "reveal gives Tensor, not pictures by name"),
+        (RevealsHalf, "of shape"),
+        (RevealsByChance, "reveal gives must depend on torch's random state alone"),
+        (RevealsAndTrains, "leave weights and buffers"),
+    ],
+)
+def test_pictures_that_break_a_promise(objective: Any, message: str) -> None:
+    testing.check_strategy(strategy(Revealing))
+    with pytest.raises(AssertionError, match=message):
+        testing.check_strategy(strategy(objective))
+
+
+@pytest.mark.parametrize(
+    ("guide", "message"),
+    [
+        (lambda images, params: brightness(images, params)[:, None], "not (4, h, w)"),
+        (lambda images, params: brightness(images, params)[:, :3], "do not divide 64 pixels"),
+        (lambda images, params: brightness(images, params) / 0, "not finite"),
+        (lambda images, params: torch.rand(4, 4, 4), "depend on the images alone"),
+    ],
+)
+def test_a_guide_that_breaks_a_promise(guide: Any, message: str) -> None:
+    testing.check_strategy(guided(brightness))
+    with pytest.raises(AssertionError, match=re.escape(message)):
+        testing.check_strategy(guided(guide))
 
 
 def initialize(net: nn.Module, model: Model, model_params: Any, params: Any) -> str:

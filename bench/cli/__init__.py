@@ -19,7 +19,15 @@ from bench.cli.clean import clean
 from bench.cli.compare import compare
 from bench.cli.cost import cost
 from bench.cli.data import app as data
+from bench.cli.diversity import diversity
 from bench.cli.doctor import doctor
+from bench.cli.ensemble import ensemble
+from bench.cli.explain import explain
+from bench.cli.export import export
+from bench.cli.figure import figure
+from bench.cli.hard_images import hard_images
+from bench.cli.explain import explain
+from bench.cli.export import export
 from bench.cli.installation import former_installation
 from bench.cli.label_noise import label_noise
 from bench.cli.list import list_components
@@ -28,8 +36,11 @@ from bench.cli.methods_text import methods_text
 from bench.cli.options import VerboseOption, with_verbose
 from bench.cli.pack import pack
 from bench.cli.plan import plan
+from bench.cli.predict import predict
+from bench.cli.report import report
 from bench.cli.run import run
 from bench.cli.show import show
+from bench.cli.status import status
 from bench.cli.streams import READER_GONE, OutputGone, set_up_streams
 from bench.cli.subgroups import subgroups
 from bench.cli.table import table
@@ -52,14 +63,23 @@ app = typer.Typer(
 )
 app.command("run")(with_verbose(run))
 app.command("plan")(with_verbose(plan))
+app.command("status")(with_verbose(status))
 app.command("table")(with_verbose(table))
+app.command("report")(with_verbose(report))
+app.command("figure")(with_verbose(figure))
 app.command("check-claims")(with_verbose(check_claims))
 app.command("compare")(with_verbose(compare))
 app.command("claims")(with_verbose(claims))
 app.command("methods-text")(with_verbose(methods_text))
 app.command("checklist")(with_verbose(checklist))
+app.command("ensemble")(with_verbose(ensemble))
+app.command("diversity")(with_verbose(diversity))
 app.command("subgroups")(with_verbose(subgroups))
+app.command("hard-images")(with_verbose(hard_images))
 app.command("label-noise")(with_verbose(label_noise))
+app.command("explain")(with_verbose(explain))
+app.command("predict")(with_verbose(predict))
+app.command("export")(with_verbose(export))
 app.command("verify")(with_verbose(verify))
 app.command("pack")(with_verbose(pack))
 app.command("merge")(with_verbose(merge))

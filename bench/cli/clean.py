@@ -13,11 +13,15 @@ from bench.cli.screen import make_console, say
 
 def clean(
     results: ResultsOption = Path("results"),
+    kept: Annotated[
+        bool, typer.Option("--kept", help="Remove the weights that --keep kept, and nothing else.")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Remove without asking.")] = False,
 ) -> None:
     """Remove decoded images and checkpoints. Results stay. Refused while units are at work.
 
-    A training that was interrupted begins again, and images are decoded again when they are next needed.
+    A training that was interrupted begins again, and images are decoded again when they are next needed. With
+    --kept, kept models and decoders are removed instead; to have them again, units are trained again.
 
     Example: bench clean --results results
     """
@@ -28,16 +32,18 @@ def clean(
     from bench.errors import ConfigError, StoreError
     from bench.execution.claim import holders
     from bench.files import cannot_write
+    from bench.results.kept import FOLDER
 
     scratch = results / ".scratch"
     console = make_console()
     check_results(results)
-    parts = sorted(scratch.iterdir()) if scratch.is_dir() else []
+    folder = results / FOLDER if kept else scratch
+    parts = sorted(folder.glob("*/*") if kept else folder.iterdir()) if folder.is_dir() else []
     if at_work := holders(scratch):
         names = ", ".join(sorted(set(map(str, at_work))))
         raise StoreError(f"{scratch}: in use by {names}; wait until `bench run` has ended")
     if not parts:
-        say(console, f"nothing to remove in {scratch}")
+        say(console, f"nothing to remove in {folder}")
         return
     sizes = {part: _size(part) for part in parts}
     for part, size in sizes.items():
@@ -54,7 +60,7 @@ def clean(
             _remove(part)
         except OSError as error:
             raise cannot_write(part, error) from error
-    say(console, f"removed: {total} in {scratch}")
+    say(console, f"removed: {total} in {folder}")
 
 
 def _remove(path: Path) -> None:

@@ -74,9 +74,13 @@ def compare(
     question, tables = asked.tables(registry, round_)
     results = asked.results
     if diagram:
-        from bench.comparison.diagram import draw
+        from bench.comparison.diagram import rank_rows
+        from bench.figures.critical import critical_drawing
+        from bench.figures.output import check_suffix, write
 
-        ranked = draw(tables, question, diagram)
+        check_suffix(diagram, "--diagram")
+        ranked = rank_rows(tables, question)
+        write(critical_drawing(ranked, question), diagram, 6.4, option="--diagram")
         listed = ", ".join(
             f"{name} {rank:.2f}" for name, rank in sorted(ranked.ranks.items(), key=itemgetter(1))
         )

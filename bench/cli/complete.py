@@ -78,6 +78,13 @@ def ensembles(word: str) -> Candidates:
     return _several(word, lambda last: [*own(last), *alone])
 
 
+def formed_ensembles(word: str) -> Candidates:
+    """The name of an ensemble; after a parenthesis, its members or all runs."""
+    if "(" in word:
+        return _members(word)
+    return _one(word, _entries(lambda registry: registry.ensembles)(word))
+
+
 def metric(word: str) -> Candidates:
     """The name of one metric."""
     return _one(word, _entries(lambda registry: registry.metrics)(word))
@@ -86,6 +93,13 @@ def metric(word: str) -> Candidates:
 def crosschecks(word: str) -> Candidates:
     """Tests that `bench compare` can do beside its own."""
     return _one(word, [("nb", "corrected resampled t"), ("mcnemar", "one round"), ("delong", "one round")])
+
+
+def figures(word: str) -> Candidates:
+    """The name of one kind of figure."""
+    from bench.figures.kinds import ABOUT
+
+    return _one(word, list(ABOUT.items()))
 
 
 def subgroups(word: str) -> Candidates:
@@ -112,6 +126,13 @@ def executors(word: str) -> Candidates:
 def formats(word: str) -> Candidates:
     """The name of one reporter."""
     return _one(word, _entries(lambda registry: registry.reporters)(word))
+
+
+def trackers(word: str) -> Candidates:
+    """Names of trackers, comma-separated, or none."""
+    own = _entries(lambda registry: registry.trackers)
+    alone = [] if "," in word else [("none", "no tracker")]
+    return _several(word, lambda last: [*own(last), *alone])
 
 
 def uncertainties(word: str) -> Candidates:
@@ -170,6 +191,22 @@ def checks(word: str) -> Candidates:
     return _several(word, named)
 
 
+def kept(word: str) -> Candidates:
+    """What to keep, comma-separated."""
+    known = [("model", "each fine-tuned network"), ("decoder", "each pretraining with its decoder")]
+    return _several(word, lambda last: known)
+
+
+def kept_runs(word: str) -> Candidates:
+    """The name of a run whose model is kept in the default results folder, or a folder."""
+    import os
+    from pathlib import Path
+
+    kept = Path(os.environ.get("BENCH_RESULTS") or "results", "kept", "runs").glob("*/*.*")
+    named = sorted({f"{path.parent.name}/{path.name.rpartition('.')[0]}" for path in kept})
+    return _one(word, [(name, "") for name in named], files="")
+
+
 def devices(word: str) -> Candidates:
     """A device."""
     return _one(word, [("cpu", ""), ("cuda", "the GPU; cuda:N for another, cuda:all for every one")])
@@ -224,6 +261,8 @@ def _members(word: str) -> Candidates:
     ending = "+" if before.endswith("(") else ")"
     taken = before.rpartition("(")[2].split("+")
     own = list(_described(installed().strategies))
+    if word.endswith("("):
+        return Candidates([(f"{word}*)", "all runs"), *((f"{word}{name}+", about) for name, about in own)])
     model, dot, _ = last.rpartition(".")
     if dot and model in dict(_models(model)):
         own = [(f"{model}.{name}", about) for name, about in own]

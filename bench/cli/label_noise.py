@@ -22,9 +22,9 @@ from bench.cli.question import QuestionOptions
 from bench.cli.screen import contain, echo, installed_components, make_console, warn
 
 if TYPE_CHECKING:
-    from bench.cli.label_noise_page import Pictured
     from bench.comparison.compare import Table
     from bench.comparison.methods import Method
+    from bench.execution.pictures import Pictured
     from bench.execution.session import Session
     from bench.interfaces.executor import Report
     from bench.registry import Registry
@@ -90,7 +90,7 @@ def label_noise(
         with ExitStack() as stack:
             report = stack.enter_context(display(console)).report
             pictured = [_pictured(t.methods, session, set_, embed_pictures, report) for t in chosen]
-        warn(dict.fromkeys(each.problem for each in pictured if each.problem))
+        warn(dict.fromkeys(str(each.problem) for each in pictured if each.problem))
         size = write_whole(output, noise_page(found, pictured, most))
         console.print(f"written: {output} ({size})", markup=False)
     if reviewed is not None:
@@ -154,36 +154,13 @@ def _session(data: Path | None, results: Path, registry: Registry) -> Session:
 def _pictured(
     methods: Sequence[Method], session: Session, set_: Names, asked: bool | None, report: Report
 ) -> Pictured:
-    """The images of one table, no smaller than networks saw them, if they may be shown and are there.
-
-    Raises what opening them raises if the user asked for pictures; else the page has none, and says why.
-    """
+    """The images of one table, if they may be shown and are there. Raises why they are not if the user asked
+    for pictures; else the page has none, and says why."""
     from bench.cli.image_subgroups import located
-    from bench.cli.label_noise_page import Pictured
-    from bench.data.audit.search import SHORT
-    from bench.data.preview.embedding import Embedding, embedding
-    from bench.errors import BenchError, DataError
-    from bench.execution.prepare import short_sides
-    from bench.study.spec import EnsembleSpec
+    from bench.execution.pictures import pictured
 
     unit = next(iter(methods[0].done.values()))
-    spec = unit.spec
-    while isinstance(spec, EnsembleSpec):
-        spec = spec.members[0]
-    side = max(*short_sides(spec), SHORT)
-    try:
-        rule = embedding(session.registry.datasets.get(spec.dataset.name), asked)
-        if not rule.pictures:
-            return Pictured(rule)
-        images = session.images(located(spec.dataset, set_, session.registry), (side,), report)
-        if images.content != unit.content:
-            raise DataError(
-                f"the images of {images.dataset} in {session.environment.data} are not those of these "
-                f"results (content {images.content[:8]}, not {unit.content[:8]}); name the right folder "
-                f"by --data, and a reviewed file of your own by --set dataset.{images.dataset}.groups=FILE"
-            )
-    except BenchError as error:
-        if asked:
-            raise
-        return Pictured(Embedding(False, f"There are no pictures in this page: {error}."), problem=str(error))
-    return Pictured(rule, images, side)
+    found = pictured(unit, session, asked, lambda ref: located(ref, set_, session.registry), report)
+    if asked and found.problem:
+        raise found.problem
+    return found

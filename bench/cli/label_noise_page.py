@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bench.cli.label_noise_text import RULE, coverage, headline
 from bench.comparison.label_noise import Doubt, LabelNoise
 from bench.data.images.thumbnail import thumbnail
-from bench.data.preview.embedding import Embedding
+from bench.execution.pictures import Pictured
 from bench.page import Picture, gallery, html_page, paragraphs, shown, table
 
 if TYPE_CHECKING:
@@ -18,23 +17,6 @@ if TYPE_CHECKING:
 
 SIDE = 200  # of a picture, pixels: larger than in a data sheet, because somebody judges it
 TYPICAL = 3  # pictures of a class to compare with
-
-
-@dataclass(frozen=True)
-class Pictured:
-    """The images of one table.
-
-    Attributes:
-        rule: whether they are shown.
-        images: with a view at `short`; None if they are not shown.
-        short: short side of that view, pixels.
-        problem: why they could not be opened.
-    """
-
-    rule: Embedding
-    images: Images | None = None
-    short: int = 0
-    problem: str = ""
 
 
 def noise_page(found: Sequence[LabelNoise], pictured: Sequence[Pictured], most: int) -> str:

@@ -33,8 +33,8 @@ def list_components(
     kind: Annotated[
         str,
         typer.Argument(
-            help="datasets, models, strategies, ensembles, metrics, executors, reporters, protocols "
-            "or plugins.",
+            help="datasets, models, strategies, ensembles, metrics, executors, reporters, trackers, "
+            "protocols or plugins.",
             autocompletion=complete.kinds,
         ),
     ] = EVERYTHING,

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("bench")
 PYTHON_WARNINGS = "py.warnings"  # where logging.captureWarnings sends them
-NAME_LENGTH = 150  # of a log file: 255 bytes are allowed, and a study may name many data sets
 
 
 # --- on stderr ---------------------------------------------------------------------------------------
@@ -121,11 +120,10 @@ class StudyLog:
 @contextmanager
 def study_log(study: Study, results: Path) -> Iterator[StudyLog]:
     """Log to the study's file what happens inside the block, an error that ends it too. Raises StoreError."""
-    from bench.identity import digest, to_json
+    from bench.identity import to_json
 
     asked = to_json(study)
-    names = "+".join(ref.name for ref in study.datasets)[:NAME_LENGTH]
-    path = results / "logs" / f"{names}.{digest(asked)[:8]}.log"
+    path = results / "logs" / f"{study.name}.log"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handler = logging.FileHandler(path, encoding="utf-8")

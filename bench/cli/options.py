@@ -78,6 +78,17 @@ SplitOption = Annotated[
         "--split", help="Split manifests to use: a file, one per round (repeat it), or their folder."
     ),
 ]
+KeepOption = Annotated[
+    Names,
+    typer.Option(
+        "--keep",
+        help="Keep beside the results: model (each fine-tuned network), decoder (each pretraining with its "
+        "decoder), or both, comma-separated.",
+        metavar="WHAT",
+        autocompletion=complete.kept,
+        show_default=False,
+    ),
+]
 StrictOption = Annotated[bool, typer.Option("--strict", help="Refuse a split that the audit finds to leak.")]
 DatasetArgument = Annotated[
     str,
@@ -203,14 +214,23 @@ class StudyOptions:
     ] = None
     rounds: RoundsOption = None
     shares: SharesOption = None
+    track: Annotated[
+        Names,
+        typer.Option(
+            "--track",
+            help="Trackers that follow the run, comma-separated. `bench list trackers`.",
+            autocompletion=complete.trackers,
+        ),
+    ] = None
     set_: SetOption = None
     split: SplitOption = None
     strict: StrictOption = False
+    keep: KeepOption = None
 
     def study(self, registry: Registry) -> Study:
         """The study that file and options describe together. Raises ConfigError or UnknownName."""
         from bench.study.config import StudyConfig, read_study
-        from bench.study.study import make_study, parse_shares
+        from bench.study.study import make_study, parse_kinds, parse_shares
 
         config = read_study(self.study_file) if self.study_file else StudyConfig()
         names = {
@@ -220,7 +240,9 @@ class StudyOptions:
             "strategies": given_names("--strategies", self.strategies),
             "ensembles": given_names("--ensembles", self.ensembles),
             "shares": parse_shares(given_names("--shares", self.shares), "--shares"),
+            "keep": parse_kinds(given_names("--keep", self.keep), "--keep"),
             "base": self.protocol,
+            "track": given_names("--track", self.track),
         }
         given: dict[str, Any] = {name: value for name, value in names.items() if value}
         return make_study(dataclasses.replace(config, **given), registry, assignments(self.set_, self.rounds))

@@ -63,7 +63,8 @@ def _print_plan(planned: Plan, estimator: Estimator, failed: Mapping[str, str], 
     from rich.table import Table as Grid
     from rich.text import Text
 
-    from bench.cli.time_left import makespan
+    from bench.execution.plan import keeping
+    from bench.execution.time_left import makespan
 
     environment = planned.session.environment
     to_do = {unit.key for unit in planned.to_do}
@@ -72,11 +73,13 @@ def _print_plan(planned: Plan, estimator: Estimator, failed: Mapping[str, str], 
     unknown = 0
     for unit in planned.units:
         state, seconds, note = _state(unit, estimator, failed) if unit.key in to_do else ("done", None, "")
+        if again := keeping(environment, unit):
+            note = f"{again}; {note}" if note else again
         if unit.key in to_do:
             expected[unit.key] = seconds or 0.0
         lasts = unit.key in to_do and unit.kind != "ensemble"  # an ensemble takes no time to speak of
         unknown += lasts and seconds is None
-        name = f"{unit.dataset.name}  {unit.label}"
+        name = f"{unit.dataset.name}  {planned.called(unit)}"
         rows.append((unit.kind, name, state, _duration(seconds) or "unknown" * lasts, note))
     rows += [(cell.kind, cell.label, "n/a", "", cell.reason) for cell in planned.not_possible]
     if len(rows) > LONG:

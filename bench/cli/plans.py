@@ -28,19 +28,23 @@ def show_plan(
     options: StudyOptions,
     console: Console,
     begin: Callable[[], None] | None = None,
+    also: Report | None = None,
 ) -> Plan:
     """Plan a study, showing progress on stderr, and on `console` its splits and cells that cannot exist.
 
-    `begin` is called when images are new, before they are decoded: so there will be work.
+    `begin` is called when images are new, before they are decoded: so there will be work. `also` hears what
+    is shown.
     """
     from bench.cli.progress import display
     from bench.cli.screen import make_console
     from bench.execution.plan import make_plan
     from bench.execution.session import Session
+    from bench.interfaces.executor import both
 
-    session = Session(replace(environment, asked=study.asked), registry)
+    session = Session(replace(environment, asked=study.asked, keep=study.keep), registry)
     with display(make_console(stderr=True)) as shown:
-        report = _begins(begin, shown.report) if begin else shown.report
+        shows = both(shown.report, also) if also else shown.report
+        report = _begins(begin, shows) if begin else shows
         plan = make_plan(study, session, report, manifests=options.split or (), strict=options.strict)
     for failed in plan.unlisted:
         echo(one_line(f"FAILED  {failed.label}: {failed.reason}"), err=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from bench.comparison.compare import Question, Table
     from bench.registry import Registry
     from bench.results.record import Record
+    from bench.study.declaration import Declaration
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,38 +44,43 @@ class QuestionOptions:
         a folder that is missing, or a bad study file.
         """
         from bench.comparison.compare import comparable_tables
+
+        question, records = self.question(registry, round_)
+        tables, damage = comparable_tables(records, self.results, question, registry)
+        warn(damage)
+        return question, tables
+
+    def question(self, registry: Registry, round_: int | None = None) -> tuple[Question, list[Record]]:
+        """What is asked, and all stored records. What is wrong with these is said on stderr.
+
+        Raises UnknownName for a metric that is not installed, ConfigError for a folder that is missing, or a
+        bad study file.
+        """
+        from bench.comparison.asked import question_of
         from bench.results.store import scan
 
         check_results(self.results, needed=True)
         records, warnings = scan(self.results)
-        question, problems = self._question(records, registry, given_names("--dataset", self.dataset), round_)
-        tables, damage = comparable_tables(records, self.results, question, registry)
-        warn([*warnings, *problems, *damage])
-        return question, tables
+        question, problems = question_of(
+            records,
+            registry,
+            metric=self.metric,
+            baseline=self.baseline,
+            margin=self.margin,
+            datasets=given_names("--dataset", self.dataset),
+            round=round_,
+            declared=self._declared(),
+        )
+        warn([*warnings, *problems])
+        return question, records
 
-    def _question(
-        self, records: Iterable[Record], registry: Registry, datasets: Sequence[str], round_: int | None
-    ) -> tuple[Question, list[str]]:
-        """With warnings. What an option says goes before what was declared, and is then not declared any
-        more."""
-        from bench.comparison.compare import Question
-        from bench.comparison.declared import declaration_of
-        from bench.comparison.tables import choose_metrics
+    def _declared(self) -> Declaration | None:
+        """What the study file declares; None without one. Raises ConfigError."""
         from bench.parsing import parse
         from bench.study.config import read_study
         from bench.study.declaration import Declaration
 
-        problems: list[str] = []
-        declared: Declaration
-        if self.study_file is not None:
-            declared = parse(Declaration, read_study(self.study_file).evidence, "evidence")
-        else:
-            chosen = [record for record in records if not datasets or record.spec.dataset.name in datasets]
-            declared, problems = declaration_of(chosen)
-        name = self.metric or declared.metric
-        asked = choose_metrics(registry, [name] if name else [])[0]
-        if self.baseline and self.baseline != declared.baseline:
-            declared = Declaration(baseline=self.baseline, margin=declared.margin)  # another comparison
-        if self.margin is not None and self.margin != declared.margin:
-            declared = Declaration(baseline=declared.baseline, margin=self.margin)
-        return Question(metric=asked, declared=declared, datasets=datasets, round=round_), problems
+        if self.study_file is None:
+            return None
+        declared: Declaration = parse(Declaration, read_study(self.study_file).evidence, "evidence")
+        return declared

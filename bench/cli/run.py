@@ -11,7 +11,7 @@ import typer
 
 from bench.cli import complete
 from bench.cli.options import EnvironmentOptions, StudyOptions, with_options
-from bench.cli.screen import contain, echo, installed_components, make_console, share, units, warn
+from bench.cli.screen import contain, echo, installed_components, make_console, say, share, units, warn
 from bench.errors import ConfigError
 from bench.parsing import brief
 
@@ -74,9 +74,12 @@ def run(
     from bench.cli.logs import study_log
     from bench.cli.plans import show_plan
     from bench.cli.progress import display
-    from bench.execution.plan import choose_executor
+    from bench.execution.follow import check_trackers, followed
+    from bench.execution.plan import choose_executor, keeping
+    from bench.execution.status_file import told
     from bench.execution.verdict import unchecked
     from bench.execution.work import work
+    from bench.interfaces.executor import both
 
     registry = installed_components()
     asked = study.study(registry)
@@ -87,32 +90,40 @@ def run(
     worker = choose_executor(registry, executor, environment, in_process)
     if not worker.parallel:  # a unit has all cores to itself
         environment = replace(environment, jobs_given=True)
+    trackers = check_trackers(asked, registry)
     components = registry if worker.in_process else contain(registry, timeout)
     console = make_console(stderr=True)  # standard output has the tables alone
     warn(dict.fromkeys(line for device in devices for line in unchecked(device)))
     outcomes: list[Outcome] = []
     try:
-        with study_log(asked, environment.results) as log:
+        with study_log(asked, environment.results) as log, told(asked, environment.scratch) as status:
             begin = partial(worker.prepare, environment) if worker.prepare else None
-            plan = show_plan(asked, environment, components, study, console, begin)
+            plan = show_plan(asked, environment, components, study, console, begin, status.report)
             log.begun(plan, devices)
             to_do = plan.to_do
             console.print(
                 f"{units(len(plan.units))}: {len(plan.units) - len(to_do)} done, {len(to_do)} to do "
                 f"({', '.join(devices)}, {share(plan.session.environment)})"
             )
+            if again := [unit for unit in to_do if keeping(plan.session.environment, unit)]:
+                say(console, f"{units(len(again))} of these are done, and done again to keep their weights")
             with (
+                followed(plan, to_do, status, trackers) as following,
                 display(console, to_do, plan.names) as shown,
-                closing(work(plan, worker, shown.report, max_failures=max_failures)) as ended,
+                closing(
+                    work(plan, worker, both(shown.report, following.report), max_failures=max_failures)
+                ) as ended,
             ):
                 for outcome in ended:
                     outcomes.append(outcome)
                     log.ended(outcome)
                     shown.ended(outcome)
+                    following.ended(outcome)
     except KeyboardInterrupt:
         done = sum(outcome.status == "done" for outcome in outcomes)
         echo(f"{units(done)} finished in this session, kept; checkpoints too", err=True)
         raise
+    _tell_kept(plan)
     _conclude(plan, outcomes, len(to_do), log.path)
 
 
@@ -123,6 +134,24 @@ def _number_of(jobs: str) -> int | None:
     if not jobs.isdecimal():
         raise ConfigError(f"--jobs {brief(jobs)}: give a number from 1, or {AUTO}")
     return int(jobs)
+
+
+def _tell_kept(plan: Plan) -> None:
+    """Write the cards of what this study keeps, and say how much that is."""
+    from rich.filesize import decimal
+
+    from bench.kept.card import write_cards
+    from bench.results import kept
+
+    environment = plan.session.environment
+    if not environment.keep:
+        return
+    results = environment.results
+    write_cards(results, plan.units, plan.session.registry)
+    folders = [kept.path_of(results, unit) for unit in plan.units if kept.kind_of(unit) in environment.keep]
+    there = [folder for folder in folders if folder.is_dir()]
+    size = decimal(sum(map(kept.bytes_in, there)))
+    echo(f"kept: the weights of {units(len(there))}, {size}, in {results / kept.FOLDER}", err=True)
 
 
 def _conclude(plan: Plan, outcomes: list[Outcome], to_do: int, log: Path) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from bench.comparison.comparable import comparable, once_each, title_of
-from bench.comparison.costs import COLUMNS, Records, cost_lines, costs_of
+from bench.comparison.costs import COLUMNS, Records, cost_lines, costs_of, counted
 from bench.comparison.curve import WithUnits, curve_tables
 from bench.comparison.footer import evidence_lines, footer, protocol_text
 from bench.comparison.judged import NOTHING, Judged
@@ -23,8 +23,7 @@ from bench.errors import UnknownName
 from bench.interfaces.reporter import Table, Tables
 from bench.interfaces.rows import UNCERTAINTIES, Column, Estimate, Row, Uncertainty
 from bench.interfaces.selection import tested_on
-from bench.results.record import Cost
-from bench.study.spec import EnsembleSpec, PretrainSpec, share_of
+from bench.study.spec import PretrainSpec, share_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,8 +135,8 @@ def _row(method: Method, columns: Sequence[Column], records: Records, judged: Ma
         method=method.label.method,
         rounds_done=len(done),
         rounds_asked=max(len(rounds), *(unit.record.asked.rounds for unit in units)),
-        gmacs=_cost(done, records, lambda cost: cost.macs, 1e9),
-        mparams=_cost(done, records, lambda cost: cost.params, 1e6),
+        gmacs=counted(done, records, lambda cost: cost.macs, 1e9),
+        mparams=counted(done, records, lambda cost: cost.params, 1e6),
         values={
             name: judged.get(name, NOTHING).of(_estimate(per_round))
             for name, per_round in values.items()
@@ -176,20 +175,6 @@ def _causes(units: Sequence[ScoredUnit]) -> list[str]:
         f"round{'s' * (len(numbers) > 1)} {', '.join(numbers)} {state}" + (f": {reason}" if reason else "")
         for (state, reason), numbers in rounds.items()
     ]
-
-
-def _cost(
-    done: list[ScoredUnit], records: Records, count: Callable[[Cost], int | None], scale: float
-) -> float | None:
-    """Of a run, what its record says; of an ensemble, the sum over its members."""
-    if not done:
-        return None
-    spec = done[0].spec
-    members = spec.members if isinstance(spec, EnsembleSpec) else (spec,)
-    costs = [record.cost if (record := records.get(member.key)) else None for member in members]
-    counts = [count(cost) if cost else None for cost in costs]
-    known = [value / scale for value in counts if value is not None]
-    return sum(known) if len(known) == len(counts) else None
 
 
 def _reported_row(row: ReportedRow, columns: Sequence[Column]) -> Row:

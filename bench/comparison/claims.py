@@ -21,10 +21,11 @@ if TYPE_CHECKING:
 
 
 class Refused(NamedTuple):
-    """A sentence that must not be written, and why."""
+    """A sentence that must not be written, and why; `of_pair` says whether it is about two methods."""
 
     sentence: str
     reason: str
+    of_pair: bool = False
 
 
 class Claims(NamedTuple):
@@ -42,10 +43,17 @@ class Claims(NamedTuple):
 
 
 def claims_of(
-    tables: Sequence[Table], results: Path, question: Question, registry: Registry, judge: Judge
+    tables: Sequence[Table],
+    results: Path,
+    question: Question,
+    registry: Registry,
+    judge: Judge,
+    known: Sequence[Compared] | None = None,
 ) -> list[Claims]:
-    """Of each table by one metric. Raises what `compare_all` raises."""
-    compared = {one.where: one for one in compare_all(tables, results, question, registry)}
+    """Of each table by one metric; `known` is what `compare_all` gives, if that was called. Raises what it
+    raises."""
+    known = compare_all(tables, results, question, registry) if known is None else known
+    compared = {one.where: one for one in known}
     found = []
     for table in tables:
         judged = judge(table.methods).by_metric.get(question.metric.name)
@@ -138,7 +146,7 @@ def _not_shown(compared: Compared, question: Question) -> Iterator[Refused]:
         ahead, behind = (one.first, one.second) if one.value >= 0 else (one.second, one.first)
         sentence = f"{ahead} outperforms {behind} in {metric.title}."
         if one.verdict in (Verdict.ONE_ROUND, Verdict.TWO_ROUNDS, Verdict.NO_SPREAD):
-            yield Refused(sentence, f"{one.verdict.value}.")
+            yield Refused(sentence, f"{one.verdict.value}.", of_pair=True)
         elif one.verdict is Verdict.OPEN:
             low, high = sorted((abs(one.value) - _half(one), abs(one.value) + _half(one)))
             yield Refused(
@@ -146,12 +154,14 @@ def _not_shown(compared: Compared, question: Question) -> Iterator[Refused]:
                 f"the difference of {amount(metric, abs(one.value))}{unit(metric)} has a 95 % interval of "
                 f"{amount(metric, low)} to {amount(metric, high)}, p {_p(one)}; this study finds a true "
                 f"difference of {amount(metric, one.detectable)}{unit(metric)} in four of five cases.",
+                of_pair=True,
             )
             yield Refused(
                 f"{one.first} and {one.second} perform equally.",
                 f"not to have shown a difference is not to have shown that there is none: one of more than "
                 f"{amount(metric, one.margin)}{unit(metric)} has a probability of "
                 f"{100 * (1 - one.against.equal):.0f} %.",
+                of_pair=True,
             )
     if compared.differences and not compared.is_declared:
         yield Refused(

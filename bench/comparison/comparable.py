@@ -77,11 +77,14 @@ def _fits(unit: ScoredUnit, group: list[ScoredUnit]) -> bool:
     return same_data and own == shared and same_round <= {unit.spec.split}
 
 
-def group_key(unit: ScoredUnit, with_share: bool = True, with_mending: bool = True) -> list[Any]:
-    """What units that share a table have in common; without the share of labels, what those have that share
-    a curve over such shares; without mending, what those have that stand beside a mended split."""
+def group_key(
+    unit: ScoredUnit, with_share: bool = True, with_mending: bool = True, with_epochs: bool = True
+) -> list[Any]:
+    """What units that share a table have in common; without the share of labels, or the epochs of
+    fine-tuning, what those have that share a curve over such shares or epochs; without mending, what those
+    have that stand beside a mended split."""
     split = unit.split if with_mending else unit.unmended_split
-    return [to_json(unit.spec.dataset), unit.content, split, _protocol(unit.spec, with_share)]
+    return [to_json(unit.spec.dataset), unit.content, split, _protocol(unit.spec, with_share, with_epochs)]
 
 
 def splits_of(group: Sequence[ScoredUnit]) -> dict[int, set[str]]:
@@ -92,14 +95,15 @@ def splits_of(group: Sequence[ScoredUnit]) -> dict[int, set[str]]:
     return dict(splits)
 
 
-def _protocol(spec: UnitSpec, with_share: bool = True) -> list[Any]:
+def _protocol(spec: UnitSpec, with_share: bool = True, with_epochs: bool = True) -> list[Any]:
     """What the rows of a table share: size, precision, seed, fine-tuning."""
     if isinstance(spec, EnsembleSpec):
-        members = [_protocol(member, with_share) for member in spec.members]
+        members = [_protocol(member, with_share, with_epochs) for member in spec.members]
         return members[0] if all(m == members[0] for m in members) else [members]
     finetune = None
     if isinstance(spec, RunSpec):
-        finetune = to_json(spec.finetune if with_share else replace(spec.finetune, share=1.0))
+        kept = spec.finetune if with_share else replace(spec.finetune, share=1.0)
+        finetune = to_json(kept if with_epochs else replace(kept, epochs=1))
     return [spec.size, spec.precision, spec.seed, finetune]
 
 

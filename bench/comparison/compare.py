@@ -14,7 +14,7 @@ from bench.comparison.difference import Difference, adjusted, difference
 from bench.comparison.evidence import Sample, read_evidence, read_sample
 from bench.comparison.footer import protocol_text
 from bench.comparison.methods import Method, find_method, methods_of
-from bench.comparison.scored import score_records
+from bench.comparison.scored import ScoredUnit, score_records
 from bench.comparison.tables import of_datasets
 from bench.errors import ConfigError, PluginError, UnknownName
 from bench.registry import Registry
@@ -88,16 +88,26 @@ def comparable_tables(
         if not chosen:
             raise ConfigError(f"--round {question.round}: {results} has no results of this round")
     units, warnings = score_records(chosen, [question.metric], registry, results)
-    groups = comparable(once_each(units))
+    return titled_tables(units), warnings
+
+
+def titled_tables(units: Sequence[ScoredUnit]) -> list[Table]:
+    """What may be compared, with what is finished of each table; those without anything finished are left
+    out."""
+    return [table for table in tables_of_groups(comparable(once_each(units))) if table.methods]
+
+
+def tables_of_groups(groups: Sequence[Sequence[ScoredUnit]]) -> list[Table]:
+    """A table for each group of comparable units, of its rows that have a finished round; no two are called
+    alike unless their protocol is the same."""
     titles = [title_of(group) for group in groups]
-    tables = [
+    return [
         Table(
             title if titles.count(title) == 1 else f"{title} ({protocol_text(group)})",
             [method for method in methods_of(group) if method.done],
         )
         for group, title in zip(groups, titles, strict=True)
     ]
-    return [table for table in tables if table.methods], warnings
 
 
 def compare_pair(

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from bench.comparison.methods import Method
 from bench.comparison.scored import ScoredUnit
 from bench.interfaces.rows import Column
-from bench.results.record import Record
+from bench.results.record import Cost, Record
 from bench.study.spec import EnsembleSpec, RunSpec
 
 COLUMNS = (
@@ -52,6 +52,21 @@ def costs_of(method: Method, records: Records) -> dict[str, float | None]:
         "peak_gib": _mean(each, lambda t: _most(_peak(r) for r in t.all)),
         "energy_wh": _mean(each, lambda t: _sum(_energy(r) for r in t.all)),
     }
+
+
+def counted(
+    done: Sequence[ScoredUnit], records: Records, count: Callable[[Cost], int | None], scale: float
+) -> float | None:
+    """A count of the network: of a run, what its record says; of an ensemble, the sum over its members. None
+    where a record has none."""
+    if not done:
+        return None
+    spec = done[0].spec
+    members = spec.members if isinstance(spec, EnsembleSpec) else (spec,)
+    costs = [record.cost if (record := records.get(member.key)) else None for member in members]
+    counts = [count(cost) if cost else None for cost in costs]
+    known = [value / scale for value in counts if value is not None]
+    return sum(known) if len(known) == len(counts) else None
 
 
 def cost_lines(methods: Sequence[Method], records: Records) -> list[str]:

@@ -11,13 +11,13 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from bench.comparison.comparable import group_key, splits_of
+from bench.comparison.comparable import group_key
+from bench.comparison.families import families
 from bench.comparison.footer import evidence_lines, footer, protocol_text
 from bench.comparison.labels import labelled_images, percent
 from bench.comparison.methods import Method
 from bench.comparison.rows import Label, labels, row_id
 from bench.comparison.scored import ScoredUnit
-from bench.identity import digest
 from bench.interfaces.reporter import Table
 from bench.interfaces.rows import Column, Row
 from bench.study.spec import UnitSpec, share_of
@@ -53,22 +53,9 @@ def curve_tables(tables: Sequence[WithUnits]) -> list[Table]:
 
 def _curves(tables: Sequence[WithUnits]) -> list[list[WithUnits]]:
     """The tables that stand together, each from the smallest share to the largest."""
-    families: dict[str, list[list[WithUnits]]] = defaultdict(list)
-    for one in tables:
-        family = families[digest(group_key(one.group[0], with_share=False))]
-        for curve in family:
-            if all(_fit(one, other) for other in curve):
-                curve.append(one)
-                break
-        else:
-            family.append([one])
-    curves = (curve for family in families.values() for curve in family)
-    return [sorted(curve, key=lambda one: one.share) for curve in curves]
-
-
-def _fit(one: WithUnits, other: WithUnits) -> bool:
-    own, others = splits_of(one.group), splits_of(other.group)
-    return one.share != other.share and all(own[n] == others[n] for n in own.keys() & others.keys())
+    return families(
+        tables, lambda one: one.group, lambda unit: group_key(unit, with_share=False), lambda one: one.share
+    )
 
 
 def _curve_table(curve: Sequence[WithUnits], metric: Column) -> Table:

@@ -6,11 +6,10 @@ With fewer than six data sets no test of ranks can reach 5 %, so there is none (
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from bench.comparison.compare import Question, Table
-from bench.errors import ConfigError, StoreError
+from bench.errors import ConfigError
 from bench.registry import DISTRIBUTION
 
 if TYPE_CHECKING:
@@ -28,48 +27,33 @@ class Ranked(NamedTuple):
         ranks: mean rank of each row, 1 being the best.
         sets: data sets.
         p: of Friedman's test that all rows are alike.
+        apart: p of Nemenyi's test of each pair, by the rows' names.
     """
 
     ranks: Mapping[str, float]
     sets: int
     p: float
+    apart: pd.DataFrame
 
 
-def draw(tables: Sequence[Table], question: Question, path: Path) -> Ranked:
-    """Write the diagram of the rows that all tables have to `path` (.png, .svg, .pdf): mean ranks, and rows
-    joined that Nemenyi's test does not tell apart at 5 %.
-
-    Raises ConfigError where there are too few data sets or rows, or the extra "diagram" is not installed;
-    StoreError where the file cannot be written.
-    """
+def rank_rows(tables: Sequence[Table], question: Question) -> Ranked:
+    """Ranks of the rows that all tables have. Raises ConfigError where there are too few data sets or rows,
+    or the extra "diagram" is not installed."""
     scores = _scores(tables, question)
     try:
-        import matplotlib as mpl
         import scikit_posthocs as posthocs
     except ImportError:
-        raise ConfigError(f"--diagram needs scikit-posthocs: {HOW_TO_INSTALL}") from None
+        raise ConfigError(f"mean ranks need scikit-posthocs: {HOW_TO_INSTALL}") from None
     from scipy.stats import friedmanchisquare
 
-    mpl.use("Agg")
-    from matplotlib import pyplot
-
     ranks = scores.rank(axis=1, ascending=not question.metric.higher_is_better).mean()
-    apart = posthocs.posthoc_nemenyi_friedman(scores)
-    figure, axes = pyplot.subplots(figsize=(8, 1.2 + 0.35 * len(ranks)))
-    posthocs.critical_difference_diagram(ranks, apart, ax=axes)
-    axes.set_title(
-        f"{question.metric.title}, mean ranks over {len(scores)} data sets (joined: not told apart)"
-    )
-    try:
-        figure.savefig(path, bbox_inches="tight", dpi=150)
-    except (OSError, ValueError) as error:
-        raise StoreError(
-            f"--diagram {path}: cannot be written ({error}); name a .png, .svg or .pdf"
-        ) from None
-    finally:
-        pyplot.close(figure)
     test = friedmanchisquare(*(scores[name] for name in scores))
-    return Ranked({str(name): float(rank) for name, rank in ranks.items()}, len(scores), float(test.pvalue))
+    return Ranked(
+        ranks={str(name): float(rank) for name, rank in ranks.items()},
+        sets=len(scores),
+        p=float(test.pvalue),
+        apart=posthocs.posthoc_nemenyi_friedman(scores),
+    )
 
 
 def _scores(tables: Sequence[Table], question: Question) -> pd.DataFrame:
@@ -81,7 +65,7 @@ def _scores(tables: Sequence[Table], question: Question) -> pd.DataFrame:
         name = table.methods[0].units[0].spec.dataset.name
         if name in by_set:
             raise ConfigError(
-                f"--diagram: {name} has several tables, so none of them is its result; name a folder of "
+                f"{name} has several tables, so none of them is its result; name a folder of "
                 "results with one protocol (--results)"
             )
         by_set[name] = {}
@@ -93,7 +77,7 @@ def _scores(tables: Sequence[Table], question: Question) -> pd.DataFrame:
     scores = pd.DataFrame.from_dict(by_set, orient="index").dropna(axis="columns")
     if len(scores) < SETS or len(scores.columns) < ROWS:
         raise ConfigError(
-            f"--diagram: {len(scores)} data sets share {len(scores.columns)} rows; ranks need {SETS} data "
+            f"{len(scores)} data sets share {len(scores.columns)} rows; ranks need {SETS} data "
             f"sets and {ROWS} rows, because with fewer no test of them can reach 5 % (`bench compare A B` "
             "counts wins instead)"
         )

@@ -139,6 +139,27 @@ def read_sample(methods: Sequence[Method], results: Path) -> Sample:
     return replace(sample, images={number: sample.grouped(one) for number, one in images.items()})
 
 
+def read_rounds(methods: Sequence[Method]) -> dict[int, dict[str, Predictions]]:
+    """Round -> method -> predictions of the test part; all of a round have the same images in one order.
+
+    Raises StoreError for predictions that cannot be read, or of other images or classes than those of their
+    round.
+    """
+    rounds: dict[int, dict[str, Predictions]] = {}
+    for method in methods:
+        for number, unit in method.done.items():
+            own = rounds.setdefault(number, {})
+            one = _read(unit)
+            reference = next(iter(own.values()), one)
+            if one.classes != reference.classes:
+                raise StoreError(
+                    f"{unit.record.path}: its classes differ from those of other units of round {number}; "
+                    "delete it and repeat the command that made it"
+                )
+            own[method.name] = _ordered(one, reference, unit)
+    return dict(sorted(rounds.items()))
+
+
 class Found(NamedTuple):
     """Evidence by metric, and why there is none for others."""
 

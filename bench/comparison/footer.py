@@ -20,6 +20,11 @@ FEW = 5  # rounds, below which a verdict is marked
 
 def protocol_text(group: Sequence[ScoredUnit]) -> str:
     """What all rows of a table share, in a line."""
+    return settings_text(group) + _origin(group)
+
+
+def settings_text(group: Sequence[ScoredUnit]) -> str:
+    """The same without which images these were and how they were split."""
     spec = group[0].spec
     runs = spec.members if isinstance(spec, EnsembleSpec) else (spec,)
     texts = []
@@ -31,7 +36,7 @@ def protocol_text(group: Sequence[ScoredUnit]) -> str:
             text += "".join(f", {name} {value}" for name, value in set_.items())
         texts.append(text)
     labelled = labels_text(group)
-    return (f"{labelled}, " if labelled else "") + "; ".join(dict.fromkeys(texts)) + _origin(group)
+    return (f"{labelled}, " if labelled else "") + "; ".join(dict.fromkeys(texts))
 
 
 def _origin(group: Sequence[ScoredUnit]) -> str:
@@ -45,7 +50,7 @@ def _origin(group: Sequence[ScoredUnit]) -> str:
 
 def footer(group: Sequence[ScoredUnit], rows: Sequence[Row], sources: Sequence[str]) -> tuple[str, ...]:
     """Lines that say what the numbers are, and what they are not."""
-    lines = [*_rounds(rows), *_images(group), *_passed_over(group), *_changes(group), *_audit(group)]
+    lines = [*_rounds(rows), *_images(group), *_passed_over(group), *_changes(group), *audit_lines(group)]
     lines += [*_missing(group), *_notes(group)]
     lines += [*_precision(group), *_hardware(group), *_settings(group)]
     lines += _costs(group, rows)
@@ -137,7 +142,7 @@ def _passed_over(group: Sequence[ScoredUnit]) -> Iterator[str]:
         yield f"Passed over among the files of the images: {by_kind(counts)}."
 
 
-def _audit(group: Sequence[ScoredUnit]) -> Iterator[str]:
+def audit_lines(group: Sequence[ScoredUnit]) -> Iterator[str]:
     """Which audit the splits passed, or what it says they leak."""
     by_round = {unit.spec.round: unit.audit for unit in group if unit.counts}
     if unaudited := {round_ for round_, verdict in by_round.items() if not verdict}:

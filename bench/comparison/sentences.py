@@ -19,7 +19,7 @@ def paragraph(compared: Compared, one: Difference, question: Question, checks: M
     """One difference. `checks` are p values of other tests, by what they are called."""
     metric, count = question.metric, len(one.rounds)
     head = f"{compared.where}, {metric.title}, {rounds_text(count)}: "
-    sentences = [head + _finding(metric, one), *_uncertainty(metric, one)]
+    sentences = [head + finding(metric, one), *uncertainty(metric, one)]
     sentences += [f"Cross-check, {name}: p {p_text(p)}." for name, p in checks.items()]
     sentences.append(f"It rests on {compared.basis}.")
     if not one.resampled:
@@ -63,7 +63,8 @@ def p_text(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"= {p:.3f}" if p < 0.1 else f"= {p:.2f}"
 
 
-def _finding(metric: Metric, one: Difference) -> str:
+def finding(metric: Metric, one: Difference) -> str:
+    """The verdict on one difference in a sentence, with its interval."""
     first, second = (
         f"{name} ({score:.4f})" for name, score in zip((one.first, one.second), one.scores, strict=True)
     )
@@ -87,7 +88,9 @@ def _p_of(one: Difference) -> str:
     return f"{p_text(one.adjusted)} after Holm over {one.comparisons} comparisons"
 
 
-def _uncertainty(metric: Metric, one: Difference) -> list[str]:
+def uncertainty(metric: Metric, one: Difference) -> list[str]:
+    """How probable a relevant difference is, what such a study finds, and what would show more; nothing where
+    there is no verdict."""
     if one.verdict in UNDECIDED:
         return []
     margin = f"{amount(metric, one.margin)}{unit(metric)}"

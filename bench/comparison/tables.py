@@ -62,7 +62,7 @@ def tables_of(
     try:
         tables = build(units, columns, published, judge, shown)
     except Exception as error:  # a record that holds what no version of bench wrote
-        sane, causes = _apart(units, columns)
+        sane, causes = apart(units, columns)
         if not causes:
             raise
         log.debug("a record cannot be shown", exc_info=error)
@@ -83,7 +83,7 @@ def of_datasets(records: Iterable[Record], datasets: Sequence[str], results: Pat
     return [record for record in records if not datasets or record.spec.dataset.name in datasets]
 
 
-def _apart(units: Sequence[ScoredUnit], columns: Sequence[Column]) -> tuple[list[ScoredUnit], list[str]]:
+def apart(units: Sequence[ScoredUnit], columns: Sequence[Column]) -> tuple[list[ScoredUnit], list[str]]:
     """The units that a table can be made of, and why not of the others."""
     sane, causes = [], []
     for unit in units:

@@ -75,39 +75,49 @@ def _explain(
     [table] = build(group, [column], judge=judge_of([metric], registry, results, cache))
     [row] = [r for r in table.rows if (r.model, r.method) == method.label]
     value = row.values.get(metric.name)
+    cell = f"{title_of(group)} / {method.name} / {metric.title}"
     lines = [
-        f"{title_of(group)} / {method.name} / {metric.title}: {_value(value)}, {cells.rounds(row)} rounds",
+        f"{cell}: {value_text(value)}, {cells.rounds(row)} rounds",
         f"  protocol     {table.protocol}",
         f"  metric       {metric.about}",
     ]
     for number, unit in method.done.items():
         lines += _unit(number, unit, metric.name, results)
     lines += [f"  remark       {note}" for note in ([row.note] if row.note else [])]
-    lines += [f"  images       {line}" for line in _images(method)]
-    lines += [f"  environment  {line}" for line in _environments(method)]
+    lines += [f"  images       {line}" for line in images_of(method)]
+    lines += [f"  environment  {line}" for line in environments_of(method)]
     if method.done:
-        unit = next(iter(method.done.values()))
-        rounds = max(row.rounds_asked, *(n + 1 for n in method.done))
-        command, same = command_of(unit.record, rounds, registry)
+        command, notes = again(method, row.rounds_asked, registry)
         lines.append(f"  again        {command}")
-        if not same:
-            lines.append(
-                "               (not to the same key: a plugin, a file of weights or a parameter is needed "
-                "that this installation lacks)"
-            )
-        data = unit.record.data
-        lines += [
-            f"               (with --set dataset.{unit.spec.dataset.name}.groups=FILE, your copy of {file}, "
-            "unless it comes with the data set)"
-            for file in (data.reviewed if data else ())
-        ]
-        if other := external_name(unit.spec.dataset.params):
-            lines.append(f'               (with test_on="{other}:PATH" where its images lie elsewhere)')
-        lines.append("               (with --data where the images lie, unless they are where `bench` looks)")
+        lines += [f"               ({note})" for note in notes]
     return "\n".join(lines)
 
 
-def _value(value: Estimate | None) -> str:
+def again(method: Method, rounds_asked: int, registry: Registry) -> tuple[str, list[str]]:
+    """The command that makes a row with a finished round again, and what must be said of it."""
+    unit = next(iter(method.done.values()))
+    rounds = max(rounds_asked, *(number + 1 for number in method.done))
+    command, same = command_of(unit.record, rounds, registry)
+    notes = []
+    if not same:
+        notes.append(
+            "not to the same key: a plugin, a file of weights or a parameter is needed that this "
+            "installation lacks"
+        )
+    data = unit.record.data
+    notes += [
+        f"with --set dataset.{unit.spec.dataset.name}.groups=FILE, your copy of {file}, unless it comes with "
+        "the data set"
+        for file in (data.reviewed if data else ())
+    ]
+    if other := external_name(unit.spec.dataset.params):
+        notes.append(f'with test_on="{other}:PATH" where its images lie elsewhere')
+    notes.append("with --data where the images lie, unless they are where `bench` looks")
+    return command, notes
+
+
+def value_text(value: Estimate | None) -> str:
+    """The mean, its deviation over rounds and its interval."""
     text = cells.mean(value)
     if spread := cells.spread(value):
         text += f", SD over rounds {spread}"
@@ -128,6 +138,7 @@ def _unit(number: int, unit: ScoredUnit, metric: str, results: Path) -> list[str
         lines.append(f"               {os.path.relpath(path, results)}")
     if isinstance(spec, EnsembleSpec):
         lines.append(f"               of {', '.join(member.key for member in spec.members)}")
+        lines += [f"               {unit.record.rule}"] * bool(unit.record.rule)
     elif isinstance(spec, RunSpec) and spec.start:
         lines.append(f"               from pretraining {spec.start.key}")
     elif unit.record.weights:
@@ -135,7 +146,8 @@ def _unit(number: int, unit: ScoredUnit, metric: str, results: Path) -> list[str
     return lines
 
 
-def _images(method: Method) -> list[str]:
+def images_of(method: Method) -> list[str]:
+    """Hashes of the images that a row saw, and how they were split."""
     texts: dict[str, None] = {}
     for unit in method.done.values():
         audit = f", audit {unit.audit.audit[:16]}" if unit.audit else ""
@@ -143,11 +155,13 @@ def _images(method: Method) -> list[str]:
     return list(texts)
 
 
-def _environments(method: Method) -> list[str]:
-    return list(dict.fromkeys(_environment(unit.record.provenance) for unit in method.done.values()))
+def environments_of(method: Method) -> list[str]:
+    """The versions and machines that a row was computed with, each once."""
+    return list(dict.fromkeys(environment_text(unit.record.provenance) for unit in method.done.values()))
 
 
-def _environment(made: Provenance) -> str:
+def environment_text(made: Provenance) -> str:
+    """Versions, source and machine."""
     parts = [f"{name} {version}" for name, version in made.packages.items()]
     if made.git:
         changed = " (changed)" if made.git.get("changed") else ""

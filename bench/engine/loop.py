@@ -103,13 +103,15 @@ def _train(
             if epoch + 1 < budget.epochs:  # drawn before the loss is read, which waits for a GPU
                 upcoming = _drawn(step, inputs, job, epoch + 1)
             history.losses.append(_checked_loss(float(step.total) / progress.images, epoch, budget, job))
-            if before == 0:  # all of the epoch was done here, and the device has done it by now
-                pace = progress.images_per_s
+            speed = progress.images_per_s  # the device has done the epoch by now
+            if before == 0:  # all of it was done here
+                pace = speed
             if validate:
                 history.scores.append(validate())
                 module.train()
                 if history.scores[-1] > max(history.scores[:-1], default=-math.inf):
                     state["best"] = {k: v.detach().clone() for k, v in module.state_dict().items()}
+            progress.end(history, speed)
             if epoch + 1 < budget.epochs and writer.due():
                 writer.write(_checkpoint_state(module, step, epoch + 1, history, state.get("best")))
     if validate:
@@ -195,33 +197,46 @@ class _EpochProgress:
         torch.set_rng_state(middle["random"].cpu())
         if "random_cuda" in middle and self.job.device.type == "cuda":
             torch.cuda.set_rng_state(middle["random_cuda"].cpu(), self.job.device)
-        if self.steps == self.budget.steps:  # no step will tell that it goes on
-            self._report(step.total)
         return islice(batches, self.steps, None)
 
     def count_step(self, images: int, loss_sum: Tensor) -> None:
-        """Report one more step on so many images; `loss_sum` is over all images of the epoch so far."""
+        """Report one more step on so many images; `loss_sum` is over all images of the epoch so far. The last
+        step is reported by `end`, once the epoch has been validated."""
         self.steps += 1
         self.images += images
-        self._report(loss_sum)
+        if self.steps < self.budget.steps:
+            self._report(loss_sum)
 
     def _report(self, loss_sum: Tensor) -> None:
         # Reading the running loss would wait for a GPU, so there the mean of the last epoch is shown; and its
         # pace, because steps are handed to a GPU faster than it does them.
         on_cpu = self.job.device.type == "cpu"
         loss = float(loss_sum) / self.images if on_cpu else self.last_loss
+        self.job.report(self._news(loss, self.images_per_s if on_cpu else self.pace))
+
+    def end(self, history: History, images_per_s: float) -> None:
+        """Report the last step, and with it the epoch: its mean loss, and its validation accuracy if it has
+        one."""
+        scores = history.scores
         self.job.report(
-            Progress(
-                unit=self.job.unit,
-                stage=self.job.stage,
-                done=self.steps,
-                total=self.budget.steps,
-                epoch=self.epoch + 1,
-                epochs=self.budget.epochs,
-                loss=loss,
-                images_per_s=self.images_per_s if on_cpu else self.pace,
-                resumed=self.resumed,
+            replace(
+                self._news(history.losses[-1], images_per_s),
+                epoch_ended=True,
+                validation_accuracy=scores[-1] if scores else None,
             )
+        )
+
+    def _news(self, loss: float | None, images_per_s: float | None) -> Progress:
+        return Progress(
+            unit=self.job.unit,
+            stage=self.job.stage,
+            done=self.steps,
+            total=self.budget.steps,
+            epoch=self.epoch + 1,
+            epochs=self.budget.epochs,
+            loss=loss,
+            images_per_s=images_per_s,
+            resumed=self.resumed,
         )
 
     @property

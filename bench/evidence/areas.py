@@ -42,7 +42,7 @@ def average_precision(
     The sum over thresholds, from the highest score down, of precision times what recall gains there, as in
     scikit-learn's `average_precision_score`; nan where no positive image weighs anything.
     """
-    found, chosen = (sums.cumsum(-1) for sums in _by_score(positive, scores, weights))
+    found, chosen = (sums.cumsum(-1) for sums in by_score(positive, scores, weights))
     precision = np.divide(found, chosen, out=np.zeros_like(found), where=chosen > 0)
     gained = np.diff(found, axis=-1, prepend=0.0)
     steps, total = (precision * gained).sum(-1), found[:, -1]
@@ -50,7 +50,7 @@ def average_precision(
     return area
 
 
-def _by_score(
+def by_score(
     positive: NDArray[np.bool_], scores: NDArray[np.float64], weights: ImageWeights
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """(B, U) weights of the positive images and of all, by distinct score from the highest down."""
@@ -85,7 +85,7 @@ def won_by_order(
     positive: NDArray[np.bool_], scores: NDArray[np.float64], weights: ImageWeights
 ) -> NDArray[np.float64]:
     """The same from sums along the sorted scores: linear in the number of images."""
-    some, chosen = _by_score(positive, scores, weights)
+    some, chosen = by_score(positive, scores, weights)
     rest = chosen - some
     below = rest.sum(-1, keepdims=True) - rest.cumsum(-1)
     won: NDArray[np.float64] = (some * (below + rest / 2)).sum(-1)

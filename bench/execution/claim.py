@@ -99,6 +99,20 @@ def holders(scratch: Path) -> list[Holder]:
     return [other for other in found if other is not None]
 
 
+def claimed(scratch: Path) -> Iterator[tuple[str, Holder, float, bool]]:
+    """Every claim as its file says it, without touching it: key of the unit, who holds it, seconds since it
+    was touched by the clock here, and whether its holder is gone."""
+    for path in sorted((scratch / "claims").glob("*.json")):
+        other = _held_by(path)
+        try:
+            ago = time.time() - path.stat().st_mtime
+        except OSError:  # given back meanwhile
+            continue
+        if other is not None:
+            gone = not is_running(other.pid) if other.host == host_name() else ago > STALE
+            yield path.stem, other, ago, gone
+
+
 def _lock(path: Path, stack: contextlib.ExitStack) -> bool | None:
     """Lock the file until `stack` is closed. False if another process has it; None where the file system
     has no locks."""

@@ -10,6 +10,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.comparison.stored_order import as_stored
 from bench.errors import ConfigError, DataError, PluginError
 from bench.execution.checks import check_study
 from bench.execution.pools import freeze_pools
@@ -17,9 +18,9 @@ from bench.execution.session import Session
 from bench.execution.threads import share_machine
 from bench.identity import Ref
 from bench.interfaces.executor import Environment, Executor, Report, silent
-from bench.results import store
+from bench.results import kept, store
 from bench.study.expand import NotPossible, Pool, expand
-from bench.study.spec import UnitSpec
+from bench.study.spec import UnitSpec, budget_of
 from bench.study.study import Study
 
 if TYPE_CHECKING:
@@ -57,8 +58,13 @@ class Plan:
     @property
     def to_do(self) -> tuple[UnitSpec, ...]:
         """The units that are not done."""
-        done = store.done(self.session.environment.results, self.units)
+        done = self._done()
         return tuple(unit for unit in self.units if unit.key not in done)
+
+    def _done(self) -> set[str]:
+        """The keys of the units that are done, and have kept what they are to keep."""
+        environment = self.session.environment
+        return kept.finished_keys(environment.results, self.units, environment.keep)
 
     @property
     def frame(self) -> pd.DataFrame:
@@ -66,17 +72,20 @@ class Plan:
         cell that cannot exist.
 
         Columns: kind ("pretrain", "run", "ensemble"); dataset; unit (its label); round (from 0); state
-        ("done", "to do", "failed", "n/a"); reason of "failed" and "n/a"; key. A failed unit is tried again.
+        ("done", "to do", "failed", "n/a"); reason of "failed" and "n/a", and of a unit that is done again to
+        keep its weights; key. A failed unit is tried again.
         """
         import pandas as pd
 
         types: dict[str, Any] = {"kind": str, "dataset": str, "unit": str, "round": "Int64"}
         types |= {"state": str, "reason": str, "key": str}
         rows: list[tuple[str | int | None, ...]] = []
-        done = store.done(self.session.environment.results, self.units)
+        done = self._done()
         for unit in self.units:
             state, reason = ("done", "") if unit.key in done else self._state(unit)
-            rows.append((unit.kind, unit.dataset.name, unit.label, unit.round, state, reason, unit.key))
+            rows.append(
+                (unit.kind, unit.dataset.name, self.called(unit), unit.round, state, reason, unit.key)
+            )
         rows += [("run", ref.label, "", None, "failed", ref.reason, "") for ref in self.unlisted]
         rows += [(cell.kind, "", cell.label, None, "n/a", cell.reason, "") for cell in self.not_possible]
         return pd.DataFrame(rows, columns=list(types)).astype(types)
@@ -84,14 +93,22 @@ class Plan:
     @cached_property
     def names(self) -> Mapping[str, str]:
         """By key, what each unit is called beside the others: its label, after the name of its data set where
-        there are several. A pretraining is called as the fine-tuning that needs it."""
+        there are several, and with its epochs in a study of several budgets. A pretraining is called as the
+        fine-tuning that needs it."""
         several = len({unit.dataset.name for unit in self.units}) > 1
-        return {u.key: f"{u.dataset.name}/{u.label}" if several else u.label for u in self.units}
+        return {u.key: (f"{u.dataset.name}/" if several else "") + self.called(u) for u in self.units}
+
+    def called(self, unit: UnitSpec) -> str:
+        """What tells a unit from the others of its data set: its label, with its epochs in a study of several
+        budgets."""
+        return f"{unit.label} {_epochs(unit)}" if self.study.budgets else unit.label
 
     def _state(self, unit: UnitSpec) -> tuple[str, str]:
         """State and reason of one unit that is not done."""
-        failure = store.read_failure(self.session.environment.results, unit)
-        return ("failed", failure.reason) if failure else ("to do", "")
+        results = self.session.environment.results
+        if failure := store.read_failure(results, unit):
+            return "failed", failure.reason
+        return "to do", keeping(self.session.environment, unit)
 
     def __repr__(self) -> str:
         return f"<Plan of {len(self.units)} units, {len(self.to_do)} to do>"
@@ -104,6 +121,18 @@ class Plan:
         return "<br>".join(map(escape, lines)) + self.frame.drop(columns="key").to_html(
             max_rows=60, max_cols=None, na_rep=""
         )
+
+
+def keeping(environment: Environment, unit: UnitSpec) -> str:
+    """What a unit that is done is done again for, as a phrase; "" if it is not, or has kept all it should."""
+    lacking = kept.lacks(environment.results, unit, environment.keep)
+    return f"keep {lacking}" if lacking and store.exists(environment.results, unit) else ""
+
+
+def _epochs(unit: UnitSpec) -> str:
+    """ "1000" of a pretraining, "15" or "1000/15" of a fine-tuning."""
+    budget = budget_of(unit)
+    return "/".join(str(epochs) for epochs in (budget.pretrain, budget.finetune) if epochs)
 
 
 def make_plan(
@@ -140,6 +169,7 @@ def make_plan(
         pool_of,
     )
     notes += [f"{ref.name} round {round_}: {frozen.text}" for (ref, round_), frozen in pools.items()]
+    units = as_stored(session.environment.results, units)
     share_machine(units, session)
     failed = tuple(NotPossible(ref.name, str(error)) for ref, error in unlisted.items())
     return Plan(study, splits, tuple(units), tuple(not_possible), session, failed, tuple(notes))

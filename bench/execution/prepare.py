@@ -11,6 +11,7 @@ from bench.interfaces.executor import Report, silent
 from bench.interfaces.model import Context, Encoder, Model, within
 from bench.interfaces.strategy import Strategy
 from bench.results import store
+from bench.results.kept import ENCODER as ENCODER
 from bench.study.spec import PretrainSpec, RunSpec
 
 if TYPE_CHECKING:
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from bench.engine.input_pipeline import InputPipeline
     from bench.engine.job import Budget
     from bench.execution.session import Session
-
-ENCODER = "encoder.safetensors"
 
 
 @dataclass(frozen=True)
@@ -138,7 +137,8 @@ def pretraining(spec: PretrainSpec, setup: Setup, session: Session) -> Training:
     settings = spec.pretrain
     params = session.registry.strategies.params(spec.strategy)
     owner = session.registry.strategies.entry(spec.strategy.name).plugin
-    objective = setup.strategy.objective(as_encoder(setup), params, setup.context)
+    encoder = as_encoder(setup.model, setup.net, setup.context.size, setup.device)
+    objective = setup.strategy.objective(encoder, params, setup.context)
     module = checked(objective, nn.Module, f"strategy {spec.strategy.name!r}: objective", owner).to(
         setup.device
     )
@@ -193,22 +193,22 @@ def finetuning(spec: RunSpec, setup: Setup, session: Session) -> Training:
     return Training(Classifier(setup.net, setup.context.normalize), inputs, budget, "fine-tune")
 
 
-def as_encoder(setup: Setup) -> Encoder:
+def as_encoder(model: Model, net: nn.Module, size: int, device: torch.device) -> Encoder:
     """The network as strategies see it; its stride and width are found by trying. Raises ConfigError."""
     import torch
 
-    features, size = setup.model.features, setup.context.size
+    features = model.features
     assert features, "a strategy that pretrains needs the trait 'dense', which promises features"
-    setup.net.eval()
+    net.eval()
     with torch.no_grad():
-        maps = features(setup.net, torch.zeros(1, 3, size, size, device=setup.device))
+        maps = features(net, torch.zeros(1, 3, size, size, device=device))
     _, width, height, across = maps.shape
     if height != across or size % height:
         raise ConfigError(
-            f"{setup.model.name} gives {height}x{across} features for protocol.size {size}, which do not "
+            f"{model.name} gives {height}x{across} features for protocol.size {size}, which do not "
             f"divide it; choose a multiple of the network's stride"
         )
-    return Encoder(net=setup.net, features=features, stride=size // height, width=width)
+    return Encoder(net=net, features=features, stride=size // height, width=width)
 
 
 def pretraining_images(split: Split, data: str) -> NDArray[np.int64]:

@@ -10,14 +10,23 @@ import logging
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from bench import process
-from bench.errors import BenchError, PluginError, TrainingError, blame, describe, encodable
+from bench.errors import BenchError, PluginError, StoreError, TrainingError, blame, describe, encodable
 from bench.execution.claim import claim, forget, holder
+from bench.execution.keeping import (
+    encoder_about,
+    keep,
+    parts_of_a_step,
+    repeated,
+    require_same_encoder,
+    require_same_predictions,
+)
 from bench.execution.pools import pool_of
 from bench.execution.prepare import (
     ENCODER,
@@ -28,20 +37,23 @@ from bench.execution.prepare import (
 )
 from bench.execution.usage import measured, measured_latency
 from bench.identity import Ref, derive_seed, to_json
+from bench.interfaces.ensemble import Combine, Fitted
 from bench.interfaces.executor import Outcome, Progress, Report
 from bench.interfaces.model import within
 from bench.interfaces.predictions import Predictions
 from bench.interfaces.selection import external_name, tested_on
 from bench.interruption import interrupted
 from bench.registry import DISTRIBUTION
-from bench.results import store
+from bench.results import kept, store
 from bench.results.distribution import fault
 from bench.results.record import Asked, DataSummary, Provenance, Record, Timings, TrainingHistory, Usage
+from bench.results.tensors_file import write_tensors
 from bench.study.spec import EnsembleSpec, PretrainSpec, RunSpec, UnitSpec
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+    from torch import Tensor
 
     from bench.data.images.images import Images
     from bench.data.splits.split import PartCount, Split
@@ -58,6 +70,7 @@ class Trained(NamedTuple):
     history: History
     job: Job
     usage: Usage
+    state: Mapping[str, Tensor] | None = None  # of all that was trained, where it is kept
 
 
 def execute(spec: UnitSpec, session: Session, report: Report) -> Outcome:
@@ -65,7 +78,7 @@ def execute(spec: UnitSpec, session: Session, report: Report) -> Outcome:
     failure record and an outcome; only an interruption passes through."""
     environment = session.environment
     results = environment.results
-    if store.exists(results, spec):
+    if kept.finished(results, spec, environment.keep):
         return Outcome(unit=spec, status="done")
     report = partial(_report_as, spec, report)
     missing = [need for need in spec.needs if not _usable(need, session, report)]
@@ -78,7 +91,7 @@ def execute(spec: UnitSpec, session: Session, report: Report) -> Outcome:
     with claim(environment.scratch, spec.key) as other:
         if other is not None:
             return Outcome(unit=spec, status="held", reason=f"{other} works on it")
-        if store.exists(results, spec):  # since it was looked up
+        if kept.finished(results, spec, environment.keep):  # since it was looked up
             return Outcome(unit=spec, status="done")
         with redirect_stdout(sys.stderr):  # stdout is for tables, whatever a plugin prints
             outcome = _outcome(spec, session, report)
@@ -95,8 +108,6 @@ def _report_as(spec: UnitSpec, report: Report, news: Progress) -> None:
 
 def _outcome(spec: UnitSpec, session: Session, report: Report) -> Outcome:
     """Do one unit that this process has claimed."""
-    from bench.engine.device import device_lost, out_of_memory
-
     started = time.perf_counter()
     try:
         if isinstance(spec, EnsembleSpec):
@@ -104,6 +115,8 @@ def _outcome(spec: UnitSpec, session: Session, report: Report) -> Outcome:
         else:
             _train_within_memory(spec, session, report)
     except BaseException as error:  # a plugin may call sys.exit, or have exceptions of its own
+        from bench.engine.device import device_lost, out_of_memory  # torch, which an ensemble does without
+
         if isinstance(error, KeyboardInterrupt) and interrupted():
             raise
         log.debug("%s %s failed", spec.kind, spec.label, exc_info=error)
@@ -147,20 +160,24 @@ def _usable(need: UnitSpec, session: Session, report: Report) -> bool:
 
 def pretrain(spec: PretrainSpec, session: Session, report: Report, accumulate: int = 1) -> None:
     """Self-supervised pretraining on the images that `spec.pretrain.data` names; stores the encoder."""
-    from safetensors.torch import save_file
-
+    results = session.environment.results
+    again = repeated(spec, session)
     setup = prepare(spec, session, report)
     trained = _optimize(spec, setup, session, report, accumulate)
     classifier = setup.model.classifier(setup.net)
     encoder = {
-        name: value.detach().cpu().contiguous()
+        name: value.detach().cpu()
         for name, value in setup.net.state_dict().items()
         if not within(name, classifier)
     }
-    record = _record(spec, setup, session, trained)
-    store.write(
-        session.environment.results, record, files=lambda folder: save_file(encoder, str(folder / ENCODER))
-    )
+    if again:
+        require_same_encoder(again, encoder, session)
+    else:
+        record = _record(spec, setup, session, trained)
+        about = encoder_about(spec, setup)
+        store.write(results, record, files=lambda folder: write_tensors(folder / ENCODER, encoder, about))
+    if trained.state is not None:
+        keep(spec, setup, session, trained.history.engine, trained.state)
     _discard(trained.job)
 
 
@@ -169,6 +186,7 @@ def finetune(spec: RunSpec, session: Session, report: Report, accumulate: int = 
 
     The test part is opened only here, after the weights to evaluate have been chosen.
     """
+    again = repeated(spec, session)
     setup = prepare(spec, session, report)
     origin = load_initial_weights(spec, setup, session)
     trained = _optimize(spec, setup, session, report, accumulate)
@@ -176,6 +194,24 @@ def finetune(spec: RunSpec, session: Session, report: Report, accumulate: int = 
         part: _predict(setup, session, setup.split.indices(part), trained.job) for part in ("val", "test")
     }
     _require_distributions(predictions, f"model {spec.model.name!r}", session.registry.models, spec.model)
+    if again:
+        require_same_predictions(again, predictions, session)
+    else:
+        _store_run(spec, setup, session, trained, origin, predictions)
+    if "model" in session.environment.keep:
+        keep(spec, setup, session, trained.history.engine, setup.net.state_dict(), origin)
+    _discard(trained.job)
+
+
+def _store_run(
+    spec: RunSpec,
+    setup: Setup,
+    session: Session,
+    trained: Trained,
+    origin: str,
+    predictions: Mapping[str, Predictions],
+) -> None:
+    """Store the record of a fine-tuning and its predictions."""
     # After the predictions, which so are what they would be without.
     latency = measured_latency(setup.net, setup.context.size, trained.job, trained.history.seconds)
     record = dataclasses.replace(
@@ -185,7 +221,6 @@ def finetune(spec: RunSpec, session: Session, report: Report, accumulate: int = 
         cost=session.cost(spec.model, len(setup.context.classes), setup.context.size),
     )
     store.write(session.environment.results, record, predictions=predictions)
-    _discard(trained.job)
 
 
 def combine(spec: EnsembleSpec, session: Session) -> None:
@@ -197,6 +232,8 @@ def combine(spec: EnsembleSpec, session: Session) -> None:
         part: [store.read_predictions(folder, part, record) for folder, record in records]
         for part in ("val", "test")
     }
+    for each in members.values():
+        _require_same_images(each, [folder for folder, _ in records])
     rule = ensembles.get(spec.ensemble.name).fit(members["val"], ensembles.params(spec.ensemble))
     predictions = {
         part: dataclasses.replace(each[0], probabilities=rule([p.probabilities for p in each]))
@@ -209,8 +246,30 @@ def combine(spec: EnsembleSpec, session: Session) -> None:
         data=records[0][1].data,
         members=tuple(member.key for member in spec.members),
         provenance=_provenance(spec, session),
+        rule=_rule_text(rule, spec.member_names),
     )
     store.write(results, record, predictions=predictions)
+
+
+def _require_same_images(members: Sequence[Predictions], folders: Sequence[Path]) -> None:
+    """Raise StoreError, naming the folder, for a member of other images or classes than the first."""
+    first = members[0]
+    for each, folder in zip(members, folders, strict=True):
+        if (each.classes, each.ids) != (first.classes, first.ids):
+            raise StoreError(
+                f"{folder}: its predictions are not of the images and classes that {folders[0]} predicts, so "
+                "they cannot be combined; delete it and repeat the command that made it"
+            )
+
+
+def _rule_text(rule: Combine, members: Sequence[str]) -> str:
+    """What a fitted rule says of itself, in a line. Raises PluginError for what is no text."""
+    if not isinstance(rule, Fitted):
+        return ""
+    text: object = rule.about(members)
+    if not isinstance(text, str):
+        raise PluginError(f"an ensemble's `about` gave {type(text).__name__}, not a text; repair its plugin")
+    return encodable(" ".join(text.split()))
 
 
 def _require_distributions(
@@ -232,7 +291,7 @@ def _train_within_memory(spec: PretrainSpec | RunSpec, session: Session, report:
     """Train; where memory runs out, start again with each step in twice as many parts."""
     from bench.engine.device import out_of_memory
 
-    accumulate = 1
+    accumulate = parts_of_a_step(spec, session)
     batch = spec.pretrain.batch if isinstance(spec, PretrainSpec) else spec.finetune.batch
     while True:
         try:
@@ -287,7 +346,9 @@ def _optimize(
         validate = partial(_validation_accuracy, setup, session, job)
     with measured(setup.device) as measurement:
         history = optimize(training.module, training.inputs, training.budget, job, validate)
-    return Trained(history, job, measurement.usage(history, session.at_once))
+    decoder = isinstance(spec, PretrainSpec) and "decoder" in environment.keep
+    state = training.module.state_dict() if decoder else None
+    return Trained(history, job, measurement.usage(history, session.at_once), state)
 
 
 def _validation_accuracy(setup: Setup, session: Session, job: Job) -> float:
@@ -322,7 +383,7 @@ def _discard(job: Job) -> None:
 
 
 def _record(spec: PretrainSpec | RunSpec, setup: Setup, session: Session, trained: Trained) -> Record:
-    history, job, usage = trained
+    history, job, usage, _ = trained
     notes = list(setup.split.notes)
     notes += [f"{used.name}: {used.caution}" for used in (setup.model, setup.strategy) if used.caution]
     if pool := pool_of(spec, session.environment.results):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Container, Generator, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -15,7 +15,7 @@ from bench.execution.exchange import FOLDER, folder_of_a_command
 from bench.execution.run import execute, suspects, write_failure
 from bench.files import remove_leftovers
 from bench.interfaces.executor import Environment, Execute, Executor, Outcome, Progress, Report, silent
-from bench.results import store
+from bench.results import kept, store
 from bench.results.record import RECORD
 from bench.study.spec import UnitSpec
 
@@ -36,8 +36,9 @@ def work(
     """
     session, report = plan.session, partial(_report_by_name, plan.names, report)
     environment = session.environment
-    sweep(environment)
-    if not (units := plan.to_do):
+    units = plan.to_do
+    sweep(environment, spare={unit.key for unit in units})
+    if not units:
         return
     with folder_of_a_command(environment.scratch) as folder:
         session.environment = dataclasses.replace(environment, exchange=folder)
@@ -65,7 +66,7 @@ def _work_through(
                 return
         units = []
         for unit in _wait(held, environment, report):
-            if outcome_elsewhere := _ended_elsewhere(unit, environment.results, began):
+            if outcome_elsewhere := _ended_elsewhere(unit, environment.results, began, environment.keep):
                 yield outcome_elsewhere
             else:
                 units.append(unit)
@@ -76,18 +77,25 @@ def _report_by_name(names: Mapping[str, str], report: Report, news: Progress) ->
     report(dataclasses.replace(news, unit=names.get(news.key, news.unit)))
 
 
-def sweep(environment: Environment) -> None:
-    """Remove what killed processes left: temporary files, checkpoints and locks of units that are done."""
+def sweep(environment: Environment, spare: Container[str] = ()) -> None:
+    """Remove what killed processes left: temporary files, checkpoints and locks of units that are done.
+
+    Those of the units with the keys `spare` stay, which are done again for their weights, and those of units
+    that another process does again.
+    """
     results, scratch = environment.results, environment.scratch
-    for pattern in ("runs/*", "pretrain/*", "failures/*/*", "splits/*", "audits/*"):
+    patterns = ("runs/*", "pretrain/*", "kept/*/*", "failures/*/*", "splits/*", "audits/*")
+    for pattern in patterns:
         for folder in results.glob(pattern):
             remove_leftovers(folder)
     remove_leftovers(scratch / "checkpoints")
     remove_leftovers(scratch / FOLDER)
+    remove_leftovers(scratch / "status")
     done = {
-        path.name.rpartition(".")[2]
+        key
         for place in ("runs", "pretrain")
         for path in results.glob(f"{place}/*/*")
+        if (key := path.name.rpartition(".")[2]) not in spare and not _at_work(scratch, key)
     }
     for checkpoint in (scratch / "checkpoints").glob("*.pt"):
         if checkpoint.name.partition(".")[0] in done:
@@ -95,6 +103,11 @@ def sweep(environment: Environment) -> None:
     for lock in (scratch / "claims").glob("*.lock"):
         if lock.stem in done:
             forget(scratch, lock.stem)
+
+
+def _at_work(scratch: Path, key: str) -> bool:
+    """Whether a process works on the unit of this key."""
+    return (scratch / "claims" / f"{key}.json").is_file() and holder(scratch, key) is not None
 
 
 def _map(
@@ -149,9 +162,9 @@ def _wait(units: Sequence[UnitSpec], environment: Environment, report: Report) -
     return units
 
 
-def _ended_elsewhere(unit: UnitSpec, results: Path, began: float) -> Outcome | None:
+def _ended_elsewhere(unit: UnitSpec, results: Path, began: float, keep: Sequence[str] = ()) -> Outcome | None:
     """How another process ended a unit since this one began, if it did."""
-    if store.exists(results, unit):
+    if kept.finished(results, unit, keep):
         return Outcome(unit=unit, status="done")
     failure = store.failure_path(results, unit) / RECORD
     if failure.is_file() and failure.stat().st_mtime >= began:

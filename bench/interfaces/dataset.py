@@ -27,6 +27,9 @@ class Sample:
         array: uint8 (H, W) or (H, W, 3); may be a row of a memory map.
         part: "train", "val" or "test" where the data set fixes its split.
         source: what identifies an array without hashing it, say a file's checksum and the row.
+        masks: files that outline what the label is about, say each lesion, where the data set has them:
+            pictures of the size of the image, white inside. Together they are the mask of the image. They are
+            opened by `bench explain` alone, and are in no key and no content hash.
     """
 
     id: str
@@ -36,6 +39,7 @@ class Sample:
     array: NDArray[np.uint8] | None = None
     part: str = ""
     source: str = ""
+    masks: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

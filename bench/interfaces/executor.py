@@ -69,6 +69,8 @@ class Environment:
         on_bad_image: "fail": an image that cannot be decoded is an error that names it; "skip": it is left
             out of the study, with a warning, if those are one in twenty at most and no class is left empty.
             The images of a study are in its split manifests, so in every key.
+        keep: what units keep beside their results: "model" (fine-tuned networks), "decoder" (pretrainings
+            with their decoder).
     """
 
     data: Path
@@ -88,6 +90,7 @@ class Environment:
     exchange: Path | None = None
     timeout: float = 0.0
     on_bad_image: Literal["fail", "skip"] = "fail"
+    keep: tuple[str, ...] = ()
 
     def threads_of(self, unit: Unit) -> int:
         """CPU threads of this unit."""
@@ -116,6 +119,9 @@ class Progress:
         resumed: whether the training goes on from a checkpoint.
         in_bytes: whether `done` and `total` count bytes.
         key: of the unit, which labels alone may not tell from others; empty outside of units.
+        epoch_ended: whether the epoch is over: `loss` is its mean, and validation is done. Its last step is
+            told by this news alone.
+        validation_accuracy: of an epoch that is over, where weights are chosen by it.
     """
 
     unit: str
@@ -129,6 +135,8 @@ class Progress:
     resumed: bool = False
     in_bytes: bool = False
     key: str = ""
+    epoch_ended: bool = False
+    validation_accuracy: float | None = None
 
 
 Report = Callable[[Progress], None]
@@ -137,6 +145,16 @@ Report = Callable[[Progress], None]
 
 def silent(progress: Progress) -> None:
     """A report that does nothing."""
+
+
+def both(first: Report, second: Report) -> Report:
+    """A report that passes on what it receives to two others."""
+
+    def report(progress: Progress) -> None:
+        first(progress)
+        second(progress)
+
+    return report
 
 
 @dataclass(frozen=True, kw_only=True)

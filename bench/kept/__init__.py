@@ -1,1 +1,1 @@
-"""Fine-tuned networks that were kept: predict with them, hand them on, describe them."""
+"""Using what a study kept: networks loaded again, predictions of new images, exports, model cards."""

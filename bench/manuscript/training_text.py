@@ -53,14 +53,15 @@ def preparation(comparison: Comparison) -> Iterator[Sentence]:
             f"3/4 to 4/3, of images whose shorter side was {budget.resize} pixels, mirrored with a "
             f"probability of {budget.flip:g}.",
         )
-    yield from _pixels(comparison)
+    yield from pixels(comparison)
 
 
 def _sides(comparison: Comparison) -> str:
     return listed(str(size) for size in distinct(start.size for start in comparison.starts))
 
 
-def _pixels(comparison: Comparison) -> Iterator[Sentence]:
+def pixels(comparison: Comparison) -> Iterator[Sentence]:
+    """What was subtracted from the pixels, and what they were divided by."""
     known = [(r, r.normalization) for r in comparison.runs if r.normalization is not None]
     if len(known) < len(comparison.specs):
         yield (Gap("what was subtracted from the pixels of each channel, and what they were divided by"),)

@@ -242,6 +242,7 @@ class Record:
         usage: what the training used of its machine; None in records older than that.
         provenance: how the record came to be.
         notes: what a table must say.
+        rule: what an ensemble says was fitted; "" where it says nothing, and in records older than that.
         weights: where a fine-tuning's initial weights came from.
         cost: of the network.
         reason: why the unit failed.
@@ -265,6 +266,7 @@ class Record:
     usage: Usage | None = None
     provenance: Provenance = Provenance()
     notes: tuple[str, ...] = ()
+    rule: str = ""
     weights: str | None = None
     cost: Cost | None = None
     reason: str = ""
@@ -305,6 +307,8 @@ def record_to_json(record: Record) -> dict[str, Any]:
     if record.status == "failed":
         return {**content, "reason": record.reason, "traceback": record.traceback}
     content["notes"] = list(record.notes)
+    if record.rule:
+        content["rule"] = record.rule
     for name in ("weights", "cost"):
         if getattr(record, name) is not None:
             content[name] = _plain(getattr(record, name))
@@ -393,6 +397,7 @@ def record_from_json(content: Mapping[str, Any], path: Path, seen: Seen | None =
         )
         or Provenance(),
         notes=tuple(content.get("notes") or ()),
+        rule=str(content.get("rule") or ""),
         weights=weights,
         cost=seen.once("cost", content.get("cost"), _cost),
         reason=str(content.get("reason") or ""),

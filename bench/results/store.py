@@ -14,7 +14,6 @@ came out, strict about identity.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import logging
 import os
@@ -38,6 +37,7 @@ from bench.results.record import (
     record_from_json,
     record_to_json,
 )
+from bench.results.seal import is_sealed, sealed_text
 from bench.results.spec_json import Seen
 from bench.study.spec import UnitSpec
 
@@ -45,8 +45,7 @@ log = logging.getLogger("bench")
 
 DAMAGED = ".damaged"
 _PLACES = ("pretrain", "runs", "failures")
-_SEAL = ',\n "sha256": "'
-_LABEL_LENGTH = 150  # a file name may have 255 bytes; an ensemble of many members would exceed them
+LABEL_LENGTH = 150  # a file name may have 255 bytes; an ensemble of many members would exceed them
 
 
 # --- places ------------------------------------------------------------------------------------------
@@ -98,7 +97,11 @@ def sound(results: Path, spec: UnitSpec) -> bool:
 def set_aside(results: Path, spec: UnitSpec) -> Path | None:
     """Move what lies in the place of a unit that is not done to results/.damaged, and say so. Returns where
     it is now; None if nothing is in the way. Raises StoreError where the disk refuses."""
-    path = path_of(results, spec)
+    return move_aside(results, path_of(results, spec))
+
+
+def move_aside(results: Path, path: Path) -> Path | None:
+    """The same of a folder below `results` that is not whole any more."""
     if not path.exists():
         return None
     place = results / DAMAGED / path.relative_to(results)
@@ -137,7 +140,7 @@ def _is_whole(path: Path, seen: Seen | None = None) -> bool:
 
 
 def _leaf(spec: UnitSpec) -> Path:
-    return Path(_safe(spec.dataset.name)) / f"{_safe(spec.label)[:_LABEL_LENGTH]}.{spec.key}"
+    return Path(_safe(spec.dataset.name)) / f"{_safe(spec.label)[:LABEL_LENGTH]}.{spec.key}"
 
 
 def _safe(name: str) -> str:
@@ -171,12 +174,12 @@ def write(
             if files is not None:
                 files(directory)
             stored = dataclasses.replace(record, artefacts=describe(directory, rows), version=VERSION)
-            write_text(directory / RECORD, _to_text(stored))
+            write_text(directory / RECORD, sealed_text(record_to_json(stored)))
             if target.exists() and not _is_whole(target):
                 set_aside(results, record.spec)
     except OSError as error:
         raise cannot_write(target, error) from error
-    shutil.rmtree(failure_path(results, record.spec), ignore_errors=True)
+    forget_failure(results, record.spec)
     return target
 
 
@@ -184,23 +187,10 @@ def write_failure(results: Path, record: Record) -> Path:
     """Store why a unit failed, in place of what is known of an earlier failure. Returns its directory."""
     target = failure_path(results, record.spec)
     try:
-        write_text(target / RECORD, _to_text(record))
+        write_text(target / RECORD, sealed_text(record_to_json(record)))
     except OSError as error:
         raise cannot_write(target, error) from error
     return target
-
-
-def _to_text(record: Record) -> str:
-    """JSON whose last line is the checksum of all lines before."""
-    text = json.dumps(record_to_json(record), indent=1, ensure_ascii=False, allow_nan=False)
-    body = text.removesuffix("\n}")
-    return f'{body}{_SEAL}{hashlib.sha256(body.encode()).hexdigest()}"\n}}\n'
-
-
-def _sealed(content: bytes) -> bool:
-    """Whether the checksum at the end of a record is that of what stands before it."""
-    body, _, seal = content.rpartition(_SEAL.encode())
-    return hashlib.sha256(body).hexdigest().encode() == seal[:64]
 
 
 # --- reading -----------------------------------------------------------------------------------------
@@ -221,6 +211,11 @@ def read_failure(results: Path, spec: UnitSpec) -> Record | None:
         return read_folder(path) if (path / RECORD).is_file() else None
     except StoreError:
         return None
+
+
+def forget_failure(results: Path, spec: UnitSpec) -> None:
+    """Remove what is known of a unit's failures."""
+    shutil.rmtree(failure_path(results, spec), ignore_errors=True)
 
 
 def scan(results: Path) -> tuple[list[Record], list[str]]:
@@ -277,7 +272,7 @@ def read_folder(path: Path, seen: Seen | None = None) -> Record:
         raise StoreError(
             f"{file}: its spec has key {record.key}, not the one it is stored under; {remedy(path)}"
         )
-    if record.version > 1 and not _sealed(text):
+    if record.version > 1 and not is_sealed(text):
         raise StoreError(f"{file}: was edited since it was written (its sha256 differs); {remedy(path)}")
     if record.artefacts and (damage := missized(path, record.artefacts)):
         record = dataclasses.replace(record, damage=damage)

@@ -6,7 +6,7 @@ Nothing that is remembered of earlier readings is believed here, and nothing is 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -16,7 +16,7 @@ from bench.data.images.store import check_stored
 from bench.data.splits.manifest import read_named
 from bench.data.splits.pool import load_pool
 from bench.errors import BenchError, DataError, StoreError, describe
-from bench.results import store
+from bench.results import kept, store
 from bench.results.artefacts import changed, is_left_out
 from bench.results.predictions_file import PREDICTIONS, read_table, remedy, select
 from bench.results.record import RECORD, Record
@@ -83,6 +83,7 @@ def verify_results(results: Path, found: Verification) -> list[Record]:
         if record.status == "done":
             _unit(path, record, results, splits, found)
     by_key = {r.key: r for r in records if r.status == "done"}
+    _kept(results, by_key, found)
     for record in records:
         for key in record.members or ():
             if key not in by_key and record.path is not None:
@@ -223,6 +224,24 @@ def _pools(results: Path, found: Verification) -> None:
             load_pool(results, path.parent.name, split, hash_)
         except DataError as error:
             found.add_error(path, error)
+
+
+def _kept(results: Path, by_key: Mapping[str, Record], found: Verification) -> None:
+    """Kept weights: their description, their checksum, and whether they are those of the stored result."""
+    for folder in kept.folders(results):
+        found.counts["kept weights"] += 1
+        try:
+            known = kept.read(folder)
+        except StoreError as error:
+            found.add_error(folder, error)
+            continue
+        name = kept.weights_of(known.kind)
+        again = f"delete {folder} and repeat the command that made it with --keep {known.kind}"
+        if damage := changed(folder, {name: known.file}, name):
+            found.add(folder, damage, again)
+        record = by_key.get(known.key)
+        if record is not None and kept.result_of(record) != known.result:
+            found.add(folder, "belongs to another result than the stored one", again)
 
 
 def _pixels(results: Path, found: Verification) -> None:

@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from bench.errors import ConfigError, UnknownName
 from bench.parsing import DEEPEST, brief, check_plain, parse, read_toml, shown
-from bench.study.protocol import Share
+from bench.study.protocol import Budget, Share
 
 DEFAULT_PROTOCOL = "paper"
-NO_ENSEMBLES = ("none",)
+NO_ENSEMBLES = NO_TRACKERS = ("none",)
 Parameters = Mapping[str, Mapping[str, Any]]
 """Component's name -> parameter -> value"""
 
@@ -33,12 +33,17 @@ class StudyConfig:
             none.
         shares: shares of the training images whose labels fine-tuning sees; the study is run with each.
             None means the protocol's `finetune.share`.
+        keep: what to keep beside results: "model" (each fine-tuned network), "decoder" (each pretraining with
+            its decoder).
+        budgets: epochs of pretraining and fine-tuning; the study is run with each. None means the protocol's.
         base: a shipped protocol or the path of a protocol file.
         protocol: values that differ from the base.
         dataset: parameters of data sets, by name.
         model: parameters of models, by name.
         strategy: parameters of strategies, by name.
         ensemble: parameters of ensembles, by name, whichever members they combine.
+        track: names of trackers, which follow the study while it runs; "none" for no.
+        tracker: parameters of trackers, by name.
         evidence: metric, baseline and margin, declared before the study is run (`bench.study.declaration`).
     """
 
@@ -48,12 +53,16 @@ class StudyConfig:
     strategies: tuple[str, ...] = ()
     ensembles: tuple[str, ...] | None = None
     shares: tuple[Share, ...] | None = None
+    keep: tuple[Literal["model", "decoder"], ...] = ()
+    budgets: tuple[Budget, ...] | None = None
     base: str = DEFAULT_PROTOCOL
     protocol: Mapping[str, Any] = field(default_factory=dict)
     dataset: Parameters = field(default_factory=dict)
     model: Parameters = field(default_factory=dict)
     strategy: Parameters = field(default_factory=dict)
     ensemble: Parameters = field(default_factory=dict)
+    track: tuple[str, ...] = ()
+    tracker: Parameters = field(default_factory=dict)
     evidence: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -3,6 +3,7 @@
 mean                                      all strategies of each model
 mean(egmae+imagenet)                      these strategies of each model
 mean(resnet18.egmae+resnet50.imagenet)    these runs, whichever models they are of
+mean(*)                                   all runs, of all models together
 """
 
 from __future__ import annotations
@@ -33,6 +34,10 @@ class Member:
         return f"{self.model}.{self.strategy}" if self.model else self.strategy
 
 
+ALL_RUNS = (Member("*"),)
+"""The members of an ensemble that combines all runs there are, of all models: NAME(*)."""
+
+
 @dataclass(frozen=True)
 class StudyEnsemble:
     """An ensemble of a study and which runs it combines.
@@ -40,7 +45,7 @@ class StudyEnsemble:
     Attributes:
         ensemble: how they are combined, with its parameters.
         members: the runs, in the order of the study, all with a model or all without; empty for all
-            strategies of each model.
+            strategies of each model, `ALL_RUNS` for all runs of all models.
     """
 
     ensemble: Ref
@@ -48,7 +53,7 @@ class StudyEnsemble:
 
     @property
     def name(self) -> str:
-        """As it is written: NAME or NAME(MEMBER+MEMBER)."""
+        """As it is written: NAME, NAME(*) or NAME(MEMBER+MEMBER)."""
         chosen = "+".join(member.name for member in self.members)
         return f"{self.ensemble.name}({chosen})" if chosen else self.ensemble.name
 
@@ -68,9 +73,14 @@ def parse_ensemble(
     pieces = [piece.strip() for piece in rest.removesuffix(")").split("+")]
     if not name or not rest.endswith(")") or any(not p or set(p) & set("()") for p in pieces):
         raise ConfigError(
-            f"{said}: must be NAME or NAME(A+B), its members joined by + in one pair of parentheses "
-            "(a comma begins the next ensemble)"
+            f"{said}: must be NAME or NAME(A+B), its members joined by + in one pair of parentheses, or "
+            "NAME(*) for all runs (a comma begins the next ensemble)"
         )
+    every = ALL_RUNS[0].name
+    if every in pieces:
+        if len(pieces) > 1:
+            raise ConfigError(f"{said}: {every} means all runs, so it stands alone: {name}({every})")
+        return name, ALL_RUNS
     members = _settle(said, _read_members(said, pieces, models, strategies, installed), models)
     for member in members:
         if members.count(member) > 1:
@@ -104,9 +114,7 @@ def _read_members(
             if name in installed:
                 hint = f"(in {said}; the strategy {name} is not in the study, --strategies adds it)"
             near = known if "." in name else strategies
-            raise UnknownName(
-                "member", name, near, hint, listed="a member is STRATEGY or MODEL.STRATEGY of the study"
-            )
+            raise UnknownName("member", name, near, hint, listed="a member is STRATEGY or MODEL.STRATEGY")
         if len(known[name]) > 1:
             meanings = " and ".join(f"{m.strategy!r} of {m.model or 'each model'}" for m in known[name])
             raise ConfigError(f"{said}: {name!r} can mean {meanings}; leave one of them out of the study")

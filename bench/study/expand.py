@@ -11,7 +11,7 @@ from bench.identity import Ref
 from bench.interfaces.component import LocalWeights
 from bench.interfaces.strategy import Strategy
 from bench.registry import Registry, make_ref
-from bench.study.ensembles import Member, StudyEnsemble
+from bench.study.ensembles import ALL_RUNS, Member, StudyEnsemble
 from bench.study.protocol import Protocol
 from bench.study.spec import EnsembleSpec, PretrainSpec, RunSpec, UnitSpec
 from bench.study.study import Study
@@ -58,8 +58,7 @@ def expand(
     for dataset in study.datasets:
         for round_ in range(study.protocol.rounds):
             split, pool = split_of(dataset, round_), pool_of(dataset, round_)
-            for finetuning in study.finetunings:
-                protocol = replace(study.protocol, finetune=finetuning)
+            for protocol in study.protocols:
                 runs: dict[Member, RunSpec] = {}
                 for model in study.models:
                     possible, _ = cells[model.name]
@@ -72,7 +71,9 @@ def expand(
                         for ensemble, members in combined.ensembles
                         if members[-1].model == model.name  # so all of its runs are there
                     )
-    units = list({unit.key: unit for unit in units}.values())  # the shares of a round have one pretraining
+    units = list(
+        {unit.key: unit for unit in units}.values()
+    )  # shares, and budgets of as many epochs, have one pretraining a round
     not_possible = [cell for _, impossible in cells.values() for cell in impossible]
     if not_possible and not units:
         reasons = "; ".join(dict.fromkeys(cell.reason for cell in not_possible))
@@ -96,7 +97,7 @@ def _combined(study: Study, cells: Mapping[str, tuple[list[_Cell], list[NotPossi
     not_possible, notes = [], []
     for ensemble in study.ensembles:
         for label, members in _member_lists(study, ensemble):
-            if not ensemble.members:  # all that there are
+            if ensemble.members in ((), ALL_RUNS):  # all that there are
                 members = tuple(member for member in members if member in possible)
                 if len(members) < 2:
                     continue
@@ -116,6 +117,9 @@ def _member_lists(study: Study, ensemble: StudyEnsemble) -> list[tuple[str, tupl
     its strategies."""
     if any(member.model for member in ensemble.members):
         return [(ensemble.name, ensemble.members)]
+    if ensemble.members == ALL_RUNS:
+        every = [Member(s.name, m.name) for m in study.models for s in study.strategies]
+        return [(ensemble.name, tuple(every))]
     strategies = [m.strategy for m in ensemble.members] or [ref.name for ref in study.strategies]
     models = [ref.name for ref in study.models]
     return [(f"{m}.{ensemble.name}", tuple(Member(s, m) for s in strategies)) for m in models]

@@ -140,6 +140,24 @@ class Finetuning:
     share: Share = 1.0
 
 
+@dataclass(frozen=True, order=True)
+class Budget:
+    """Epochs of a method that pretrains: 1000/15, as the paper writes it.
+
+    Attributes:
+        pretrain: of the pretraining; 0 stands for a method without one, and in no study file.
+        finetune: of the fine-tuning.
+    """
+
+    pretrain: Epochs
+    finetune: Epochs
+
+    @property
+    def name(self) -> str:
+        """ "1000/15"."""
+        return f"{self.pretrain}/{self.finetune}"
+
+
 @dataclass(frozen=True)
 class Protocol:
     """What all rows of a comparison share. Defaults are the paper's (shipped as protocols/paper.toml).

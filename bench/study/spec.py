@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from annotated_types import Len
 
 from bench.identity import Ref, digest, to_json
-from bench.study.protocol import Finetuning, Pretraining
+from bench.study.protocol import Budget, Finetuning, Pretraining
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -165,6 +165,15 @@ def share_of(unit: UnitSpec) -> float:
     pretraining, which sees none, 1."""
     run = unit.members[0] if isinstance(unit, EnsembleSpec) else unit
     return run.finetune.share if isinstance(run, RunSpec) else 1.0
+
+
+def budget_of(unit: UnitSpec) -> Budget:
+    """Epochs of pretraining, 0 for none, and of fine-tuning, 0 for a pretraining itself; of an ensemble the
+    most of its members."""
+    runs = unit.members if isinstance(unit, EnsembleSpec) else (unit,)
+    starts = [run if isinstance(run, PretrainSpec) else run.start for run in runs]
+    tuned = [run.finetune.epochs for run in runs if isinstance(run, RunSpec)]
+    return Budget(max((s.pretrain.epochs for s in starts if s), default=0), max(tuned, default=0))
 
 
 def _share(unit: UnitSpec) -> str:

@@ -7,18 +7,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from bench.errors import ConfigError, UnknownName
-from bench.identity import Ref
+from bench.identity import Ref, digest, to_json
 from bench.interfaces.selection import split_external
 from bench.parsing import parse, shown
 from bench.registry import Components, Datasets, Registry, installed
 from bench.study.config import (
     DEFAULT_PROTOCOL,
     NO_ENSEMBLES,
+    NO_TRACKERS,
     Assignment,
     Parameters,
     StudyConfig,
@@ -30,12 +31,14 @@ from bench.study.config import (
 )
 from bench.study.declaration import NOTHING, Declaration, check_declaration
 from bench.study.ensembles import StudyEnsemble, parse_ensemble
-from bench.study.protocol import LEAST_SHARE, Finetuning, Protocol
+from bench.study.protocol import LEAST_SHARE, Budget, Protocol
 
 Names = str | Iterable[str]
 """Names of components: comma-separated, or one by one."""
 
-KINDS = ("dataset", "model", "strategy", "ensemble")
+KINDS = ("dataset", "model", "strategy", "ensemble", "tracker")
+KEPT: tuple[Literal["model", "decoder"], ...] = ("model", "decoder")
+NAME_LENGTH = 150  # of a study: a file name may have 255 bytes, and a study may name many data sets
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,9 @@ class Study:
         protocol_name: what the protocol is called, for tables.
         evidence: metric, baseline and margin, as declared.
         shares: of the training images whose labels fine-tuning sees, one run each; none for the protocol's.
+        keep: what is kept beside the results, "model" or "decoder"; no key knows of it.
+        budgets: epochs of pretraining and fine-tuning, one run each; none for the protocol's.
+        trackers: what follows it while it runs; no part of what it is.
     """
 
     datasets: tuple[Ref, ...]
@@ -63,6 +69,9 @@ class Study:
     protocol_name: str
     evidence: Declaration = NOTHING
     shares: tuple[float, ...] = ()
+    keep: tuple[str, ...] = field(default=(), metadata={"identity": False})
+    budgets: tuple[Budget, ...] = ()
+    trackers: tuple[Ref, ...] = field(default=(), metadata={"identity": False})
 
     @classmethod
     def from_names(
@@ -76,6 +85,8 @@ class Study:
         protocol: str = DEFAULT_PROTOCOL,
         rounds: int | None = None,
         shares: Sequence[float] | None = None,
+        keep: Names = (),
+        track: Names = (),
         values: Mapping[str, Any] | None = None,
         registry: Registry | None = None,
     ) -> Study:
@@ -84,6 +95,8 @@ class Study:
         `ensembles` are names, or names with the members to combine: "mean(egmae+imagenet)", in a study of
         several models also "mean(resnet18.egmae+resnet50.imagenet)".
         `shares` are those of the training images whose labels fine-tuning sees, say [0.05, 0.1, 1].
+        `keep` names what to keep beside the results: "model", "decoder".
+        `track` names trackers, which follow the study while it runs.
         `values` changes single values, say `{"protocol.finetune.epochs": 30, "strategy.egmae.patch": 32}`.
         Raises ConfigError or UnknownName, one line each.
         """
@@ -94,7 +107,9 @@ class Study:
             strategies=split_names(strategies),
             ensembles=None if ensembles is None else split_names(ensembles),
             shares=None if shares is None else parse_shares(shares, "shares"),
+            keep=parse_kinds(split_names(keep), "keep"),
             base=protocol,
+            track=split_names(track),
         )
         changes = {**(values or {}), **({} if rounds is None else {"protocol.rounds": rounds})}
         return make_study(config, registry or installed(), assignments_of(changes))
@@ -127,16 +142,28 @@ class Study:
         return make_study(parse(StudyConfig, _checked(keywords), "study"), registry or installed())
 
     @property
-    def finetunings(self) -> tuple[Finetuning, ...]:
-        """Every fine-tuning that each strategy starts: one for each share of the labels."""
-        own = self.protocol.finetune
-        return tuple(replace(own, share=share) for share in self.shares) or (own,)
+    def protocols(self) -> tuple[Protocol, ...]:
+        """What each strategy is trained under: the protocol with every budget and every share of labels."""
+        budgeted = [_with_epochs(self.protocol, budget) for budget in self.budgets] or [self.protocol]
+        if not self.shares:
+            return tuple(budgeted)
+        return tuple(
+            replace(one, finetune=replace(one.finetune, share=share))
+            for one in budgeted
+            for share in self.shares
+        )
 
     @property
     def short_sides(self) -> tuple[int, ...]:
         """Short sides at which images are kept: pretraining, fine-tuning, evaluation; pixels."""
         protocol = self.protocol
         return protocol.pretrain.resize, protocol.finetune.resize, protocol.size
+
+    @property
+    def name(self) -> str:
+        """What tells it from other studies, in file names: its data sets, and a digest of all of it."""
+        names = "+".join(ref.name for ref in self.datasets)[:NAME_LENGTH]
+        return f"{names}.{digest(to_json(self))[:8]}"
 
     @property
     def asked(self) -> dict[str, str | int | float]:
@@ -160,7 +187,7 @@ def _as_written(config: StudyConfig) -> dict[str, Any]:
 
 def _checked(keywords: Mapping[str, Any]) -> dict[str, Any]:
     """Keywords whose names may be given as one text."""
-    plural = ("datasets", "models", "baselines", "strategies", "ensembles")
+    plural = ("datasets", "models", "baselines", "strategies", "ensembles", "keep", "track")
     return {k: split_names(v) if k in plural and v is not None else v for k, v in keywords.items()}
 
 
@@ -193,10 +220,22 @@ def make_study(config: StudyConfig, registry: Registry, assignments: Sequence[As
         strategy_refs,
         _study_ensembles(_ensembles(config, registry), changed.ensemble, registry, model_refs, strategy_refs),
         protocol,
-        name + ("+" if changed.protocol or config.shares else ""),
+        name + ("+" if changed.protocol or config.shares or config.budgets else ""),
         declared,
         _shares(config.shares, changed.protocol),
+        config.keep,
+        _budgets(config.budgets, changed.protocol),
+        () if config.track == NO_TRACKERS else _refs(registry.trackers, config.track, changed.tracker),
     )
+
+
+def parse_kinds(values: Iterable[str], said: str) -> tuple[Literal["model", "decoder"], ...]:
+    """What to keep from texts, as the option or keyword `said` takes them, each once. Raises ConfigError."""
+    given = list(values)
+    for value in given:
+        if value not in KEPT:
+            raise ConfigError(f"{said} {shown(value)}: must be {' or '.join(KEPT)}, or both")
+    return tuple(kind for kind in KEPT if kind in given)
 
 
 def parse_shares(values: Sequence[Any], said: str) -> tuple[float, ...]:
@@ -228,6 +267,32 @@ def _shares(shares: Sequence[float] | None, protocol: Mapping[str, Any]) -> tupl
     if "share" in protocol.get("finetune", {}):
         raise ConfigError("shares and protocol.finetune.share: two values for one setting; give one of them")
     return tuple(shares)
+
+
+def _budgets(budgets: Sequence[Budget] | None, protocol: Mapping[str, Any]) -> tuple[Budget, ...]:
+    """The budgets of a study. Raises ConfigError where there are none, one stands twice, or the protocol was
+    given other epochs."""
+    if budgets is None:
+        return ()
+    if not budgets:
+        raise ConfigError("budgets: names none; give some as [[budgets]], or leave budgets out")
+    for budget in budgets:
+        if budgets.count(budget) > 1:
+            raise ConfigError(f"budgets: {budget.name} (pretrain/finetune epochs) is named twice")
+    for stage in ("pretrain", "finetune"):
+        if "epochs" in protocol.get(stage, {}):
+            raise ConfigError(
+                f"budgets and protocol.{stage}.epochs: two values for one setting; give one of them"
+            )
+    return tuple(budgets)
+
+
+def _with_epochs(protocol: Protocol, budget: Budget) -> Protocol:
+    return replace(
+        protocol,
+        pretrain=replace(protocol.pretrain, epochs=budget.pretrain),
+        finetune=replace(protocol.finetune, epochs=budget.finetune),
+    )
 
 
 def _refs(
@@ -323,9 +388,20 @@ def dataset_ref(name: str, registry: Registry, assignments: Sequence[Assignment]
         or changed.model
         or changed.strategy
         or changed.ensemble
+        or changed.tracker
     ):
         raise ConfigError(f"--set: here only dataset.{name}.PARAMETER=value can be set")
     return registry.datasets.ref(name, parameters.get(name, {}))
+
+
+def ensemble_refs(
+    names: Sequence[str], registry: Registry, assignments: Sequence[Assignment]
+) -> dict[str, Ref]:
+    """Ensembles with their parameters, by name, for `bench ensemble`. Raises UnknownName or ConfigError."""
+    changed = assign(StudyConfig(), assignments, KINDS)
+    if replace(changed, ensemble={}) != StudyConfig():
+        raise ConfigError("--set: here only ensemble.NAME.PARAMETER=value can be set")
+    return {ref.name: ref for ref in _refs(registry.ensembles, names, changed.ensemble)}
 
 
 def baseline_names(names: Sequence[str], registry: Registry) -> list[str]:

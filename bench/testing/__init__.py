@@ -18,6 +18,7 @@ from bench.testing.metric import check_metric
 from bench.testing.model import check_model, check_model_family
 from bench.testing.reporter import check_reporter
 from bench.testing.strategy import check_strategy
+from bench.testing.tracker import check_tracker
 
 __all__ = [
     "check_component",
@@ -29,4 +30,5 @@ __all__ = [
     "check_model_family",
     "check_reporter",
     "check_strategy",
+    "check_tracker",
 ]

@@ -6,9 +6,10 @@ import math
 from typing import TYPE_CHECKING
 
 from bench.errors import BenchError
+from bench.explain.guides import guide_fault, reveal_fault
 from bench.interfaces.component import LocalWeights, P
 from bench.interfaces.model import Context, Encoder, Model, Weights
-from bench.interfaces.strategy import Strategy
+from bench.interfaces.strategy import Revealing, Strategy
 from bench.testing.component import check_component, works
 from bench.testing.model import CONTEXT
 
@@ -25,7 +26,10 @@ def check_strategy(strategy: Strategy[P], params: P | None = None, context: Cont
     Pretraining: the module owns `encoder.net` and leaves the names and shapes of its tensors alone; the loss
     is a finite scalar, under bf16 autocast too and for a batch of another size; its gradient reaches the
     encoder; it depends on torch's random state alone; and a module that is given the `state_dict` of another
-    goes on as that one does, so that an interrupted training can be resumed.
+    goes on as that one does, so that an interrupted training can be resumed. Where it offers `reveal`, that
+    gives pictures by name, (B, 3, S, S), by torch's random state alone, and leaves the module as it was.
+
+    Guide, where there is one: finite values (B, h, w) that depend on the images alone.
 
     Initial weights: a line says where they came from, and the names and shapes of the network's tensors stay;
     `freeze` gives parameters of the same kind, and the same again when given its own. A refusal by a
@@ -33,6 +37,7 @@ def check_strategy(strategy: Strategy[P], params: P | None = None, context: Cont
     """
     check_component(strategy)
     params = strategy.params() if params is None else params
+    _check_guide(strategy, params, context)
     if strategy.objective is None:
         _check_initialize(strategy, params, context)
     else:
@@ -68,6 +73,43 @@ def _check_objective(strategy: Strategy[P], params: P, context: Context) -> None
         _loss(name, module, images[:2])
     with torch.autocast("cpu", dtype=torch.bfloat16), works(f"{name}: bf16 autocast fails"):
         _loss(name, module, images)
+    _check_revealed(name, module, images)
+
+
+def _check_revealed(name: str, module: nn.Module, images: Tensor) -> None:
+    import torch
+
+    if not isinstance(module, Revealing):
+        return
+    before = {key: value.clone() for key, value in module.eval().state_dict().items()}
+    given = []
+    for batch in (images, images, images[:1]):
+        torch.manual_seed(2)
+        with torch.no_grad(), works(f"{name}: reveal fails"):
+            pictures = module.reveal(batch.clone())
+        fault = reveal_fault(pictures, batch)
+        assert not fault, f"{name}: reveal gives {fault}"
+        given.append(pictures)
+    same = all(torch.equal(given[0][key], given[1][key]) for key in given[0])
+    assert same, f"{name}: what reveal gives must depend on torch's random state alone"
+    kept = all(torch.equal(value, before[key]) for key, value in module.state_dict().items())
+    assert kept, f"{name}: reveal must leave weights and buffers as they are"
+
+
+def _check_guide(strategy: Strategy[P], params: P, context: Context) -> None:
+    import torch
+
+    if strategy.guide is None:
+        return
+    images = torch.randint(0, 256, (4, 3, context.size, context.size), dtype=torch.uint8)
+    given = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        with torch.no_grad(), works(f"{strategy.name}: guide fails"):
+            given.append(strategy.guide(images.clone(), params))
+        fault = guide_fault(given[-1], images)
+        assert not fault, f"{strategy.name}: guide gives {fault}"
+    assert torch.equal(*given), f"{strategy.name}: what guide gives must depend on the images alone"
 
 
 def _check_resumed(

@@ -2,12 +2,13 @@
 
     Dataset_BUSI_with_GT/{benign,malignant,normal}/benign (1).png, benign (1)_mask.png, benign (1)_mask_1.png
 
-Masks are left out. No patient is named, so every image stands alone.
+Masks are no images: each belongs to the image that it is named after, whose lesion it outlines. Those of
+normal images are black. No patient is named, so every image stands alone.
 """
 
 from pathlib import Path
 
-from bench import Archive, DataNotFound, Dataset, Index, NoParams, Sample
+from bench import Archive, DataNotFound, Dataset, Index, NoParams, Sample, masks_of
 from bench_datasets.listing import find_home, in_order, passed_over, still_packed
 
 FOLDER = "Dataset_BUSI_with_GT"
@@ -22,11 +23,7 @@ def index(root: Path, params: NoParams) -> Index:
     Raises DataNotFound if a class folder is missing or has no image.
     """
     home = _find(root)
-    samples = tuple(
-        Sample(id=f"{name}/{path.stem}", label=name, path=path)
-        for name in CLASSES
-        for path in in_order((p for p in (home / name).glob("*.png") if _is_image(p)), home)
-    )
+    samples = tuple(sample for name in CLASSES for sample in _samples(home, name))
     if empty := [name for name in CLASSES if not any(s.label == name for s in samples)]:
         packed = still_packed([home, *(home / name for name in empty)])
         raise DataNotFound(
@@ -40,8 +37,14 @@ def index(root: Path, params: NoParams) -> Index:
     )
 
 
-def _is_image(path: Path) -> bool:
-    return "_mask" not in path.stem and not path.name.startswith(".")
+def _samples(home: Path, name: str) -> list[Sample]:
+    """The images of one class, with their masks."""
+    files = in_order((p for p in (home / name).glob("*.png") if not p.name.startswith(".")), home)
+    images = [path for path in files if "_mask" not in path.stem]
+    masks = masks_of(images, (path for path in files if "_mask" in path.stem))
+    return [
+        Sample(id=f"{name}/{path.stem}", label=name, path=path, masks=masks.get(path, ())) for path in images
+    ]
 
 
 def _find(root: Path) -> Path:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from bench import DataError, DataNotFound, Dataset, Index, Sample, is_image_file, without_masks
+from bench import DataError, DataNotFound, Dataset, Index, Sample, is_image_file, masks_of, without_masks
 from bench_datasets.dicom import with_patients
 from bench_datasets.listing import (
     counted,
@@ -219,8 +219,16 @@ def _from_class_folders(
             inside = [path.relative_to(root).as_posix() for path in found.images]
             masks += [path.relative_to(root).as_posix() for path in found.masks]
             lone += [path.relative_to(root).as_posix() for path in found.lone]
+            own = masks_of(found.images, found.masks)
             samples += [
-                Sample(id=id_, label=folder.name, group=group_of(id_), path=path, part=part)
+                Sample(
+                    id=id_,
+                    label=folder.name,
+                    group=group_of(id_),
+                    path=path,
+                    part=part,
+                    masks=own.get(path, ()),
+                )
                 for id_, path in zip(inside, found.images, strict=True)
             ]
             spelling = spelt.setdefault(folder.name, _Spelling())

@@ -19,6 +19,8 @@ class EntropyNoise(nn.Module):
     With `guided` off, every patch of an image gets the mean of its entropies.
     """
 
+    caption = "noisy input"
+
     def __init__(self, params: NoiseParams, context: Context, guided: bool) -> None:
         super().__init__()
         self.params = params
@@ -29,8 +31,7 @@ class EntropyNoise(nn.Module):
         self.register_buffer("scale", torch.tensor(unit).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, images: Tensor, clean: Tensor) -> Corrupted:
-        base = 2.0 if self.params.logarithm == "base2" else math.e
-        variance = patch_entropy(images, self.params.patch, self.params.colour, base)
+        variance = entropy_of(images, self.params)
         if not self.guided:
             variance = variance.mean((1, 2), keepdim=True).expand_as(variance)
         noisy = add_noise(clean, variance, self.params.patch, self.scale)
@@ -44,8 +45,16 @@ class EntropyNoise(nn.Module):
         return (variance > 0).to(variance.dtype)
 
 
+def entropy_of(images: Tensor, params: NoiseParams) -> Tensor:
+    """(B, S / patch, S / patch) of uint8 images: each patch's entropy, which is the variance of its noise."""
+    base = 2.0 if params.logarithm == "base2" else math.e
+    return patch_entropy(images, params.patch, params.colour, base)
+
+
 class PatchMask(nn.Module):
     """Exactly round(ratio * patches) patches of each image replaced by one learnt colour."""
+
+    caption = "masked input"
 
     def __init__(self, params: MaskParams) -> None:
         super().__init__()

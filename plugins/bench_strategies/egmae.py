@@ -8,7 +8,7 @@ from bench import Context, Encoder, Strategy
 from bench_strategies.params import NoiseParams, check_patch
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 
 def objective(encoder: Encoder, params: NoiseParams, context: Context) -> nn.Module:
@@ -17,6 +17,13 @@ def objective(encoder: Encoder, params: NoiseParams, context: Context) -> nn.Mod
     from bench_strategies.reconstruction import Reconstruction
 
     return Reconstruction(encoder, context, params, EntropyNoise(params, context, guided=True))
+
+
+def guide(images: Tensor, params: NoiseParams) -> Tensor:
+    """The entropy of each patch: the variance of the noise that it gets."""
+    from bench_strategies.corruption import entropy_of
+
+    return entropy_of(images, params)
 
 
 REFERENCE = """
@@ -37,6 +44,8 @@ STRATEGY = Strategy(
     needs=frozenset({"dense"}),
     objective=objective,
     check=check_patch,
+    guide=guide,
+    guided_by="patch entropy",
     citation="Florindo and Moura, Entropy-Guided Self-Supervised Learning for Medical Image Classification, "
     "arXiv:2605.21970, 2026",
     bibtex=REFERENCE,

@@ -6,6 +6,7 @@ corruption keeps the image dense, so any network with dense features can be pret
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -43,18 +44,38 @@ class Reconstruction(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         clean = self.context.normalize(images)
         corrupted: Corrupted = self.corruption(images, clean)
-        features = self.features(self.net, corrupted.images)
-        predicted = self.decoder(features, corrupted.strength)
+        predicted = self._decoded(corrupted)
         # Compared in float32 also under bf16 autocast.
         error = (to_patches(predicted.float(), self.params.patch) - self._target(clean)).square().mean(-1)
         weight = corrupted.weight.flatten(1)
         return (error * weight).sum() / weight.sum().clamp_min(1e-6)
 
+    def reveal(self, images: Tensor) -> Mapping[str, Tensor]:
+        """What the encoder is given, and the reconstruction where it was corrupted: the rest, which the loss
+        does not look at, is as in the image. (B, 3, S, S) each, normalised pixels."""
+        clean = self.context.normalize(images)
+        corrupted: Corrupted = self.corruption(images, clean)
+        predicted = to_patches(self._decoded(corrupted).float(), self.params.patch)
+        if self.params.target == "patch":
+            mean, deviation = _moments(to_patches(clean, self.params.patch))
+            predicted = predicted * deviation + mean
+        seen = per_pixel((corrupted.weight > 0).to(clean.dtype), self.params.patch)
+        pixels = from_patches(predicted, self.params.patch, clean.shape[-1])
+        return {
+            str(self.corruption.caption): corrupted.images,
+            "reconstruction": pixels * seen + clean * (1 - seen),
+        }
+
+    def _decoded(self, corrupted: Corrupted) -> Tensor:
+        features = self.features(self.net, corrupted.images)
+        pixels: Tensor = self.decoder(features, corrupted.strength)
+        return pixels
+
     def _target(self, clean: Tensor) -> Tensor:
         target = to_patches(clean, self.params.patch)
         if self.params.target == "patch":  # MAE's norm_pix_loss
-            mean, var = target.mean(-1, keepdim=True), target.var(-1, keepdim=True)
-            target = (target - mean) / (var + 1e-6).sqrt()
+            mean, deviation = _moments(target)
+            target = (target - mean) / deviation
         return target
 
 
@@ -96,6 +117,18 @@ def to_patches(images: Tensor, patch: int) -> Tensor:
     b, c, height, width = images.shape
     tiles = images.reshape(b, c, height // patch, patch, width // patch, patch)
     return tiles.permute(0, 2, 4, 1, 3, 5).reshape(b, -1, c * patch * patch)
+
+
+def from_patches(patches: Tensor, patch: int, side: int) -> Tensor:
+    """The inverse of `to_patches`: (B, patches, C * patch * patch) to (B, C, side, side)."""
+    tiles = patches.reshape(len(patches), side // patch, side // patch, -1, patch, patch)
+    return tiles.permute(0, 3, 1, 4, 2, 5).reshape(len(patches), -1, side, side)
+
+
+def _moments(patches: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each patch, (B, patches, 1) each."""
+    mean, var = patches.mean(-1, keepdim=True), patches.var(-1, keepdim=True)
+    return mean, (var + 1e-6).sqrt()
 
 
 def per_pixel(maps: Tensor, patch: int) -> Tensor:

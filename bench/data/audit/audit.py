@@ -226,6 +226,16 @@ def audit_counts(audit: Audit, images: Images) -> dict[str, int]:
     }
 
 
+def stored_counts(path: Path) -> dict[str, int]:
+    """The same as an audit's file states them; empty where it states none. Raises DataError for a file that
+    cannot be read."""
+    try:
+        counts = json.loads(path.read_text(encoding="utf-8")).get("counts") or {}
+        return {str(what): int(count) for what, count in counts.items()}
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise DataError(f"{path}: is not an audit that can be read ({type(error).__name__})") from None
+
+
 def _to_text(audit: Audit, images: Images) -> str:
     """JSON with one duplicate per line."""
     import cv2

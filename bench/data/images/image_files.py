@@ -6,7 +6,7 @@ The one place that says so, for the core and for plugins. `decode` may still fin
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -100,6 +100,17 @@ def without_masks(images: Sequence[Path]) -> MasksApart:
         if named:
             found.lone.append(path)
     return found
+
+
+def masks_of(images: Iterable[Path], masks: Iterable[Path]) -> dict[Path, tuple[Path, ...]]:
+    """The masks of each image that has any: those in its folder that are named after it (`without_masks`), in
+    the order given."""
+    named: dict[tuple[Path, str], list[Path]] = {}
+    for mask in masks:
+        if found := MASK.fullmatch(_stem(mask)):
+            named.setdefault((mask.parent, found[1].casefold()), []).append(mask)
+    known = ((image, named.get((image.parent, _stem(image).casefold()))) for image in images)
+    return {image: tuple(own) for image, own in known if own}
 
 
 def names_mask(path: Path) -> bool:

@@ -48,8 +48,10 @@ class Images:
     views: Mapping[int, View]
     originals: tuple[Original, ...] = ()  # size, channels and bytes of every file
     paths: tuple[Path | None, ...] = ()  # of the files; None for an array
+    masks: tuple[tuple[Path, ...], ...] = ()  # of every image: files that outline what its label is about
     grouped: bool = False  # whether the data set names the group of any image
     bits: int | None = None  # of the values in 16-bit files; None if there are no such files
+    dicom: tuple[float, float] | None = None  # black and white of DICOM files without a window, if any
     changes: tuple[str, ...] = ()  # what a study changed of the data set, for tables
     reviewed: tuple[Reviewed, ...] = ()  # the files whose decisions of a person were applied
     passed_over: Mapping[str, int] = field(default_factory=dict)  # kind -> files or frames, no images
@@ -94,8 +96,10 @@ def open_images(
         views=stored.views,
         originals=stored.originals,
         paths=tuple(s.path for s in index.samples),
+        masks=tuple(s.masks for s in index.samples),
         grouped=_names_groups(index),
         bits=stored.bits,
+        dicom=stored.dicom,
         changes=index.changes,
         reviewed=index.reviewed,
         passed_over=with_passed_over(index, (o.frames for o in stored.originals), len(unreadable)),

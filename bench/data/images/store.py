@@ -68,6 +68,7 @@ class StoredPixels(NamedTuple):
     originals: tuple[Original, ...]
     views: Mapping[int, View]  # by short side
     bits: int | None  # of the values in 16-bit files; None if there are no such files
+    dicom: tuple[float, float] | None = None  # black and white of DICOM files without a window, if any
 
 
 def open_views(
@@ -99,7 +100,11 @@ def open_views(
     first = next(iter(stored.values()))
     views = {short: side.view for short, side in stored.items()}
     return StoredPixels(
-        first.sha256, first.originals, views, ranges.bits if WIDE in content.extents else None
+        first.sha256,
+        first.originals,
+        views,
+        ranges.bits if WIDE in content.extents else None,
+        ranges.dicom,
     )
 
 

@@ -1,0 +1,69 @@
+"""`bench report`: one page with all that stored results say, to be looked at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bench.cli.options import DataOption, PicturesOption, with_options
+from bench.cli.question import QuestionOptions
+from bench.cli.screen import contain, installed_components, make_console, warn
+
+if TYPE_CHECKING:
+    from bench.execution.session import Session
+    from bench.registry import Registry
+    from bench.report.page import Page
+
+
+@with_options
+def report(
+    asked: QuestionOptions,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The page (.html).", show_default=True)
+    ] = Path("report.html"),
+    data: DataOption = None,
+    embed_pictures: PicturesOption = None,
+    watch: Annotated[
+        bool,
+        typer.Option("--watch", "-w", help="Write it again as units end, until nothing runs on the results."),
+    ] = False,
+) -> None:
+    """Write one page with tables, verdicts, figures and images of stored results. It needs no network.
+
+    With --watch it is written again while a study runs, and the browser's tab loads it again.
+
+    Example: bench report --dataset busi --metric auc -o busi.html
+    """
+    from bench.cli.pages import check_page_path, write_whole
+    from bench.cli.report_watch import write_again
+    from bench.report.gathered import gather
+    from bench.report.page import check_installed, report_page
+
+    registry = contain(installed_components())
+    check_installed()
+    check_page_path(output)
+
+    def make() -> Page:
+        question, records = asked.question(registry)
+        session = None if embed_pictures is False else _session(data, asked.results, registry)
+        named = bool(asked.baseline)
+        return report_page(gather(records, asked.results, question, registry, session, embed_pictures, named))
+
+    if watch:
+        write_again(make, output, asked.results)
+        return
+    page = make()
+    warn(page.warnings)
+    size = write_whole(output, page.html)
+    make_console(stderr=True).print(f"written: {output} ({size})", markup=False, soft_wrap=True)
+
+
+def _session(data: Path | None, results: Path, registry: Registry) -> Session:
+    from bench.api import local_environment
+    from bench.execution.session import Session
+
+    # A study may have left out images that cannot be read; that these are its images is checked by content.
+    place = local_environment(data, results, device="cpu", jobs=1, on_bad_image="skip")
+    return Session(place, registry)
