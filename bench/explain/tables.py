@@ -59,7 +59,8 @@ def difference_sentences(summary: Summary) -> Iterator[str]:
                 more = "more" if found.value >= 0 else "less"
                 yield (
                     f"maps of {first} correlate by {abs(found.value):.2f} {more} with {guide.caption} than "
-                    f"those of {second} (difference {round(found.value, 2) + 0.0:.2f}{_interval(found)}){_verdict(found)}"
+                    f"those of {second} "
+                    f"(difference {round(found.value, 2) + 0.0:.2f}{_interval(found)}){_verdict(found)}"
                 )
 
 
