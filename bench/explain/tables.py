@@ -56,11 +56,11 @@ def difference_sentences(summary: Summary) -> Iterator[str]:
             for second in summary.methods:
                 if second == first or (found := summary.difference(first, second, name)) is None:
                     continue
+                value = round(found.value, 2) + 0.0
                 more = "more" if found.value >= 0 else "less"
                 yield (
-                    f"maps of {first} correlate by {abs(found.value):.2f} {more} with {guide.caption} than "
-                    f"those of {second} "
-                    f"(difference {round(found.value, 2) + 0.0:.2f}{_interval(found)}){_verdict(found)}"
+                    f"maps of {first} correlate by {abs(value):.2f} {more} with {guide.caption} than "
+                    f"those of {second} (difference {value:.2f}{_interval(found)}){_verdict(found)}"
                 )
 
 
