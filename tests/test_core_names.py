@@ -46,6 +46,7 @@ ORDINARY_WORDS = {
     ("kept/export.py", "mean"): "of the pixels, in an export's metadata",
     ("kept/hub.py", "mean"): "of the pixels, as timm's configuration calls it",
     ("kept/hub.py", "timm"): "a tag of the Hugging Face hub",
+    ("kept/load.py", "timm"): "a package whose version a message names",
     ("cli/status.py", "json"): "a format of `bench status`",
     ("cli/cost.py", "json"): "a file format of `bench cost`",
     ("cli/cost.py", "precision"): "of numbers",

@@ -22,10 +22,8 @@ pytestmark = pytest.mark.skipif(not (ROOT / "pyproject.toml").exists(), reason="
 
 
 # What our code imports, if it is there.
-<<<<<<< HEAD
-EXTRAS = ("offline", "cost", "diagram", "dicom", "energy", "explain", "export", "kaggle", "mlflow", "nifti", "noise")
-EXTRAS += ("report", "tensorboard", "wandb")
->>>>>>> live
+EXTRAS = ("offline", "cost", "diagram", "dicom", "energy", "explain", "export", "kaggle")
+EXTRAS += ("mlflow", "nifti", "noise", "report", "tensorboard", "wandb")
 ELSEWHERE = {  # distributions of modules that need not be installed for tests
     "mlflow": "mlflow-skinny",
     "pynvml": "nvidia-ml-py",

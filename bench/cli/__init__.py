@@ -26,8 +26,6 @@ from bench.cli.explain import explain
 from bench.cli.export import export
 from bench.cli.figure import figure
 from bench.cli.hard_images import hard_images
-from bench.cli.explain import explain
-from bench.cli.export import export
 from bench.cli.installation import former_installation
 from bench.cli.label_noise import label_noise
 from bench.cli.list import list_components

@@ -161,7 +161,7 @@ def _readme(facts: Facts, with_page: bool) -> str:
     lines = [f"# Results on {names}", ""]
     lines += [f"{facts.units} units, made with {DISTRIBUTION} {versions}. No image is included.", ""]
     lines += ["To check them, with the zip this came in:", "", "```console"]
-    lines += [f'$ pip install "{DISTRIBUTION}"', "$ bench verify PACK.zip"]
-    lines += ["$ bench verify PACK.zip --paper table.tex", "```", ""]
+    lines += [f"$ pip install {DISTRIBUTION}"]
+    lines += ["$ bench verify PACK.zip", "$ bench verify PACK.zip --paper table.tex", "```", ""]
     lines += [f"| {name} | {text} |" for name, text in {"file": "what it is", "---": "---", **rows}.items()]
     return "\n".join(lines) + "\n"
