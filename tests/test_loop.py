@@ -438,10 +438,16 @@ def test_a_resumed_training_says_so_and_how_fast_it_is_now(
 ) -> None:
     """Even where no step is left to do; images of before the interruption took no time of this process."""
     reports: list[Progress] = []
+    drawn = 0
 
-    def interrupt(progress: Progress) -> None:
-        if (progress.epoch, progress.done) == at:
-            interruption.interrupt()
+    def until_interrupted(seed: int) -> Iterator[Batch]:
+        """The interruption comes while the step is done."""
+        nonlocal drawn
+        for batch in epoch_batches(seed):
+            drawn += 1
+            if drawn == (at[0] - 1) * BUDGET.steps + at[1]:
+                interruption.interrupt()
+            yield batch
 
     def second_by_second(seed: int) -> Iterator[Batch]:
         nonlocal now
@@ -449,9 +455,8 @@ def test_a_resumed_training_says_so_and_how_fast_it_is_now(
             now += 1.0
             yield batch
 
-    training = replace(job(tmp_path), report=interrupt)
     with pytest.raises(KeyboardInterrupt):
-        loop.optimize(toy(), InputPipeline(epoch_batches), BUDGET, training)
+        loop.optimize(toy(), InputPipeline(until_interrupted), BUDGET, job(tmp_path))
     now = 0.0
     monkeypatch.setattr(loop.time, "perf_counter", lambda: now)
     history = loop.optimize(toy(), InputPipeline(second_by_second), BUDGET, job(tmp_path, reports))
@@ -501,5 +506,25 @@ def test_the_speed_on_a_gpu_is_that_of_the_last_whole_epoch(
     reports: list[Progress] = []
     training = replace(job(tmp_path, reports), device=torch.device("cuda"))
     loop.optimize(toy(), InputPipeline(epoch_batches), BUDGET, training)
-    assert [p.images_per_s for p in reports[:3]] == [None] * 3
-    assert [p.images_per_s for p in reports[3:]] == [pytest.approx(24 / 3.03)] * 9
+    last = BUDGET.steps - 1  # which is told when the epoch is over, and its speed known
+    assert [p.images_per_s for p in reports[:last]] == [None] * last
+    assert [p.images_per_s for p in reports[last:]] == [pytest.approx(24 / 3.03)] * (12 - last)
+
+
+def test_an_epoch_ends_with_what_it_came_to(tmp_path: Path) -> None:
+    """Its last step is told once, after validation."""
+    reports: list[Progress] = []
+    scores = iter([0.5, 0.75, 0.25, 0.5])
+    told: list[int] = []
+
+    def validate() -> float:
+        told.append(len(reports))
+        return next(scores)
+
+    history = loop.optimize(toy(), InputPipeline(epoch_batches), BUDGET, job(tmp_path, reports), validate)
+    ends = [p for p in reports if p.epoch_ended]
+    assert [(p.epoch, p.done, p.total) for p in ends] == [(epoch, 3, 3) for epoch in (1, 2, 3, 4)]
+    assert [p.loss for p in ends] == history.losses
+    assert [p.validation_accuracy for p in ends] == [0.5, 0.75, 0.25, 0.5]
+    assert told == [2, 5, 8, 11]
+    assert all(p.validation_accuracy is None for p in reports if not p.epoch_ended)

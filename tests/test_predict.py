@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 import shutil
@@ -257,9 +258,7 @@ def test_names_that_mean_nothing_or_several_are_refused(study: Path, tmp_path: P
     copy = tmp_path / "results"
     shutil.copytree(study / "results", copy)
     record = records(study)["scratch"]
-    other = type(record)(
-        **{**vars(record), "spec": type(record.spec)(**{**vars_of(record.spec), "seed": 7}), "path": None}
-    )
+    other = dataclasses.replace(record, spec=dataclasses.replace(record.spec, seed=7), path=None)  # type: ignore[type-var]
     assert record.path is not None
     parts = {part: store.read_predictions(record.path, part, record) for part in ("val", "test")}
     store.write(copy, other, predictions=parts)
@@ -269,10 +268,6 @@ def test_names_that_mean_nothing_or_several_are_refused(study: Path, tmp_path: P
     with pytest.raises(Exception, match=f"may be any of these.*{record.key}.*") as error:
         find(name, copy, installed())
     assert other.key in str(error.value)
-
-
-def vars_of(spec: Any) -> dict[str, Any]:
-    return {name: getattr(spec, name) for name in type(spec).__dataclass_fields__}
 
 
 # --- exports --------------------------------------------------------------------------------------------

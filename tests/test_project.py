@@ -22,8 +22,10 @@ pytestmark = pytest.mark.skipif(not (ROOT / "pyproject.toml").exists(), reason="
 
 
 # What our code imports, if it is there.
-EXTRAS = ("offline", "cost", "diagram", "dicom", "energy", "kaggle", "nifti", "noise", "report")
+EXTRAS = ("offline", "cost", "diagram", "dicom", "energy", "explain", "export", "kaggle")
+EXTRAS += ("mlflow", "nifti", "noise", "report", "tensorboard", "wandb")
 ELSEWHERE = {  # distributions of modules that need not be installed for tests
+    "mlflow": "mlflow-skinny",
     "pynvml": "nvidia-ml-py",
     "scikit_posthocs": "scikit-posthocs",
 }

@@ -6,6 +6,7 @@ import json
 import socket
 import struct
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -82,7 +83,16 @@ def named(items: Any) -> dict[str, Any]:
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """What an offline run holds: its configuration, its history, its summary, its exit code."""
+    """What an offline run holds: its configuration, its history, its summary, its exit code. Another process
+    writes it, perhaps a moment after the run has ended."""
+    deadline = time.monotonic() + 30
+    while "exit" not in (found := read_so_far(folder)):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    return found
+
+
+def read_so_far(folder: Path) -> dict[str, Any]:
     from wandb.proto.wandb_internal_pb2 import Record
 
     (file,) = folder.glob("*.wandb")

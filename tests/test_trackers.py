@@ -436,7 +436,7 @@ def test_what_is_refused_is_refused_before_anything_is_done(tmp_path: Path) -> N
     assert done.stderr.strip() == (
         'error: --track mlflow: mlflow is not installed: pip install "medbench[mlflow]", or leave it out'
     )
-    assert not (tmp_path / "results").exists()
+    assert not (tmp_path / "results" / "logs").exists()
 
 
 def no_library(folder: Path, name: str) -> str:

@@ -119,7 +119,8 @@ def _trial(network: Network, chosen: Chosen, data: Path | None, set_: Names, reg
 
 def _card(chosen: Chosen, network: Network, registry: Registry) -> str:
     """The model card; of a model that was taken out of its results, the one that lies beside it."""
-    from bench.kept.card import CARD, card, short_card
+    from bench.kept.card import card, short_card
+    from bench.results.kept import CARD
     from bench.results.store import scan
 
     if chosen.record is None or chosen.results is None:

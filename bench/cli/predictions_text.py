@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Callable
 from typing import IO, TYPE_CHECKING, Protocol
 
 from bench.errors import encodable
@@ -59,4 +60,4 @@ class JsonRows:
         self.file.write("\n]\n")
 
 
-WRITERS = {"csv": CsvRows, "json": JsonRows}
+WRITERS: dict[str, Callable[[IO[str], tuple[str, ...]], Rows]] = {"csv": CsvRows, "json": JsonRows}

@@ -197,8 +197,6 @@ class _EpochProgress:
         torch.set_rng_state(middle["random"].cpu())
         if "random_cuda" in middle and self.job.device.type == "cuda":
             torch.cuda.set_rng_state(middle["random_cuda"].cpu(), self.job.device)
-        if self.steps == self.budget.steps:  # no step will tell that it goes on
-            self._report(step.total)
         return islice(batches, self.steps, None)
 
     def count_step(self, images: int, loss_sum: Tensor) -> None:

@@ -12,6 +12,7 @@ from bench.results import kept, store
 from bench.results.kept import ENCODER, Kept, TrainedOn
 from bench.results.predictions_file import read_predictions
 from bench.study.spec import PretrainSpec, RunSpec
+from bench.text import one_line
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -140,7 +141,7 @@ def keep(
             dicom=setup.images.dicom,
             result=kept.result_of(record),
             arithmetic=record.provenance.arithmetic,
-            weights=origin,
+            weights=one_line(origin),
             trained_on=trained_on(setup.images, spec.size),
             packages=dict(record.provenance.packages),
             file=file,

@@ -42,7 +42,7 @@ def _pictures(explained: Explained, rule: Embedding, of: str, chosen: str) -> It
     ends = guide_ends(explained.images)
     bar = png_uri(scale_bar())
     scales = [("maps", "nothing", "most of this map")]
-    scales += [(g.caption, *(f"{end:.2f}" for end in ends[g.method])) for g in explained.guides]
+    scales += [(g.caption, f"{ends[g.method][0]:.2f}", f"{ends[g.method][1]:.2f}") for g in explained.guides]
     for name, low, high in scales:
         yield (
             f'<p class="scale">{shown(name)}: {shown(low)} <img src="{bar}" '
@@ -119,7 +119,7 @@ def map_lines(each: Measured, explained: Explained) -> Iterator[str]:
         yield f"map for {classes[look.explained]} ({look.probability:.2f})"
     for name, value in each.values.items():
         if name.startswith(f"{CORRELATION}.") and value == value:
-            yield f"correlation with {_caption(name, explained)} {value:+.2f}"
+            yield f"correlation with {_caption(name, explained)} {round(value, 2) + 0.0:+.2f}"  # no "-0.00"
         if name == INSIDE and value == value:
             yield f"{value:.0%} of the map in the mask"
 

@@ -132,7 +132,7 @@ def _card(record: Record, kept: Kept, method: _Method, registry: Registry) -> st
 
 def rounds_of(record: Record, records: Sequence[Record]) -> list[Record]:
     """The finished rounds of the method of a run that may stand in one table with it."""
-    row = row_id(record.spec)  # type: ignore[arg-type]  # of a run
+    row = row_id(record.spec)
     alike = [
         other
         for other in records

@@ -90,7 +90,7 @@ def export(network: Network, form: Form, path: Path, images: torch.Tensor, card:
     """
     import torch
 
-    network.net.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    network.net.to(memory_format=torch.contiguous_format)
     normalised = network.context.normalize(images)
     temporary = temporary_beside(path).with_suffix(form.suffix)
     try:

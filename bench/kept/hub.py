@@ -75,7 +75,8 @@ def _arguments(network: Network, architecture: str) -> dict[str, Any]:
             "or --to pt2"
         )
     wanted = {key: value.shape for key, value in network.net.state_dict().items()}
-    for arguments in ({}, {"img_size": size}):
+    tries: tuple[dict[str, Any], ...] = ({}, {"img_size": size})  # as an architecture takes it
+    for arguments in tries:
         try:
             with torch.random.fork_rng(devices=[]), torch.device("meta"):
                 built = timm.create_model(architecture, num_classes=len(network.context.classes), **arguments)

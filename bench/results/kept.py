@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -244,7 +244,11 @@ def read(folder: Path) -> Kept:
         raise StoreError(f"{file}: was edited since it was written (its sha256 differs); {remedy}")
     content.pop("sha256")
     try:
-        kept = parse(Kept, content, file.name)
+        # Names of classes are those of folders: any text, where parameters are printable.
+        classes = content.get("classes")
+        if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
+            raise ConfigError(f"{file.name}.classes: must be a list of names")
+        kept = replace(parse(Kept, content | {"classes": []}, file.name), classes=tuple(classes))
     except ConfigError as error:
         raise StoreError(f"{folder}: {error}; {remedy}") from None
     if kept.kind != kind:

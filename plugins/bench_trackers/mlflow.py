@@ -86,7 +86,9 @@ class _Runs:
         self.experiment = known.experiment_id if known else client.create_experiment(experiment)
         self.parent = self._parent()
         found = self._search(f"tags.`mlflow.parentRunId` = '{self.parent}'")
-        self.ids = {run.data.tags[UNIT]: run.info.run_id for run in found if UNIT in run.data.tags}
+        self.ids: dict[str, str] = {
+            run.data.tags[UNIT]: run.info.run_id for run in found if UNIT in run.data.tags
+        }
         self.finished = {run.data.tags.get(UNIT) for run in found if run.info.status == "FINISHED"}
 
     def has(self, unit: TrackedUnit) -> bool:

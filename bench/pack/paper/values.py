@@ -16,9 +16,10 @@ _PRINTED = re.compile(
     r"(?:\((?P<last>\d+)\)"  # of siunitx: 0.812(12)
     rf"|\s*±\s*(?P<sd>{_NUMBER})"
     rf"|\s*\(\s*(?:±|SD|sd)?\s*(?P<bracket>{_NUMBER})\s*\))?"
-    r"(?:\s*,?\s*[\[({]?\s*(?:95\s*CI|CI)?[:\s]*"
-    rf"[\[(]\s*(?P<low>{_NUMBER})\s*(?:,|;|-|to)\s*(?P<high>{_NUMBER})\s*[\])]\s*[\])}}]?)?"
+    r"(?:\s*,?\s*(?:CI)?[:\s]*[\[({]\s*(?:CI)?[:,\s]*[\[({]?\s*"
+    rf"(?P<low>{_NUMBER})\s*(?:,|;|-|to)\s*(?P<high>{_NUMBER})\s*[\])}}]\s*[\])}}]?)?"
 )
+_LEVEL = re.compile(r"\d\d(?:\.\d+)?\s*%?\s*CI")
 _MARKS = re.compile(r"[*†‡§¶↑↓✓]+|(?<=\d)\s*[a-d](?![\w])")
 _THOUSANDS = re.compile(r"[-+]?\d{1,3}(,\d{3})+(\.\d+)?")
 NOTHING = ("", "-", "--", "n/a", "na", "n.a.", "nan", "none", "…")
@@ -50,6 +51,7 @@ class Printed:
 
 def parse_printed(text: str) -> Printed | None:
     """The numbers of a cell; None for what is no number, or a number with other text."""
+    text = _LEVEL.sub("CI", text)
     percent = "%" in text
     cleaned = re.sub(f"[{DASHES}]", "-", text).replace("%", "").replace("+/-", "±").replace("+-", "±")
     cleaned = " ".join(_MARKS.sub("", cleaned).split())
