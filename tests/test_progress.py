@@ -454,8 +454,8 @@ def test_a_stage_without_steps_has_no_count(capsys: pytest.CaptureFixture[str]) 
 def study(units: Sequence[UnitSpec], folder: Path) -> Plan:
     """A plan of these units, of which nothing else is asked."""
     session = bench.Session(bench.local_environment(results=folder, device="cpu", threads=1))
-    nothing: Any = None
-    return Plan(nothing, {}, tuple(units), (), session)
+    asked: Any = SimpleNamespace(budgets=())
+    return Plan(asked, {}, tuple(units), (), session)
 
 
 def reporting(execute: Callable[..., Outcome], units: Sequence[Any], *rest: Any) -> Iterator[Outcome]:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from spies import IMAGES, SIZE, Seen, Watched, tagged, watch
 from typer.testing import CliRunner
@@ -204,8 +205,10 @@ def test_an_encoder_that_is_not_the_stored_one_is_not_used_but_made_again(tmp_pa
     assert execute(pretraining, watched.session, silent).status == "done"
     file = store.path_of(watched.results, pretraining) / ENCODER
     stored = file.read_bytes()
+    with safe_open(str(file), "pt") as opened:
+        metadata = opened.metadata()
     weights = load_file(str(file))
-    save_file({**weights, "body.0.weight": weights["body.0.weight"] * 1.01}, str(file))
+    save_file({**weights, "body.0.weight": weights["body.0.weight"] * 1.01}, str(file), metadata)
     assert file.stat().st_size == len(stored), "the size must not tell"
     assert execute(finetuning, watched.session, silent).status == "done"
     assert file.read_bytes() == stored
