@@ -323,6 +323,8 @@ def test_a_real_run_becomes_a_page_with_pictures(tmp_path: Path) -> None:
     assert "Pictures may be passed on: bench generates them" in text
     for doubt in found["doubts"][:6]:
         assert doubt["id"] in text
+    run_bench(folder, "report", "-o", "report.html", *seen)  # by the same option, for the same reason
+    assert "are those of these results" in (folder / "report.html").read_text(encoding="utf-8")
     other = run_bench(
         folder, "label-noise", "-o", "none.html", "--no-pictures", BENCH_DATA=str(folder / "nothing")
     )

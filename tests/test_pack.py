@@ -19,6 +19,7 @@ from samples import record_of, run_spec
 from typer.testing import CliRunner
 
 from bench.cli import app
+from bench.errors import BenchError
 from bench.page import html_page
 from bench.results import store
 
@@ -29,12 +30,15 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def bench(*arguments: str | Path, code: int = 0) -> Result:
+    """A command; its exit code, or that of its error, must be `code`. A page would take seconds a pack."""
+    if arguments[0] == "pack" and "--report" not in arguments:
+        arguments = (*arguments, "--no-report")
     done: Any = CliRunner().invoke(app, list(map(str, arguments)), env={"COLUMNS": "200"})
-    assert done.exception is None or isinstance(done.exception, SystemExit | Exception)
     if done.exception and not isinstance(done.exception, SystemExit):
+        assert isinstance(done.exception, BenchError), done.exception
         assert code, done.exception
-        return done
-    assert done.exit_code == code, done.output
+    else:
+        assert done.exit_code == code, done.output
     return done
 
 
@@ -237,6 +241,32 @@ def test_a_missing_manifest_is_said(results: Path, tmp_path: Path) -> None:
 def test_nothing_to_pack(tmp_path: Path) -> None:
     (tmp_path / "results").mkdir()
     assert "no finished runs" in refused("pack", "--results", tmp_path / "results", "-o", tmp_path / "a.zip")
+
+
+def test_a_page_is_made_where_it_can_be(results: Path, tmp_path: Path) -> None:
+    pytest.importorskip("jinja2")
+    pytest.importorskip("matplotlib")
+    for name in ("a.zip", "b.zip"):
+        arguments = ["pack", "--results", str(results), "-o", str(tmp_path / name)]
+        assert CliRunner().invoke(app, arguments, env={"COLUMNS": "200"}).exit_code == 0
+    page = zipfile.ZipFile(tmp_path / "a.zip").read("report.html").decode()
+    assert "scratch" in page
+    assert "data:image" not in page
+    assert "/home/ada" not in page
+    assert str(tmp_path) not in page
+    assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
+
+
+def test_without_its_packages_a_pack_has_no_page(
+    results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    arguments = ["pack", "--results", str(results), "-o", str(tmp_path / "a.zip")]
+    done = CliRunner().invoke(app, arguments, env={"COLUMNS": "200"})
+    assert done.exit_code == 0, done.output
+    assert "no page of the results is packed" in done.stderr
+    assert 'pip install "medbench[report]"' in done.stderr
+    assert "report.html" not in zipfile.ZipFile(tmp_path / "a.zip").namelist()
 
 
 def test_a_page_of_the_results_is_packed(results: Path, tmp_path: Path) -> None:

@@ -105,8 +105,8 @@ def test_ranks_rounds_and_costs_are_compared_too(results: Path, tmp_path: Path) 
     paper = table(whole, tmp_path / "table.md", "--ranks", "--metrics", "accuracy")
     text = paper.read_text(encoding="utf-8")
     for old, new, column in (
-        ("| 3 |", "| 4 |", "rounds"),
-        ("| 28.00 |", "| 29.00 |", "mparams"),
+        ("| 3 |", "| 4 |", "Rounds"),
+        ("| 28.00 |", "| 29.00 |", "M params"),
         (" % first)", "9 % first)", "Rank by Accuracy"),
     ):
         assert old in text
@@ -149,7 +149,7 @@ def test_a_paper_in_percent_with_names_of_its_own(
 ) -> None:
     said = checked(results, paper_of(tmp_path, means["egmae"], means["scratch"]), *MAPS)
     assert said[-1] == "of the cells with numbers 2 follow from the results, 0 do not, 3 are not theirs"
-    assert "not checked: line 15: ViT-B: no method of these results (1 number)" in said
+    assert "not checked: line 14: ViT-B: no method of these results (1 number)" in said
     assert any("column FLOPs: no metric of these results (2 numbers)" in each for each in said)
 
 
@@ -160,7 +160,7 @@ def test_a_number_that_does_not_follow_is_told_as_it_should_be_printed(
     said = checked(results, paper, *MAPS, code=1)
     right = f"{100 * means['egmae']:.1f}"
     assert said[0] == (
-        f"line 13: phantom / test_convnext egmae / Accuracy: printed {100 * (means['egmae'] + 0.02):.1f}, "
+        f"line 12: phantom / test_convnext egmae / Accuracy: printed {100 * (means['egmae'] + 0.02):.1f}, "
         f"the results give {right}"
     )
 

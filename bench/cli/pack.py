@@ -27,9 +27,13 @@ def pack(
     report: Annotated[
         Path | None,
         typer.Option(
-            "--report", help="A page of the results to pack with them, as `bench report` writes it."
+            "--report",
+            help="Pack this page of `bench report` [default: one without pictures, if the extra `report` is "
+            "installed].",
+            show_default=False,
         ),
     ] = None,
+    no_report: Annotated[bool, typer.Option("--no-report", help="Pack no page of the results.")] = False,
     name: Annotated[str, typer.Option(help="What the pack is called.", show_default=False)] = "",
     description: Annotated[
         str, typer.Option(help="What it is, in a sentence or two.", show_default=False)
@@ -73,7 +77,7 @@ def pack(
         datasets=given_names("--dataset", dataset),
         wanted=Wanted(encoders=encoders, models=models, paths=with_paths),
         described=described,
-        report=_page(report),
+        report=_page(report, no_report),
     )
     packed = make_pack(output, results, scan(results), order, registry)
     warn([*packed.warnings, *_lacking(described)])
@@ -83,8 +87,6 @@ def pack(
         f"written: {output} ({decimal(packed.bytes)}): {done} units{failures}, {packed.files} files",
         markup=False,
     )
-    if report is None:
-        make_console(stderr=True).print("no page of the results in it; --report FILE adds one", markup=False)
     echo(f"sha256 {packed.sha256}")
 
 
@@ -118,13 +120,14 @@ def _described(name: str, description: str, authors: list[str], licence: str, pu
     )
 
 
-def _page(report: Path | None) -> bytes | None:
-    """The page to pack. Raises ConfigError for what is none of ours."""
+def _page(report: Path | None, no_report: bool) -> bytes | None:
+    """The page to pack: None for one that is to be made, b"" for none. Raises ConfigError for what is none of
+    ours."""
     from bench.errors import ConfigError
     from bench.page import is_page
 
-    if report is None:
-        return None
+    if report is None or no_report:
+        return b"" if no_report else None
     try:
         content = report.read_bytes()
     except OSError as error:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.cli.options import DataOption, PicturesOption, with_options
+from bench.cli.options import DataOption, PicturesOption, SetLocalOption, with_options
 from bench.cli.question import QuestionOptions
 from bench.cli.screen import contain, installed_components, make_console, warn
 
@@ -25,6 +26,7 @@ def report(
     ] = Path("report.html"),
     data: DataOption = None,
     embed_pictures: PicturesOption = None,
+    set_: SetLocalOption = None,
     watch: Annotated[
         bool,
         typer.Option("--watch", "-w", help="Write it again as units end, until nothing runs on the results."),
@@ -36,6 +38,7 @@ def report(
 
     Example: bench report --dataset busi --metric auc -o busi.html
     """
+    from bench.cli.image_subgroups import located
     from bench.cli.pages import check_page_path, write_whole
     from bench.cli.report_watch import write_again
     from bench.report.gathered import gather
@@ -49,7 +52,12 @@ def report(
         question, records = asked.question(registry)
         session = None if embed_pictures is False else _session(data, asked.results, registry)
         named = bool(asked.baseline)
-        return report_page(gather(records, asked.results, question, registry, session, embed_pictures, named))
+        gathered = gather(records, asked.results, question, registry, session, embed_pictures, named)
+        for record in (
+            gathered.records if set_ else ()
+        ):  # what is wrong with --set is said before the page is made
+            located(record.spec.dataset, set_, registry)
+        return report_page(replace(gathered, locate=lambda dataset: located(dataset, set_, registry)))
 
     if watch:
         write_again(make, output, asked.results)

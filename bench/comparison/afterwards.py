@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from bench.comparison.compare import Table
 from bench.comparison.methods import Method
-from bench.comparison.rows import row_id
+from bench.comparison.rows import Label, row_id
 from bench.errors import ConfigError, UnknownName
 from bench.identity import Ref
 from bench.study.ensembles import ALL_RUNS, Member, parse_ensemble
@@ -115,8 +115,9 @@ def _groups(table: Table, text: str) -> Iterator[tuple[list[Method], str]]:
 
 def _found(rows: Sequence[Method], members: Sequence[Member]) -> tuple[list[Method], str]:
     known = {row.label: row for row in rows}
-    group = [row for m in members if (row := known.get((m.model, m.strategy)))]  # type: ignore[call-overload]
-    lacking = [member.name for member in members if (member.model, member.strategy) not in known]
+    labels = {Label(member.model, member.strategy): member for member in members}
+    group = [known[label] for label in labels if label in known]
+    lacking = [member.name for label, member in labels.items() if label not in known]
     return group, f"there is no finished {' and no '.join(lacking)}" if lacking else ""
 
 

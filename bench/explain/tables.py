@@ -32,7 +32,10 @@ def mean_text(mean: Mean | None) -> str:
 
 
 def _interval(mean: Mean) -> str:
-    return "" if math.isnan(mean.low) else f" [{mean.low:.2f}, {mean.high:.2f}]"
+    if math.isnan(mean.low):
+        return ""
+    low, high = (round(end, 2) + 0.0 for end in (mean.low, mean.high))  # no "-0.00"
+    return f" [{low:.2f}, {high:.2f}]"
 
 
 def image_sentences(summary: Summary) -> Iterator[str]:
@@ -53,10 +56,11 @@ def difference_sentences(summary: Summary) -> Iterator[str]:
             for second in summary.methods:
                 if second == first or (found := summary.difference(first, second, name)) is None:
                     continue
+                value = round(found.value, 2) + 0.0
                 more = "more" if found.value >= 0 else "less"
                 yield (
-                    f"maps of {first} correlate by {abs(found.value):.2f} {more} with {guide.caption} than "
-                    f"those of {second} (difference {found.value:.2f}{_interval(found)}){_verdict(found)}"
+                    f"maps of {first} correlate by {abs(value):.2f} {more} with {guide.caption} than "
+                    f"those of {second} (difference {value:.2f}{_interval(found)}){_verdict(found)}"
                 )
 
 

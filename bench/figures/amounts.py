@@ -230,7 +230,7 @@ def _text(point: Point | None) -> str:
 def _draw(lines: Lines, width: float) -> Figure:
     count = len(lines.series)
     lined = max(tick.count("\n") for tick in lines.ticks)
-    figure, [axes] = panels(
+    figure, [axes], _ = panels(
         width,
         [2.5],
         title=0.0,
@@ -242,7 +242,7 @@ def _draw(lines: Lines, width: float) -> Figure:
         shift = 0.36 * ((place + 0.5) / count - 0.5) if count > 1 else 0.0
         known = [point for point in points if isfinite(point.mean)]
         for point in known:
-            if point.low is not None:
+            if point.low is not None and point.high is not None:
                 ends = [point.low, point.high]
                 [bar] = axes.plot([point.x + shift] * 2, ends, color=how.colour, linewidth=0.9, alpha=0.7)
                 mark(bar, place, f"{name}: {_text(point)}")

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bench.errors import ConfigError
 from bench.figures.palette import FAINT, INK, look
@@ -74,7 +74,9 @@ def styled() -> Iterator[None]:
     with mpl.rc_context(), warnings.catch_warnings():
         # A name in a script that the font lacks; who looks at an SVG has a font of their own.
         warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
-        mpl.rcParams.update({**mpl.rcParamsDefault, "backend": "agg", **SETTINGS})
+        mpl.rcdefaults()  # whatever this machine or a notebook has set
+        settings: Any = SETTINGS
+        mpl.rcParams.update(settings)
         yield
 
 
@@ -107,6 +109,14 @@ class Legend:
         return 0.185 * -(-len(self.names) // self.columns(width)) + 0.1
 
 
+class Panels(NamedTuple):
+    """A figure, its axes row by row, and how many stand side by side."""
+
+    figure: Figure
+    axes: list[Axes]
+    columns: int
+
+
 def new_figure(width: float, height: float) -> Figure:
     """An empty one, in inches."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -129,7 +139,7 @@ def panels(
     title: float = 0.24,
     legend: Legend | None = None,
     square: bool = False,
-) -> tuple[Figure, list[Axes]]:
+) -> Panels:
     """A figure of axes of these heights, which is so many inches wide, and as high as they need.
 
     As many stand side by side as are each `least` inches wide. `left` inches are beside the leftmost ones for
@@ -156,18 +166,17 @@ def panels(
         axes.append(figure.add_axes(place))
         axes[-1].tick_params(labelbottom=i + columns >= count or gap == below)
         axes[-1].tick_params(labelleft=column == 0 or between > 0)
-    figure.columns = columns  # for `label_panels`
     if legend:
         _add_legend(figure, legend, width)
-    return figure, axes
+    return Panels(figure, axes, columns)
 
 
-def label_panels(figure: Figure, axes: Sequence[Axes], x: str = "", y: str = "") -> None:
+def label_panels(axes: Sequence[Axes], columns: int, x: str, y: str) -> None:
     """Labels below the lowest panels and beside the leftmost ones."""
     for i, one in enumerate(axes):
-        if i % figure.columns == 0:
+        if i % columns == 0:
             one.set_ylabel(y)
-        if i + figure.columns >= len(axes):
+        if i + columns >= len(axes):
             one.set_xlabel(x)
 
 
@@ -233,8 +242,8 @@ def _add_legend(figure: Figure, legend: Legend, width: float) -> None:
         columnspacing=1.2,
         labelspacing=0.3,
     )
-    for place, text, name in zip(places, made.get_texts(), legend.names, strict=True):
-        mark(text, place, name)
+    for place, drawn, name in zip(places, made.get_texts(), legend.names, strict=True):
+        mark(drawn, place, name)
 
 
 def thinned(x: NDArray[np.float64], y: NDArray[np.float64], tolerance: float) -> NDArray[np.int64]:

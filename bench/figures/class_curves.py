@@ -83,8 +83,9 @@ def bands_text(material: Material) -> str:
     )
     if len(material.prominent) == len(material.methods):
         return f"{text}."
+    have = "has" if len(material.prominent) == 1 else "have"
     named = " and ".join(short(material.names[i]) for i in material.prominent)
-    return f"{text}. So that they can be told apart, {named} alone have one (choose rows by --method)."
+    return f"{text}. So that they can be told apart, {named} alone {have} one (choose rows by --method)."
 
 
 def shown_classes(material: Material) -> list[int]:
@@ -105,7 +106,7 @@ def draw_one(
 ) -> Figure:
     """All methods in one pair of axes."""
     left = 0.62
-    figure, [axes] = panels(
+    figure, [axes], _ = panels(
         width,
         [2.4],
         left=left,
@@ -124,13 +125,13 @@ def draw_classes(
     names: Sequence[str], classes: dict[int, str], drawn: Drawn, plane: Plane, width: float
 ) -> Figure:
     """A panel for each of `classes`, by place."""
-    figure, axes = panels(
+    figure, axes, columns = panels(
         width, [1.6] * len(classes), least=2.4, square=plane.square, legend=Legend(names=names)
     )
     for one, (k, name) in zip(axes, classes.items(), strict=True):
         one.set_title(short(name, 24))
         draw_axes(one, names, [bands[k] for bands in drawn.by_class], plane, k)
-    label_panels(figure, axes, plane.x, plane.y)
+    label_panels(axes, columns, plane.x, plane.y)
     return figure
 
 

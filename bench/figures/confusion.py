@@ -85,7 +85,7 @@ def _draw(
     many = len(classes) > FEW
     labels = [short(name, 16) for name in classes]
     room = text_width(labels)
-    figure, axes = panels(
+    figure, axes, columns = panels(
         width,
         [1.0] * len(names),
         least=width if many else 2.0,
@@ -94,21 +94,20 @@ def _draw(
         below=room * (1.0 if many else 0.72) + 0.4,
         square=True,
     )
-    columns = figure.columns
     for place, (one, name, matrix) in enumerate(zip(axes, names, matrices, strict=True)):
         one.set_title(short(name, 34 if many else 22))
         _draw_matrix(one, matrix, small=len(classes) > 6)
         one.set_xticks(range(len(classes)), labels, rotation=90 if many else 45)
         if not many:
             for label in one.get_xticklabels():
-                label.set_ha("right")
+                label.set_horizontalalignment("right")
                 label.set_rotation_mode("anchor")
         one.set_yticks(range(len(classes)), labels)
         one.tick_params(length=0)
         for k, name in enumerate(classes):
             if place + columns >= len(names):
                 mark(one.xaxis.get_major_ticks()[k].label1, k, name)
-    label_panels(figure, axes, "Predicted", "True")
+    label_panels(axes, columns, "Predicted", "True")
     return figure
 
 

@@ -93,7 +93,7 @@ def _drawing(
 def _draw(names: Sequence[str], points: Sequence[Point], metric: str, axis: str, width: float) -> Figure:
     shown = [point.place for point in points]
     below = Legend(names=[names[i] for i in shown], places=shown, markers=True, lines=False)
-    figure, [axes] = panels(width, [2.5], title=0.0, legend=below)
+    figure, [axes], _ = panels(width, [2.5], title=0.0, legend=below)
     axes.set_xscale("log")
     _plain_ticks(axes)
     spread = _side_by_side(points)

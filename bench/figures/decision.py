@@ -42,7 +42,7 @@ def decision(material: Material) -> list[Drawing]:
     plane = Plane(at=AT, x="Threshold probability", y="Net benefit", square=False, prepare=strategies)
 
     def draw(width: float) -> Figure:
-        figure, axes = panels(
+        figure, axes, columns = panels(
             width, [1.45] * len(classes), least=2.4, between=0.3, legend=Legend(names=material.names)
         )
         for one, (k, name) in zip(axes, classes.items(), strict=True):
@@ -51,7 +51,7 @@ def decision(material: Material) -> list[Drawing]:
             own = replace(plane, xlim=(0.0, 1.0), ylim=(-0.15 * top, 1.08 * top))
             one.set_xticks([0, 0.5, 1])
             draw_axes(one, material.names, [bands[k] for bands in drawn.by_class], own, k)
-        label_panels(figure, axes, plane.x, plane.y)
+        label_panels(axes, columns, plane.x, plane.y)
         return figure
 
     half = int(np.argmin(np.abs(AT - 0.5)))

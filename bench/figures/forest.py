@@ -167,7 +167,7 @@ def _ends(low: float, high: float, sign: str = "") -> str:
 def _draw(plots: Sequence[Panel], width: float) -> Figure:
     heights = [0.21 * len(panel.lines) + 0.1 for panel in plots]
     names = [short(line.name) for panel in plots for line in panel.lines]
-    figure, axes = panels(width, heights, left=text_width(names) + 0.1, right=0.15, below=0.28)
+    figure, axes, _ = panels(width, heights, left=text_width(names) + 0.1, right=0.15, below=0.28)
     for one, panel in zip(axes, plots, strict=True):
         draw_panel(one, panel)
     return figure
@@ -175,12 +175,14 @@ def _draw(plots: Sequence[Panel], width: float) -> Figure:
 
 def draw_panel(axes: Axes, panel: Panel, *, named: bool = True) -> None:
     """One panel; without names where the one beside it has them."""
+    from matplotlib.ticker import MaxNLocator
+
     axes.set_title(panel.title)
     axes.set_ylim(len(panel.lines) - 0.4, -0.6)
     axes.set_yticks(range(len(panel.lines)), [short(line.name) for line in panel.lines] if named else [])
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
-    axes.xaxis.set_major_locator(_ticks())
+    axes.xaxis.set_major_locator(MaxNLocator(5, min_n_ticks=2))
     axes.grid(axis="x", color="#808080", alpha=0.25, linewidth=0.6)
     if panel.zero is not None:
         guide(axes, x=panel.zero)
@@ -197,9 +199,3 @@ def _draw_line(axes: Axes, row: int, line: Line, how: Look) -> None:
     if isfinite(line.value):
         drawn = axes.plot([line.value], [row], color=how.colour, marker=how.marker, linestyle="none")
         mark(drawn[0], line.place, f"{line.name}: {line.value:.4f}")
-
-
-def _ticks():  # type: ignore[no-untyped-def]  # matplotlib has no types
-    from matplotlib.ticker import MaxNLocator
-
-    return MaxNLocator(5, min_n_ticks=2)

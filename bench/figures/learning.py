@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from math import isfinite
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -153,7 +153,7 @@ def _curve(round_: int, values: Sequence[float | None]) -> Curve:
 
 
 def _draw(curves: Curves, title: str, width: float) -> Figure:
-    figure, axes = panels(width, [1.15] * len(curves), least=2.4)
+    figure, axes, columns = panels(width, [1.15] * len(curves), least=2.4)
     logarithmic = _is_logarithmic(curves)
     ends = _limits(curves, logarithmic)
     for one, (method, own) in zip(axes, curves.items(), strict=True):
@@ -170,7 +170,7 @@ def _draw(curves: Curves, title: str, width: float) -> Figure:
             mark(line, curve.round, f"{method}, round {curve.round}")
         one.set_xlim(*ends[0])
         one.set_ylim(*ends[1])
-    label_panels(figure, axes, "Epoch", title.split()[-1].capitalize())
+    label_panels(axes, columns, "Epoch", title.split()[-1].capitalize())
     return figure
 
 
@@ -185,7 +185,7 @@ def _limits(curves: Curves, logarithmic: bool) -> tuple[tuple[float, float], tup
     return (0.0, last * 1.03), (low - space, high + space)
 
 
-def _plain(axis) -> None:  # type: ignore[no-untyped-def]  # matplotlib has no types
+def _plain(axis: Any) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     axis.set_major_locator(LogLocator(base=10, subs=(1.0, 3.0)))

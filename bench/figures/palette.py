@@ -7,7 +7,7 @@ part of a page, its colours are the variables --c1 to --c12.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 INK = "#000000"
 """Of axes and text; in a page the colour of its text."""
@@ -46,7 +46,8 @@ DARK = (
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h", "*")
 _DASHES = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.2, 1.2, 1.2)))
 
-Dashes = str | tuple[float, tuple[float, ...]]
+Dashes = Any
+"""As matplotlib takes them: "-", or an offset and lengths of dashes and gaps."""
 
 
 class Look(NamedTuple):

@@ -64,7 +64,7 @@ def _draw(names: Sequence[str], shares: NDArray[np.float64], order: Sequence[int
     count = len(names)
     texts = [short(names[i]) for i in order]
     room = text_width(texts)
-    figure, [axes] = panels(width, [0.24 * count], left=room + 0.1, title=0.0)
+    figure, [axes], _ = panels(width, [0.24 * count], left=room + 0.1, title=0.0)
     axes.set_xlim(0.5, count + 0.5)
     axes.set_ylim(count - 0.5, -0.5)
     axes.set_xticks(range(1, count + 1))

@@ -14,7 +14,7 @@ from bench.evidence.calibration import BINS, Reliability
 from bench.figures.canvas import label_panels, mark, panels, short
 from bench.figures.drawing import Data, Drawing
 from bench.figures.material import Material
-from bench.figures.palette import FAINT, LIGHT
+from bench.figures.palette import FAINT, LIGHT, Dashes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -77,10 +77,10 @@ def _row(name: str, one: Calibrated) -> list[str]:
 
 
 def _draw(names: Sequence[str], found: Sequence[Calibrated], width: float) -> Figure:
-    figure, axes = panels(width, [2.0] * len(names), least=2.4, square=True)
+    figure, axes, columns = panels(width, [2.0] * len(names), least=2.4, square=True)
     for one, name, each in zip(axes, names, found, strict=True):
         _draw_panel(one, name, each)
-    label_panels(figure, axes, "Probability", "Share right")
+    label_panels(axes, columns, "Probability", "Share right")
     return figure
 
 
@@ -100,8 +100,8 @@ def _draw_panel(axes: Axes, name: str, one: Calibrated) -> None:
 
 
 def _draw_bins(
-    axes: Axes, place: int, bins: Reliability, colour: str, dashes, marker: str, what: str
-) -> None:  # type: ignore[no-untyped-def]
+    axes: Axes, place: int, bins: Reliability, colour: str, dashes: Dashes, marker: str, what: str
+) -> None:
     known = bins.images > 0
     x, y, images = bins.confidence[known], bins.accuracy[known], bins.images[known]
     [line] = axes.plot(x, y, color=colour, linestyle=dashes, linewidth=1.1)

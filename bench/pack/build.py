@@ -14,6 +14,7 @@ from bench.pack.about import About
 from bench.pack.archive import Item, Writer, Written
 from bench.pack.contents import Wanted, foundation_items, packable, unit_items
 from bench.pack.crate import METADATA, Described, Facts, metadata
+from bench.pack.page import Page, page_of
 from bench.pack.tables import make_tables
 from bench.registry import DISTRIBUTION, Registry
 from bench.results.predictions_file import PREDICTIONS
@@ -37,13 +38,13 @@ class Order:
         datasets: names; none for all.
         wanted: which large files.
         described: what the user says of the pack.
-        report: a page that goes into it; None for none.
+        report: a page that goes into it; None for one that is made, b"" for none.
     """
 
     datasets: Sequence[str] = ()
     wanted: Wanted = field(default_factory=Wanted)
     described: Described = field(default_factory=Described)
-    report: Path | bytes | None = None
+    report: bytes | None = None
 
 
 class Packed(NamedTuple):
@@ -83,16 +84,24 @@ def make_pack(
         raise ConfigError(f"{results}: has no finished runs to pack; make some (`bench run --help`)")
     about = About(chosen, results, choose_metrics(registry, ()), registry)
     tables = make_tables(chosen, results, registry)
-    facts = Facts(datasets=about.datasets, versions=about.packages.get(DISTRIBUTION, ()), units=len(chosen))
+    page = (
+        page_of(chosen, results, order.datasets, registry) if order.report is None else Page(order.report, ())
+    )
+    facts = Facts(
+        datasets=about.datasets,
+        versions=about.packages.get(DISTRIBUTION, ()),
+        plugins=about.plugins,
+        units=len(chosen),
+    )
     texts = {
-        README: _readme(facts, order),
+        README: _readme(facts, bool(page.html)),
         ENVIRONMENT: about.environment,
         CITATIONS: about.citations,
         LICENCES: about.licences,
         **tables.files,
     }
     items = [Item(name, text.encode()) for name, text in texts.items()]
-    items += [Item(REPORT, order.report)] if order.report is not None else []
+    items += [Item(REPORT, page.html)] if page.html else []
     stored = _stored(chosen, results, order.wanted)
     try:
         with replacing(target) as file, Writer(file) as writer:
@@ -102,7 +111,7 @@ def make_pack(
         reason = error.strerror or str(error)
         raise StoreError(f"{target}: cannot be written ({reason}); choose another --output") from None
     failed = len(chosen) - len(done)
-    warnings = [*about.warnings, *tables.warnings]
+    warnings = list(dict.fromkeys([*about.warnings, *tables.warnings, *page.warnings]))
     return Packed(sha256, size, len(files) + 2, (len(done), failed), warnings)
 
 
@@ -140,7 +149,7 @@ def _write(
     return files
 
 
-def _readme(facts: Facts, order: Order) -> str:
+def _readme(facts: Facts, with_page: bool) -> str:
     versions = ", ".join(facts.versions) or "an unknown version"
     names = ", ".join(sorted(facts.datasets))
     rows = {
@@ -152,12 +161,12 @@ def _readme(facts: Facts, order: Order) -> str:
         METADATA: "the same for programs: an RO-Crate (Process Run Crate 0.5)",
         CHECKSUMS: "sha256 of every file: `sha256sum -c checksums.sha256`",
     }
-    if order.report is not None:
+    if with_page:
         rows[REPORT] = "the results as a page; open it in a browser"
     lines = [f"# Results on {names}", ""]
     lines += [f"{facts.units} units, made with {DISTRIBUTION} {versions}. No image is included.", ""]
     lines += ["To check them, with the zip this came in:", "", "```console"]
-    lines += [f'$ pip install "{DISTRIBUTION}"', "$ bench verify PACK.zip"]
-    lines += ["$ bench verify PACK.zip --paper table.tex", "```", ""]
+    lines += [f"$ pip install {DISTRIBUTION}"]
+    lines += ["$ bench verify PACK.zip", "$ bench verify PACK.zip --paper table.tex", "```", ""]
     lines += [f"| {name} | {text} |" for name, text in {"file": "what it is", "---": "---", **rows}.items()]
     return "\n".join(lines) + "\n"

@@ -183,7 +183,7 @@ def _here(gathered: Gathered, comparison: Comparison, component: object) -> tupl
         return "", False
     record = comparison.evaluated[0]
     try:
-        images = same_images(ScoredUnit(record=record), session)
+        images = same_images(ScoredUnit(record=record), session, locate=gathered.locate)
     except DataNotFound:
         return "Where this page was made, its images were not there.", False
     except BenchError as error:

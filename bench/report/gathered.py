@@ -25,6 +25,7 @@ from bench.results.score_cache import ScoreCache
 from bench.study.declaration import Declaration
 
 if TYPE_CHECKING:
+    from bench.execution.pictures import Locate
     from bench.execution.session import Session
     from bench.interfaces.metric import Metric
 
@@ -44,6 +45,7 @@ class Gathered:
         session: opens images of data sets; None where no picture of an image is wanted.
         pictures: whether the user asked for pictures of images (True) or none (False); None leaves it to the
             licence of each data set.
+        locate: gives a data set the places of its files that results do not keep; None where none are given.
         metrics: of the main tables, the one of the question first.
         rendered: of each of `tables`, what `bench table` shows of it.
         unfinished: of what nothing has finished, data set and units.
@@ -57,6 +59,7 @@ class Gathered:
     records: Sequence[Record]
     session: Session | None = None
     pictures: bool | None = None
+    locate: Locate | None = None
     metrics: Sequence[Metric] = ()
     rendered: Sequence[Rendered] = ()
     unfinished: Sequence[Sequence[ScoredUnit]] = ()

@@ -140,7 +140,7 @@ def _pictured(gathered: Gathered, table: Table) -> Pictured:
     if gathered.session is None:
         asked = ", as --no-pictures asked" if gathered.pictures is False else ""
         return Pictured(Embedding(False, f"There are no pictures in this page{asked}."))
-    return pictured(unit, gathered.session, gathered.pictures)
+    return pictured(unit, gathered.session, gathered.pictures, gathered.locate)
 
 
 def _in_turn(lists: Sequence[Sequence[ImageVotes]]) -> list[str]:
