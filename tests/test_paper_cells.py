@@ -105,8 +105,8 @@ def test_ranks_rounds_and_costs_are_compared_too(results: Path, tmp_path: Path) 
     paper = table(whole, tmp_path / "table.md", "--ranks", "--metrics", "accuracy")
     text = paper.read_text(encoding="utf-8")
     for old, new, column in (
-        ("| 3 |", "| 4 |", "rounds"),
-        ("| 28.00 |", "| 29.00 |", "mparams"),
+        ("| 3 |", "| 4 |", "Rounds"),
+        ("| 28.00 |", "| 29.00 |", "M params"),
         (" % first)", "9 % first)", "Rank by Accuracy"),
     ):
         assert old in text

@@ -83,8 +83,9 @@ def bands_text(material: Material) -> str:
     )
     if len(material.prominent) == len(material.methods):
         return f"{text}."
+    have = "has" if len(material.prominent) == 1 else "have"
     named = " and ".join(short(material.names[i]) for i in material.prominent)
-    return f"{text}. So that they can be told apart, {named} alone have one (choose rows by --method)."
+    return f"{text}. So that they can be told apart, {named} alone {have} one (choose rows by --method)."
 
 
 def shown_classes(material: Material) -> list[int]:

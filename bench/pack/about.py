@@ -30,6 +30,7 @@ class About:
         licences: text of a Markdown file.
         datasets: what the images are, by name: as the registry says it, None where it is not installed.
         packages: name -> versions that records name.
+        plugins: distributions of others whose components were used.
         warnings: what could not be told.
     """
 
@@ -40,6 +41,14 @@ class About:
         material = gather(done, results, metrics, registry)
         used = used_in(material.comparisons)
         self.packages = _versions(done)
+        self.plugins = sorted(
+            {
+                str(plugin["distribution"])
+                for record in done
+                for plugin in record.provenance.plugins.values()
+                if plugin.get("distribution") not in (None, "", "bench", DISTRIBUTION)
+            }
+        )
         self.environment = _environment(done)
         self.citations = str(material.works)
         self.datasets = {

@@ -87,7 +87,12 @@ def make_pack(
     page = (
         page_of(chosen, results, order.datasets, registry) if order.report is None else Page(order.report, ())
     )
-    facts = Facts(datasets=about.datasets, versions=about.packages.get(DISTRIBUTION, ()), units=len(chosen))
+    facts = Facts(
+        datasets=about.datasets,
+        versions=about.packages.get(DISTRIBUTION, ()),
+        plugins=about.plugins,
+        units=len(chosen),
+    )
     texts = {
         README: _readme(facts, bool(page.html)),
         ENVIRONMENT: about.environment,

@@ -78,11 +78,13 @@ class Facts:
     Attributes:
         datasets: name -> what is known of the images; None where that is not installed.
         versions: of bench, that made results.
+        plugins: distributions of others that a reviewer needs.
         units: how many are in the pack.
     """
 
     datasets: Mapping[str, Dataset | None] = field(default_factory=dict)
     versions: Sequence[str] = ()
+    plugins: Sequence[str] = ()
     units: int = 0
 
 

@@ -24,13 +24,14 @@ from bench.files import cannot_write, remove_leftovers, replacing, sync_director
 from bench.pack.contents import KEPT
 from bench.results import store
 from bench.results.artefacts import LEFT_OUT, changed, is_left_out
-from bench.results.predictions_file import PREDICTIONS, read_predictions
+from bench.results.predictions_file import PREDICTIONS, read_predictions, read_table, select
 from bench.results.record import RECORD, NewerRecord, Record
 from bench.results.spec_json import Seen
 from bench.results.verify import PARTS
 
 _CHUNK = 1 << 20
-_BATCH = 200  # units that are synced together
+_BATCH = 500  # units that are synced together
+_FEW = 100  # units that are synced file by file
 
 
 class Source(NamedTuple):
@@ -141,8 +142,9 @@ def _fault(path: Path, record: Record) -> str:
             return damage
     if record.kind != "pretrain":
         try:
+            table = read_table(path)
             for part in PARTS:
-                read_predictions(path, part, record)
+                select(table, path, part)
         except StoreError as error:
             return str(error).removeprefix(f"{path / PREDICTIONS}: ").rpartition("; ")[0]
     return ""
@@ -349,6 +351,7 @@ def _copy_file(copy: _Copy) -> None:
 def _copy_folders(copies: Sequence[_Copy], target: Path) -> None:
     """Several units: all are written and synced, then each becomes whole by a rename."""
     temporaries: list[tuple[Path, _Copy]] = []
+    at_once = hasattr(os, "sync") and len(copies) > _FEW  # it writes out what other programs wrote, too
     try:
         for copy in copies:
             temporary = temporary_beside(copy.target)
@@ -357,8 +360,11 @@ def _copy_folders(copies: Sequence[_Copy], target: Path) -> None:
             for number, name in enumerate(copy.names):
                 with (temporary / name).open("wb") as file:
                     sha256 = _copied(copy.source / name, file.write)
+                    if not at_once:
+                        file.flush()
+                        os.fsync(file.fileno())
                 _require(copy.source / name, sha256, copy.sha256[number] if copy.sha256 else "")
-        if hasattr(os, "sync"):
+        if at_once:
             os.sync()
         for temporary, copy in temporaries:
             if copy.replaces:

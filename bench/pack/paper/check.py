@@ -87,7 +87,8 @@ def check_grids(grids: Sequence[Grid], tables: Sequence[Table], mapped: Mapped) 
 
 def _column_text(found: _Found) -> str:
     titles = {column.name: column.title for column in (*found.table.columns, *found.table.costs)}
-    title = titles.get(found.target.name, found.target.name or found.target.kind)
+    titles |= {"gmacs": "GMACs", "mparams": "M params", "": found.target.kind.capitalize()}
+    title = titles.get(found.target.name, found.target.name)
     part = f" {found.target.part}" if found.target.part else ""
     return f"Rank by {title}" if found.target.kind == "rank" else f"{title}{part}"
 
