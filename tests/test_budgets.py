@@ -40,6 +40,10 @@ resize = 40
 [protocol.finetune]
 resize = 36
 
+[dataset.phantom]
+patients = 40
+size = 32
+
 [strategy.egmae]
 patch = 16
 
@@ -223,13 +227,17 @@ def test_from_study_to_figure(tmp_path: Path) -> None:
     file = tmp_path / "tiny.toml"
     file.write_text(TINY)
     results = str(tmp_path / "results")
-    ran = bench("run", "--study", str(file), "--results", results, "--in-process", "--device", "cpu")
+    ran = bench(
+        "run", "--study", str(file), "--results", results, "--in-process", "--device", "cpu", "--threads", "1"
+    )
     assert ran.exit_code == 0, ran.output
     records, _ = store.scan(Path(results))
     kinds = [record.kind for record in records]
     assert (kinds.count("pretrain"), kinds.count("run"), kinds.count("ensemble")) == (2, 5, 3)
     assert "2/1" in ran.output
-    again = bench("run", "--study", str(file), "--results", results, "--in-process", "--device", "cpu")
+    again = bench(
+        "run", "--study", str(file), "--results", results, "--in-process", "--device", "cpu", "--threads", "1"
+    )
     assert "10 done, 0 to do" in again.output
     for name in ("ablation", "epochs", "learning-pretraining"):
         made = bench("figure", name, "-o", str(tmp_path / f"{name}.pdf"), "--results", results)
