@@ -48,7 +48,7 @@ def offered_files(line: str) -> list[str]:
         ("run --baselines cmt,cp", ["cmt,cpvt"]),
         ("run --baselines al", ["all"]),
         ("run --baselines cmt,al", []),
-        ("run --ensembles ", ["geometric", "greedy", "mean", "none", "stacking", "weighted"]),
+        ("run --ensembles ", ["mean", "geometric", "weighted", "stacking", "greedy", "none"]),
         ("run --ensembles mean,n", []),
         ("run --ensembles mean,mean(eg", ["mean,mean(egmae+"]),
         ("run --ensembles mean(egmae+im", ["mean(egmae+imagenet)"]),

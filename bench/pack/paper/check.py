@@ -118,12 +118,12 @@ def _found(grid: Grid, tables: Sequence[Table], mapped: Mapped, checked: PaperCh
 
 
 def _row_heads(grid: Grid, row: GridRow, tables: Sequence[Table], mapped: Mapped) -> list[str]:
-    """The texts of a row that are no values: of columns that no table of results has."""
+    """The texts of a row that are no numbers, of columns that no table of results has."""
     heads = []
     for column, cell in enumerate(row.cells):
         stack = grid.heads_of(column)
         is_value = any(find_column(stack, table, mapped) for table in tables)
-        if cell.text and not is_value and not is_nothing(cell.text):
+        if not is_value and not is_nothing(cell.text) and parse_printed(cell.text) is None:
             heads.append(cell.text)
     return list(dict.fromkeys(heads))
 
