@@ -150,7 +150,7 @@ def test_a_paper_in_percent_with_names_of_its_own(
     said = checked(results, paper_of(tmp_path, means["egmae"], means["scratch"]), *MAPS)
     assert said[-1] == "of the cells with numbers 2 follow from the results, 0 do not, 3 are not theirs"
     assert "not checked: line 14: ViT-B: no method of these results (1 number)" in said
-    assert any("column FLOPs: no metric of these results (2 numbers)" in each for each in said)
+    assert any("column Test / FLOPs: no metric of these results (2 numbers)" in each for each in said)
 
 
 def test_a_number_that_does_not_follow_is_told_as_it_should_be_printed(
