@@ -159,9 +159,10 @@ def explain(
 
 def _check_asked(output: Path | None, measure: bool, format_: str) -> None:
     """Raise ConfigError, before any work is done, for options that do not go together."""
-    from bench.cli.pages import SUFFIXES, check_page_path
+    from bench.cli.pages import check_page_path
     from bench.errors import ConfigError
     from bench.explain.folder import check_folder
+    from bench.page import SUFFIXES
 
     if output is None and not measure:
         raise ConfigError("say where pictures go, by --output FILE.html or a new folder, or give --measure")
@@ -238,9 +239,10 @@ def _write(
     measured: Sequence[Measured],
 ) -> str:
     """Write the page or the folder; what it is, as text. Raises StoreError."""
-    from bench.cli.pages import SUFFIXES, write_whole
+    from bench.cli.pages import write_whole
     from bench.explain.folder import write_folder
     from bench.explain.page import explain_page
+    from bench.page import SUFFIXES
 
     count = len(explained.images)
     chosen = f"{count} test image{'s' * (count != 1)}"
