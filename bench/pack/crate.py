@@ -77,7 +77,7 @@ class Facts:
 
     Attributes:
         datasets: name -> what is known of the images; None where that is not installed.
-        versions: of bench, that made results.
+        versions: of bench, that made results; none where records do not say.
         plugins: distributions of others that a reviewer needs.
         units: how many are in the pack.
     """
@@ -132,7 +132,7 @@ def metadata(files: Sequence[Written], described: Described, facts: Facts) -> st
         {"@id": _PROFILE, "@type": "CreativeWork", "name": "Process Run Crate", "version": "0.5"},
         *_people(described),
         *_licence(described.licence),
-        *_software([*facts.versions, __version__]),
+        *_software([*_makers(facts), __version__]),
         *(_images(name, dataset) for name, dataset in sorted(facts.datasets.items())),
         *_actions(files, described, facts),
         *_folders(files),
@@ -201,8 +201,13 @@ def _licence(licence: str) -> Iterator[dict[str, Any]]:
         }
 
 
+def _makers(facts: Facts) -> Sequence[str]:
+    """The versions that made results; "" for one that records do not name."""
+    return facts.versions or ("",)
+
+
 def _software_id(version: str) -> str:
-    return f"{_PROJECT}{quote(version)}/"
+    return f"{_PROJECT}{quote(version)}/" if version else _PROJECT
 
 
 def _software(versions: Iterable[str]) -> Iterator[dict[str, Any]]:
@@ -212,7 +217,7 @@ def _software(versions: Iterable[str]) -> Iterator[dict[str, Any]]:
             "@type": "SoftwareApplication",
             "name": DISTRIBUTION,
             "url": _PROJECT,
-            "softwareVersion": version,
+            **({"softwareVersion": version} if version else {}),
         }
 
 
@@ -251,7 +256,7 @@ def _actions(files: Sequence[Written], described: Described, facts: Facts) -> li
                 "@type": "CreateAction",
                 "name": f"bench run on {name}",
                 "description": f"Pretraining, fine-tuning and prediction on the frozen splits of {name}.",
-                "instrument": _ids(_software_id(version) for version in facts.versions),
+                "instrument": _ids(_software_id(version) for version in _makers(facts)),
                 "object": _ids([_images_id(name, dataset), *given]),
                 "result": _ids(units),
                 **agent,
