@@ -321,7 +321,7 @@ def test_the_command_refuses_a_missing_folder_before_it_opens_an_image(tmp_path:
     ]
     done = CliRunner().invoke(app, [*arguments, "--results", str(tmp_path / "r")])
     assert isinstance(done.exception, ConfigError)
-    assert not (tmp_path / "r" / ".scratch").exists()
+    assert not (tmp_path / "r" / ".scratch" / "images").exists()
 
 
 def test_a_folder_of_the_data_set_itself_is_refused(pool: Path) -> None:

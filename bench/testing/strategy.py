@@ -6,7 +6,6 @@ import math
 from typing import TYPE_CHECKING
 
 from bench.errors import BenchError
-from bench.explain.guides import guide_fault, reveal_fault
 from bench.interfaces.component import LocalWeights, P
 from bench.interfaces.model import Context, Encoder, Model, Weights
 from bench.interfaces.strategy import Revealing, Strategy
@@ -79,6 +78,8 @@ def _check_objective(strategy: Strategy[P], params: P, context: Context) -> None
 def _check_revealed(name: str, module: nn.Module, images: Tensor) -> None:
     import torch
 
+    from bench.explain.guides import reveal_fault
+
     if not isinstance(module, Revealing):
         return
     before = {key: value.clone() for key, value in module.eval().state_dict().items()}
@@ -98,6 +99,8 @@ def _check_revealed(name: str, module: nn.Module, images: Tensor) -> None:
 
 def _check_guide(strategy: Strategy[P], params: P, context: Context) -> None:
     import torch
+
+    from bench.explain.guides import guide_fault
 
     if strategy.guide is None:
         return

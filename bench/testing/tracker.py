@@ -22,7 +22,6 @@ from bench.interfaces.tracker import (
     UnitDone,
     UnitFailed,
 )
-from bench.results.record import RECORD
 from bench.testing.component import check_component, works
 
 NOW = 1_700_000_000.0
@@ -97,6 +96,8 @@ def _study(results: Path) -> StudyBegan:
 
 
 def _unit(results: Path, kind: str, name: str, number: int) -> TrackedUnit:
+    from bench.results.record import RECORD
+
     key = f"{number:016x}"
     record = results / ("pretrain" if kind == "pretrain" else "runs") / "check" / f"unit.{key}"
     record.mkdir(parents=True)
