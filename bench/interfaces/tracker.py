@@ -46,7 +46,11 @@ class TrackedUnit:
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """Something that happened, at `time` (seconds since 1970, UTC)."""
+    """Something that happened.
+
+    Attributes:
+        time: when, in seconds since 1970 (UTC).
+    """
 
     time: float
 
@@ -80,7 +84,11 @@ class StudyBegan(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class UnitBegan(Event):
-    """A unit is at work. Of one that is tried again, there is another one of these."""
+    """A unit is at work. Of one that is tried again, there is another one of these.
+
+    Attributes:
+        unit: the unit.
+    """
 
     unit: TrackedUnit
 
@@ -127,7 +135,14 @@ class UnitDone(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class UnitFailed(Event):
-    """A unit is not done: it failed, or it is blocked, because what it needs has failed."""
+    """A unit is not done.
+
+    Attributes:
+        unit: the unit.
+        status: "failed", or "blocked" where what it needs has failed.
+        reason: why, in a line.
+        seconds: that it took here.
+    """
 
     unit: TrackedUnit
     status: Literal["failed", "blocked"]
