@@ -255,6 +255,46 @@ def test_a_path_that_leads_out_is_refused(pack: Path, tmp_path: Path, name: str)
     assert not list(tmp_path.rglob("evil*"))
 
 
+@pytest.mark.parametrize("name", ["../../../../README.md", "..\\..\\..\\..\\README.md", "/README.md", "a\0b"])
+def test_a_record_that_names_a_file_elsewhere_is_refused(pack: Path, tmp_path: Path, name: str) -> None:
+    """Merged, it would be copied as far out of the results folder as it lies out of the unit in the pack."""
+    files = files_of(pack)
+    record = named(files, r"runs/\S*\.scratch\.r0.*record")
+    content = json.loads(files[record])
+    readme = files["README.md"]
+    content["artefacts"][name] = {"sha256": hashlib.sha256(readme).hexdigest(), "bytes": len(readme)}
+    files[record] = sealed(content)
+    target = written(files, tmp_path / "e.zip")
+    (tmp_path / "README.md").write_text("mine", encoding="utf-8")
+    said = bench("merge", target, "--into", tmp_path / "union", code=1).stdout
+    assert "does not lie beside it" in said
+    assert (tmp_path / "README.md").read_text(encoding="utf-8") == "mine"
+
+
+@pytest.mark.parametrize(("place", "bits"), [(6, 99), (9, 8)])
+def test_a_directory_of_a_zip_that_cannot_be_read_is_one_error(
+    pack: Path, tmp_path: Path, place: int, bits: int
+) -> None:
+    """Of a version to come; with a name in UTF-8 that is none."""
+    content = bytearray(pack.read_bytes())
+    entry = content.rfind(b"PK\x01\x02")
+    content[entry + place] |= bits
+    content[entry + 46] = 0xFF
+    (tmp_path / "e.zip").write_bytes(content)
+    assert "is no zip that can be read" in refused("verify", tmp_path / "e.zip")
+
+
+def test_a_table_that_is_no_csv_is_a_problem(pack: Path, tmp_path: Path) -> None:
+    files = files_of(pack)
+    files["tables/table.csv"] += b"x" * 200_000
+    assert any("is no CSV" in problem for problem in found(written(files, tmp_path / "e.zip")))
+
+
+def test_an_unpacked_pack_is_not_taken_for_results_without_a_problem(pack: Path, tmp_path: Path) -> None:
+    shutil.unpack_archive(pack, tmp_path / "there")
+    assert "is an unpacked pack; give the zip" in refused("verify", tmp_path / "there")
+
+
 def test_a_link_is_refused(pack: Path, tmp_path: Path) -> None:
     target = written(files_of(pack), tmp_path / "e.zip")
     with zipfile.ZipFile(target, "a") as archive:

@@ -68,6 +68,7 @@ def verify(
         else:
             folder = results if place is None else place
             check_results(folder, "--results" if place is None else "FOLDER")
+            _check_not_unpacked(folder)
             records = _check_folder(folder, recompute, found)
         _say(folder if place is None else place, found)
         follow = [_check_paper(file, map_ or [], records, folder) for file in paper or ()]
@@ -80,6 +81,19 @@ def _check_options(paper: list[Path] | None, map_: list[str] | None) -> None:
 
     if map_ and not paper:
         raise ConfigError("--map says what heads of a paper's table stand for; give the table with --paper")
+
+
+def _check_not_unpacked(folder: Path) -> None:
+    """Raise ConfigError for the folder of an unpacked pack: as a results folder it would be an empty one,
+    without a problem."""
+    from bench.errors import ConfigError
+    from bench.pack.contents import RESULTS
+    from bench.pack.crate import METADATA
+
+    if (folder / METADATA).is_file():
+        raise ConfigError(
+            f"{folder}: is an unpacked pack; give the zip, or {folder / RESULTS} to check the results alone"
+        )
 
 
 def _check_folder(folder: Path, recompute: bool, found: Verification) -> list[Record]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -54,7 +55,10 @@ def check_tables(
             continue
         again = render(reporter, tables, registry)
         found.counts["tables"] += 1
-        differing = compare_csv(text, again, others) if name == CSV else compare_text(text, again)
+        try:
+            differing = list(compare_csv(text, again, others) if name == CSV else compare_text(text, again))
+        except csv.Error as error:
+            differing = [f"is no CSV ({error})"]
         for what in differing:
             found.add(folder / name, what, AS_STORED)
 

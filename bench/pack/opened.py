@@ -79,7 +79,7 @@ def _check_names(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-    except (OSError, zipfile.BadZipFile) as error:
+    except (OSError, zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: is no zip that can be read ({describe(error)}); get it once more") from None
     if METADATA not in names or CHECKSUMS not in names:
         raise ConfigError(

@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any, Literal
 
 from bench.data.audit.verdict import Verdict, verdict_from_json, verdict_to_json
@@ -409,9 +409,18 @@ def record_from_json(content: Mapping[str, Any], path: Path, seen: Seen | None =
 
 def _artefacts(data: Mapping[str, Any]) -> dict[str, Artefact]:
     return {
-        name: Artefact(sha256=about["sha256"], bytes=about["bytes"], rows=about.get("rows") or {})
+        _inside(name): Artefact(sha256=about["sha256"], bytes=about["bytes"], rows=about.get("rows") or {})
         for name, about in data.items()
     }
+
+
+def _inside(name: str) -> str:
+    """The name of a file beside a record. Raises ValueError for one elsewhere: records come from others, in
+    packs, and what they name is read and copied."""
+    path = PureWindowsPath(name)  # which knows both kinds of slashes, and drives
+    if not (path.name and name.isprintable()) or path.anchor or ".." in path.parts:
+        raise ValueError(f"the file {name!r} does not lie beside it")
+    return name
 
 
 def _read(cls: type[Any], data: Mapping[str, Any] | None) -> Any:
