@@ -236,6 +236,41 @@ def test_a_damaged_unit_of_the_target_is_moved_aside_and_merged(whole: Path, tmp
     assert (next((tmp_path / "mine" / ".damaged").rglob("predictions.parquet"))).read_bytes() == b"gone"
 
 
+def test_of_two_merges_that_found_the_same_damage_the_second_leaves_what_the_first_mended(
+    whole: Path, tmp_path: Path
+) -> None:
+    from bench.pack.copies import copy_into
+    from bench.pack.merge import Source, plan_merge
+
+    mine = tmp_path / "mine"
+    shutil.copytree(whole, mine)
+    (unit,) = mine.glob("runs/phantom/test_convnext.scratch.r1.*")
+    (unit / "predictions.parquet").write_bytes(b"gone")
+    for planned in [plan_merge([Source("it", whole)], mine) for _ in range(2)]:
+        copy_into(mine, planned.foundations.values(), planned.units.values())
+    assert store.is_whole(unit)
+    assert [path.read_bytes() for path in (mine / ".damaged").rglob("*.parquet")] == [b"gone"]
+
+
+def test_damaged_kept_networks_are_left_out_and_named(whole: Path, tmp_path: Path) -> None:
+    shutil.copytree(whole, tmp_path / "other")
+    (unit,) = (tmp_path / "other").glob("runs/phantom/test_convnext.scratch.r1.*")
+    network = tmp_path / "other" / "kept" / unit.relative_to(tmp_path / "other")
+    network.mkdir(parents=True)
+    (network / "model.json").write_text("{", encoding="utf-8")
+    done = bench("merge", tmp_path / "other", "--into", tmp_path / "union", code=1).stdout
+    assert f"left out: {tmp_path / 'other'}: kept/runs/phantom/{unit.name}/model.json: cannot be read" in done
+    assert "12 new units" in done
+    assert not list(tmp_path.glob("union/kept/*/*/*"))
+
+
+def test_an_encoder_that_several_sources_have_is_completed_once(whole: Path, tmp_path: Path) -> None:
+    bench("pack", "--results", whole, "-o", tmp_path / "first.zip")
+    shutil.copytree(whole, tmp_path / "second")
+    done = bench("merge", tmp_path / "first.zip", whole, tmp_path / "second", "--into", tmp_path / "u").stdout
+    assert "3 files completed" in done
+
+
 def test_a_record_of_a_newer_version_is_refused(
     whole: Path, halves: tuple[Path, Path], tmp_path: Path
 ) -> None:
@@ -306,16 +341,16 @@ def test_a_killed_merge_goes_on(whole: Path, tmp_path: Path) -> None:
     code = (
         "import sys, time\n"
         "from pathlib import Path\n"
-        "from bench.pack import merge\n"
-        "merge._BATCH = 2\n"
-        "rename = merge._rename\n"
+        "from bench.pack import copies, merge\n"
+        "copies._BATCH = 2\n"
+        "rename = copies._rename\n"
         "def slow(temporary, copy):\n"
         "    rename(temporary, copy)\n"
         "    print('unit', flush=True)\n"
         "    time.sleep(0.5)\n"
-        "merge._rename = slow\n"
+        "copies._rename = slow\n"
         "planned = merge.plan_merge([merge.Source('it', Path(sys.argv[1]))], Path(sys.argv[2]))\n"
-        "merge.do_merge(planned, Path(sys.argv[2]))\n"
+        "copies.copy_into(Path(sys.argv[2]), planned.foundations.values(), planned.units.values())\n"
     )
     union = tmp_path / "union"
     process = subprocess.Popen(

@@ -41,7 +41,8 @@ def merge(
     """
     from bench.api import check_folder
     from bench.errors import StoreError
-    from bench.pack.merge import do_merge, plan_merge
+    from bench.pack.copies import copy_into
+    from bench.pack.merge import plan_merge
 
     check_folder(into, "--into")
     with ExitStack() as stack:
@@ -62,7 +63,7 @@ def merge(
                 "nothing was merged: what is named above cannot be joined; --keep-going merges the rest"
             )
         if not dry_run:
-            do_merge(planned, into)
+            copy_into(into, planned.foundations.values(), planned.units.values())
     say(make_console(), f"{into}: {'would have ' * dry_run}{_summary(planned)}")
     if not planned.is_clean:
         raise typer.Exit(1)
@@ -84,9 +85,10 @@ def _opened(
         if is_pack(path):
             pack = stack.enter_context(opened(path))
             if pack.differing and not keep_going:
+                more = f", and {others} more" if (others := len(pack.differing) - 1) else ""
                 raise DataError(
-                    f"{path}: {pack.differing[0]}, and {len(pack.differing) - 1} more; get it once more, or "
-                    "give --keep-going to merge what is sound in it"
+                    f"{path}: {pack.differing[0]}{more}; get it once more, or give --keep-going to "
+                    "merge what is sound in it"
                 )
             yield Source(str(path), pack.results), [f"{path}: {what}" for what in pack.differing]
             continue

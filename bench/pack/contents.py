@@ -14,14 +14,13 @@ from bench.data.splits.manifest import read_named
 from bench.errors import ConfigError, DataError, StoreError
 from bench.pack.archive import Item
 from bench.pack.private import absolute_paths, without_machine
-from bench.results import store
+from bench.results import kept, store
 from bench.results.artefacts import LEFT_OUT
 from bench.results.predictions_file import PREDICTIONS
 from bench.results.record import RECORD, Record
 
 RESULTS = "results"
 """The folder of a pack in which the results lie as in a results folder."""
-KEPT = "kept"  # of a results folder: trained networks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +91,7 @@ def _older(path: Path) -> list[str]:
 def _kept(record: Record, results: Path) -> Iterator[Item]:
     """What was kept of a unit's networks."""
     assert record.path is not None
-    folder = results / KEPT / record.path.relative_to(results)
+    folder = results / kept.FOLDER / record.path.relative_to(results)
     for file in sorted(folder.rglob("*")):
         if file.is_file():
             yield Item(f"{RESULTS}/{file.relative_to(results).as_posix()}", file)

@@ -192,9 +192,7 @@ def _is_same(folder: Path, kept: Kept) -> bool:
         known = read(folder)
     except StoreError:
         return False
-    return known.result == kept.result and not artefacts.changed(
-        folder, {weights_of(known.kind): known.file}, weights_of(known.kind)
-    )
+    return known.result == kept.result and not changed(folder, known)
 
 
 def weights_of(kind: Kind) -> str:
@@ -258,6 +256,12 @@ def read(folder: Path) -> Kept:
     return kept
 
 
+def changed(folder: Path, kept: Kept) -> str:
+    """How the weights in a folder differ from those that were kept, as a phrase; "" if not. Reads them."""
+    name = weights_of(kept.kind)
+    return artefacts.changed(folder, {name: kept.file}, name)
+
+
 def read_weights(folder: Path, kept: Kept) -> dict[str, Tensor]:
     """The weights that are kept in a folder, on the CPU. Raises StoreError if they are not what was kept."""
     from safetensors import SafetensorError
@@ -265,7 +269,7 @@ def read_weights(folder: Path, kept: Kept) -> dict[str, Tensor]:
 
     name = weights_of(kept.kind)
     remedy = f"delete {folder} and repeat the command that made it, with --keep {kept.kind}"
-    if damage := artefacts.changed(folder, {name: kept.file}, name):
+    if damage := changed(folder, kept):
         raise StoreError(f"{folder}: {damage}; {remedy}")
     try:
         weights: dict[str, Tensor] = load_file(str(folder / name))

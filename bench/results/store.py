@@ -64,7 +64,7 @@ def failure_path(results: Path, spec: UnitSpec) -> Path:
 def exists(results: Path, spec: UnitSpec) -> bool:
     """Whether the unit is done: its record can be read, the files it names have their sizes, and its
     predictions their checksum. An encoder's checksum is looked at when it is used (`sound`)."""
-    return _is_whole(path_of(results, spec))
+    return is_whole(path_of(results, spec))
 
 
 def done(results: Path, units: Iterable[UnitSpec]) -> set[str]:
@@ -77,7 +77,7 @@ def done(results: Path, units: Iterable[UnitSpec]) -> set[str]:
         folder = path.parent
         if folder not in listed:
             listed[folder] = set(os.listdir(folder)) if folder.is_dir() else set()
-        if path.name in listed[folder] and _is_whole(path, seen):
+        if path.name in listed[folder] and is_whole(path, seen):
             keys.add(unit.key)
     return keys
 
@@ -85,7 +85,7 @@ def done(results: Path, units: Iterable[UnitSpec]) -> set[str]:
 def sound(results: Path, spec: UnitSpec) -> bool:
     """Whether the unit is done and every file it names has its checksum. Reads them all."""
     path = path_of(results, spec)
-    if not _is_whole(path):
+    if not is_whole(path):
         return False
     try:
         artefacts = read_folder(path).artefacts or {}
@@ -127,7 +127,8 @@ def was_set_aside(results: Path, spec: UnitSpec) -> bool:
     return (place.parent / f"{place.name}-1").exists()
 
 
-def _is_whole(path: Path, seen: Seen | None = None) -> bool:
+def is_whole(path: Path, seen: Seen | None = None) -> bool:
+    """Whether a folder is that of a unit that is done, as `exists` says it."""
     try:
         record = read_folder(path, seen)
     except NewerRecord:  # not ours to judge, and certainly not to replace
@@ -175,7 +176,7 @@ def write(
                 files(directory)
             stored = dataclasses.replace(record, artefacts=describe(directory, rows), version=VERSION)
             write_text(directory / RECORD, sealed_text(record_to_json(stored)))
-            if target.exists() and not _is_whole(target):
+            if target.exists() and not is_whole(target):
                 set_aside(results, record.spec)
     except OSError as error:
         raise cannot_write(target, error) from error

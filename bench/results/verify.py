@@ -235,9 +235,8 @@ def _kept(results: Path, by_key: Mapping[str, Record], found: Verification) -> N
         except StoreError as error:
             found.add_error(folder, error)
             continue
-        name = kept.weights_of(known.kind)
         again = f"delete {folder} and repeat the command that made it with --keep {known.kind}"
-        if damage := changed(folder, {name: known.file}, name):
+        if damage := kept.changed(folder, known):
             found.add(folder, damage, again)
         record = by_key.get(known.key)
         if record is not None and kept.result_of(record) != known.result:
