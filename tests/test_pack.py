@@ -285,3 +285,10 @@ def test_data_sets_are_packed_one_by_one(results: Path, tmp_path: Path) -> None:
     names = packed(copy, tmp_path / "study.zip", "-d", "phantom").namelist()
     assert not [name for name in names if "busi" in name]
     assert [name for name in packed(copy, tmp_path / "all.zip").namelist() if "/failures/busi/" in name]
+
+
+def test_the_readme_names_the_plugins_that_a_reviewer_needs() -> None:
+    from bench.pack.build import _readme
+    from bench.pack.crate import Facts
+
+    assert "install them too: their-plugin" in _readme(Facts(plugins=["their-plugin"]), False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import re
 import shutil
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from test_pack import bench, refused
 
 from bench.pack.paper.latex import latex_grids
 from bench.pack.paper.plain import plain
-from bench.pack.paper.values import parse_printed
+from bench.pack.paper.values import parse_printed, rounds_to
 
 
 @pytest.fixture(scope="module")
@@ -292,6 +293,11 @@ def test_how_numbers_are_printed(
     assert interval is None or found.interval == tuple(map(type(found.interval[0]), interval))  # type: ignore[index]
 
 
-@pytest.mark.parametrize("text", ["", "-", "n/a", "ViT-B", "3/5", "0.81 0.82"])
+@pytest.mark.parametrize("true", [float("nan"), float("inf")])
+def test_nothing_printed_follows_from_what_is_no_number(true: float) -> None:
+    assert not rounds_to(true, Decimal("0.81"), 1)
+
+
+@pytest.mark.parametrize("text", ["", "-", "n/a", "ViT-B", "3/5", "0.81 0.82", "1e999999999"])
 def test_what_is_no_number(text: str) -> None:
     assert parse_printed(text) is None

@@ -168,5 +168,7 @@ def _readme(facts: Facts, with_page: bool) -> str:
     lines += ["To check them, with the zip this came in:", "", "```console"]
     lines += [f"$ pip install {DISTRIBUTION}"]
     lines += ["$ bench verify PACK.zip", "$ bench verify PACK.zip --paper table.tex", "```", ""]
+    if facts.plugins:  # no command: an index may have something else under the name of a plugin of one's own
+        lines += [f"Plugins of others were used; install them too: {', '.join(facts.plugins)}", ""]
     lines += [f"| {name} | {text} |" for name, text in {"file": "what it is", "---": "---", **rows}.items()]
     return "\n".join(lines) + "\n"

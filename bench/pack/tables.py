@@ -61,11 +61,13 @@ def compare_csv(packed: str, again: str, left_out: Sequence[str] = ()) -> Iterat
     """What differs between two table.csv files, a phrase each; footers are not compared, columns of the
     metrics `left_out` neither."""
     first, second = _rows(packed), _rows(again)
-    for name in first.keys() - second.keys():
-        yield f"has the row {_shown(name)}, which the results do not give"
-    for name in second.keys() - first.keys():
-        yield f"lacks the row {_shown(name)}"
-    for name in first.keys() & second.keys():
+    for name in second:
+        if name not in first:
+            yield f"lacks the row {_shown(name)}"
+    for name in first:
+        if name not in second:
+            yield f"has the row {_shown(name)}, which the results do not give"
+            continue
         for column, cell in first[name].cells.items():
             if any(column.startswith(f"{metric}_") for metric in left_out):
                 continue

@@ -283,7 +283,7 @@ def _should(found: _Found, scale: int) -> str:
 def _is_right(number: Decimal, true: float | None, value: Estimate, found: _Found, scale: int) -> bool:
     if found.target.part in ("best", "rank_low", "rank_high", "rank_first"):
         scale = 1
-    if true is not None and not math.isnan(true) and rounds_to(true, number, scale):
+    if true is not None and rounds_to(true, number, scale):
         return True
     is_spread = found.printed is not None and number == found.printed.spread and not found.target.part
     if is_spread and value.low is not None and value.high is not None:  # half an interval stands after ± too

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from bench.errors import ConfigError, UnknownName
@@ -35,6 +35,19 @@ class Target(NamedTuple):
     kind: str
     name: str
     part: str = ""
+
+
+_FIXED = {
+    "rounds": Target("rounds", ""),
+    "roundsdone": Target("rounds", "", "done"),
+    "rounds_done": Target("rounds", "", "done"),
+    "rounds_asked": Target("rounds", "", "asked"),
+    "gmacs": Target("cost", "gmacs"),
+    "mparams": Target("cost", "mparams"),
+    "share": Target("share", ""),
+    "labelled": Target("labelled", ""),
+}
+"""Columns that every table of ours has, by their names without spaces."""
 
 
 class Mapped:
@@ -130,13 +143,8 @@ def _column(text: str, table: Table) -> Target | None:
     name = plain(text)
     if not name:
         return None
-    fixed = {"rounds": Target("rounds", ""), "roundsdone": Target("rounds", "", "done")}
-    fixed |= {"rounds_done": Target("rounds", "", "done"), "rounds_asked": Target("rounds", "", "asked")}
-    fixed |= {each: Target("cost", "gmacs") for each in ("gmacs",)}
-    fixed |= {each: Target("cost", "mparams") for each in ("mparams",)}
-    fixed |= {"share": Target("share", ""), "labelled": Target("labelled", "")}
-    if name in fixed:
-        return fixed[name]
+    if name in _FIXED:
+        return _FIXED[name]
     for cost in table.costs:
         if name in (plain(cost.name), plain(cost.title)):
             return Target("cost", cost.name)
@@ -164,8 +172,7 @@ def find_rows(heads: Sequence[str], table: Table, mapped: Mapped) -> list[Row]:
     return []
 
 
-def _rating(names: set[str], row: Row, form: object) -> int:
-    assert callable(form)
+def _rating(names: set[str], row: Row, form: Callable[[str], str]) -> int:
     if {form(f"{row.model}.{row.method}"), form(f"{row.model} {row.method}")} & names:
         return 3
     if form(row.method) not in names:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from decimal import Decimal
@@ -10,7 +11,7 @@ from fractions import Fraction
 from bench.evidence.printed import step
 from bench.pack.paper.plain import DASHES
 
-_NUMBER = r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?"
+_NUMBER = r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d{1,3})?"
 _PRINTED = re.compile(
     rf"(?P<value>{_NUMBER})?"
     r"(?:\((?P<last>\d+)\)"  # of siunitx: 0.812(12)
@@ -76,6 +77,8 @@ def is_nothing(text: str) -> bool:
 
 def rounds_to(true: float, printed: Decimal, scale: int) -> bool:
     """Whether `scale` times a number rounds to the printed digits; a tie may have been rounded either way."""
+    if not math.isfinite(true):
+        return False
     exact = Fraction(true) * scale
     slack = Fraction(_SLACK) * max(Fraction(1), abs(exact))
     return abs(exact - Fraction(printed)) <= step(printed) / 2 + slack
