@@ -6,6 +6,7 @@ import csv
 import re
 import shutil
 from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -301,3 +302,12 @@ def test_nothing_printed_follows_from_what_is_no_number(true: float) -> None:
 @pytest.mark.parametrize("text", ["", "-", "n/a", "ViT-B", "3/5", "0.81 0.82", "1e999999999"])
 def test_what_is_no_number(text: str) -> None:
     assert parse_printed(text) is None
+
+
+def test_macros_that_name_each_other_do_not_grow_without_end() -> None:
+    """As a file does that was made to keep whoever checks it busy for years."""
+    names = [f"m{chr(ord('a') + i)}" for i in range(26)]
+    macros = {names[0]: "ha", **{name: rf"\{before}\{before}" for before, name in pairwise(names)}}
+    text = plain(rf"\{names[-1]}\ 0.81", macros)
+    assert len(text) < 10_000
+    assert text.endswith("0.81")

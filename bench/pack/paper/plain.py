@@ -74,6 +74,7 @@ _ACCENTS = {
 }
 _TABULARS = ("tabular", "tabular*", "tabularx", "array")
 _DEEPEST = 40  # braces within braces, and macros within macros
+_MOST = 1000  # macros that one piece has; forty that each name the one before twice would be a trillion
 
 Macros = Mapping[str, str]
 """Commands without arguments that a file defines -> what they stand for."""
@@ -150,6 +151,7 @@ class _Reader:
 
     def __init__(self, macros: Macros) -> None:
         self._macros = macros
+        self._left = _MOST
 
     def read(self, source: str, depth: int) -> str:
         if depth > _DEEPEST:
@@ -190,7 +192,8 @@ class _Reader:
         end = at + 1 + len(name)
         if name in self._macros:
             after = end + (2 if source.startswith("{}", end) else 0)
-            return self.read(self._macros[name], depth + 1), after
+            self._left -= 1
+            return self.read(self._macros[name], depth + 1) if self._left >= 0 else "", after
         if name in _ACCENTS and ((len(name) == 1 and not name.isalpha()) or source[end : end + 1] in "{ "):
             inner, end = group(source, end)
             letter = self.read(inner, depth + 1)
