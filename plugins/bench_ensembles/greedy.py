@@ -56,7 +56,7 @@ def select(members: NDArray[np.float64], labels: NDArray[np.int64], rounds: int)
     sums = np.cumsum(members[order], axis=0)
     sizes = np.arange(1, len(members) + 1)
     first = [log_loss(total / size, labels) for total, size in zip(sums, sizes, strict=True)]
-    size = int(np.argmin(first)) + 1
+    size = next(i for i, loss in enumerate(first, 1) if loss <= min(first) + LEAST_GAIN)
     counts = np.zeros(len(members), dtype=np.int64)
     counts[order[:size]] = 1
     best, least, total = counts.copy(), first[size - 1], sums[size - 1]
