@@ -75,8 +75,8 @@ def _raise(tables: Sequence[Table], text: str, problems: Sequence[str]) -> None:
     rows = [row for table in tables for row in _runs(table)]
     if not rows:
         raise ConfigError(
-            f"ensemble {text!r}: nothing to combine; these results hold ensembles alone, without the runs that "
-            "they are of; repeat the command that made those"
+            f"ensemble {text!r}: nothing to combine; these results hold ensembles alone, without the runs "
+            "that they are of; repeat the command that made those"
         )
     parse_ensemble(text, *_named(rows))  # which says what is known, if a name is in no table
     raise ConfigError(
