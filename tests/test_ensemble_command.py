@@ -202,6 +202,14 @@ def test_a_folder_without_runs_says_so(tmp_path: Path) -> None:
     assert "no finished runs that could be combined" in error(tmp_path / "results", "mean(*)")
 
 
+@pytest.mark.parametrize("asked", ["mean(egmae+mae)", "mean(*)", "mean"])
+def test_ensembles_without_their_runs_cannot_be_combined(tmp_path: Path, asked: str) -> None:
+    results = tmp_path / "results"
+    parts = {"val": made(0, 1, 60), "test": made(0, 1, 90)}
+    store.write(results, record_of(mean_of(run_spec("egmae"), run_spec("mae"))), predictions=parts)
+    assert "hold ensembles alone, without the runs" in error(results, asked)
+
+
 def test_runs_that_share_no_table_or_round_cannot_be_combined(tmp_path: Path) -> None:
     results = fill(tmp_path / "results", rounds=1, strategies=("egmae",))
     store_member(results, run_spec("imagenet", 1), 1, 1)
@@ -293,7 +301,9 @@ def test_why_says_what_was_fitted(results: Path) -> None:
     run(results, "weighted(*)")
     words = ["table", "--why", "busi/weighted(egmae+imagenet+mae)/accuracy", "--results", str(results)]
     done = CliRunner().invoke(app, words, env={"COLUMNS": "200"})
-    for record in formed(results).values():
+    records = formed(results)
+    assert len(records) == 2
+    for record in records.values():
         assert f"\n               {record.rule}\n" in done.stdout
 
 

@@ -117,11 +117,9 @@ def explain(
 
     Example: bench explain --dataset busi --data DIR -o explain.html
     """
-    from bench.api import local_environment
-    from bench.cli.image_subgroups import located
     from bench.cli.progress import display
+    from bench.cli.stored_images import image_session, located
     from bench.data.preview.embedding import embedding
-    from bench.execution.session import Session
     from bench.explain.cam import check_installed
     from bench.explain.chosen import check_round, choose_table, rows_by_round
     from bench.explain.prepare import prepare_task
@@ -135,9 +133,7 @@ def explain(
     table = choose_table(tables, given_names("--methods", methods), results, registry)
     rounds = rows_by_round(table, results)
     check_round(round_, rounds, table, results, registry)
-    # A study may have left out images that cannot be read; that these are its images is checked by content.
-    place = local_environment(data, results, device=device, threads=threads, jobs=1, on_bad_image="skip")
-    session = Session(place, registry)
+    session = image_session(data, results, registry, device, threads)
     dataset_ref = located(table.methods[0].units[0].spec.dataset, set_, registry)
     asked = Asked(of=of, names=given_names("--images", images), count=count, seed=seed)
     with ExitStack() as stack:

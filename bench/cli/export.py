@@ -105,16 +105,14 @@ def _place(output: Path | None, chosen: Chosen, suffix: str) -> Path:
 
 
 def _trial(network: Network, chosen: Chosen, data: Path | None, set_: Names, registry: Registry) -> Trial:
-    from bench.api import local_environment
-    from bench.cli.image_subgroups import located
     from bench.cli.progress import display
-    from bench.execution.session import Session
+    from bench.cli.stored_images import image_session, located
     from bench.kept.trial_images import trial_images
 
-    place = local_environment(data, chosen.results, device="cpu", jobs=1, on_bad_image="skip")
+    session = image_session(data, chosen.results, registry)
     ref = located(chosen.record.spec.dataset, set_, registry) if chosen.record else None
     with display(make_console(stderr=True)) as shown:
-        return trial_images(network, chosen, ref, Session(place, registry), shown.report)
+        return trial_images(network, chosen, ref, session, shown.report)
 
 
 def _card(chosen: Chosen, network: Network, registry: Registry) -> str:

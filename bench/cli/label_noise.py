@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from bench.execution.pictures import Pictured
     from bench.execution.session import Session
     from bench.interfaces.executor import Report
-    from bench.registry import Registry
 
 
 def label_noise(
@@ -66,6 +65,7 @@ def label_noise(
     from bench.cli.label_noise_text import as_csv, as_json, as_template, show
     from bench.cli.pages import check_page_path, write_whole
     from bench.cli.progress import display
+    from bench.cli.stored_images import image_session
     from bench.comparison.label_noise import judge_labels
 
     registry = contain(installed_components())
@@ -86,7 +86,7 @@ def label_noise(
         return
     console = make_console(stderr=True)
     if output is not None:
-        session = _session(data, results, registry)
+        session = image_session(data, results, registry)
         with ExitStack() as stack:
             report = stack.enter_context(display(console)).report
             pictured = [_pictured(t.methods, session, set_, embed_pictures, report) for t in chosen]
@@ -142,21 +142,12 @@ def _check_template(path: Path, tables: Sequence[Table]) -> None:
         )
 
 
-def _session(data: Path | None, results: Path, registry: Registry) -> Session:
-    from bench.api import local_environment
-    from bench.execution.session import Session
-
-    # A study may have left out images that cannot be read; that these are its images is checked by content.
-    place = local_environment(data, results, device="cpu", jobs=1, on_bad_image="skip")
-    return Session(place, registry)
-
-
 def _pictured(
     methods: Sequence[Method], session: Session, set_: Names, asked: bool | None, report: Report
 ) -> Pictured:
     """The images of one table, if they may be shown and are there. Raises why they are not if the user asked
     for pictures; else the page has none, and says why."""
-    from bench.cli.image_subgroups import located
+    from bench.cli.stored_images import located
     from bench.execution.pictures import pictured
 
     unit = next(iter(methods[0].done.values()))

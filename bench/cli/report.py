@@ -13,8 +13,6 @@ from bench.cli.question import QuestionOptions
 from bench.cli.screen import contain, installed_components, make_console, warn
 
 if TYPE_CHECKING:
-    from bench.execution.session import Session
-    from bench.registry import Registry
     from bench.report.page import Page
 
 
@@ -38,9 +36,9 @@ def report(
 
     Example: bench report --dataset busi --metric auc -o busi.html
     """
-    from bench.cli.image_subgroups import located
     from bench.cli.pages import check_page_path, write_whole
     from bench.cli.report_watch import write_again
+    from bench.cli.stored_images import image_session, located
     from bench.report.gathered import gather
     from bench.report.page import check_installed, report_page
 
@@ -50,7 +48,7 @@ def report(
 
     def make() -> Page:
         question, records = asked.question(registry)
-        session = None if embed_pictures is False else _session(data, asked.results, registry)
+        session = None if embed_pictures is False else image_session(data, asked.results, registry)
         named = bool(asked.baseline)
         gathered = gather(records, asked.results, question, registry, session, embed_pictures, named)
         for record in (
@@ -66,12 +64,3 @@ def report(
     warn(page.warnings)
     size = write_whole(output, page.html)
     make_console(stderr=True).print(f"written: {output} ({size})", markup=False, soft_wrap=True)
-
-
-def _session(data: Path | None, results: Path, registry: Registry) -> Session:
-    from bench.api import local_environment
-    from bench.execution.session import Session
-
-    # A study may have left out images that cannot be read; that these are its images is checked by content.
-    place = local_environment(data, results, device="cpu", jobs=1, on_bad_image="skip")
-    return Session(place, registry)

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from bench.comparison.compare import Question, Table
     from bench.comparison.methods import Method
     from bench.comparison.partition import Partition
-    from bench.execution.session import Session
     from bench.interfaces.executor import Report
     from bench.registry import Registry
 
@@ -91,10 +90,11 @@ Divide = Callable[["Sequence[Method]", "Report"], "tuple[Partition, list[str]]"]
 
 def _division(by: str, data: Path | None, results: Path, registry: Registry, set_: Names) -> Divide:
     """What `--by` means. A file is read now, so that what is wrong with it is said before anything else."""
+    from bench.cli.stored_images import image_session, located
     from bench.comparison.evidence import read_sample
     from bench.comparison.partition import by_class, by_duplicate
 
-    session = _session(data, results, registry) if by in ("size", "source") else None
+    session = image_session(data, results, registry) if by in ("size", "source") else None
     file = None
     if by not in KNOWN:
         from bench.comparison.subgroup_file import read_subgroup_file, split_column
@@ -110,7 +110,7 @@ def _division(by: str, data: Path | None, results: Path, registry: Registry, set
 
             return match(file, ids)
         if session is not None:
-            from bench.cli.image_subgroups import by_size, by_source, located
+            from bench.cli.image_subgroups import by_size, by_source
 
             dataset = located(methods[0].units[0].spec.dataset, set_, registry)
             if by == "size":
@@ -127,15 +127,6 @@ def _check_is_file(by: str) -> None:
     looks_like_file = ".csv" in by.lower() or "/" in by or Path(by).is_file()
     if not looks_like_file:
         raise UnknownName("--by", by, [*KNOWN, "FILE.csv"])
-
-
-def _session(data: Path | None, results: Path, registry: Registry) -> Session:
-    from bench.api import local_environment
-    from bench.execution.session import Session
-
-    # A study may have left out images that cannot be read; that these are its images is checked by content.
-    place = local_environment(data, results, device="cpu", jobs=1, on_bad_image="skip")
-    return Session(place, registry)
 
 
 def _scored(

@@ -73,6 +73,11 @@ def ensemble_name(text: str) -> str:
 def _raise(tables: Sequence[Table], text: str, problems: Sequence[str]) -> None:
     """Raise what tells most of why no table has what `text` asks for."""
     rows = [row for table in tables for row in _runs(table)]
+    if not rows:
+        raise ConfigError(
+            f"ensemble {text!r}: nothing to combine; these results hold ensembles alone, without the runs "
+            "that they are of; repeat the command that made those"
+        )
     parse_ensemble(text, *_named(rows))  # which says what is known, if a name is in no table
     raise ConfigError(
         f"ensemble {text!r}: nothing to combine; only runs of the same images, splits and protocol can be, "

@@ -271,7 +271,7 @@ def _oracle(methods: Sequence[str], hits: Hits, resampled: _Resampled, rounds: I
 
 
 def diversity_of(where: str, methods: Sequence[Method], results: Path) -> Diversity | None:
-    """Of all runs of a table, with its ensembles; None where no two runs share a round."""
+    """Of all runs of a table, with its ensembles; None for fewer than two, or where no round has them all."""
     runs = [method for method in methods if not method.is_ensemble]
     shared = set.intersection(*(set(method.done) for method in runs)) if len(runs) > 1 else set()
     return measure_diversity(where, runs, results, _ensembles(methods)) if shared else None

@@ -1,10 +1,10 @@
 """Images that methods find hard: those that all get wrong, the most confident errors, and those on which
 methods disagree. From test predictions, each by a model that did not train on the image.
 
-Disagreement is the mean pairwise disagreement (Kuncheva and Whitaker, Machine Learning 51, 2003): of all
-pairs of methods that predicted an image in one round, the share that predict different classes. Unlike the
-entropy of the votes it can be read as it is (a probability, from 0 to 1), and does not grow with the number
-of methods. Methods of one round have trained on the same images, so that a pair differs by its methods alone.
+Disagreement is, of all pairs of methods that predicted an image in one round, the share that predict
+different classes (in `evidence.agreement` it is of right and wrong). Unlike the entropy of the votes it can
+be read as it is (a probability, from 0 to 1), and does not grow with the number of methods. Methods of one
+round have trained on the same images, so that a pair differs by its methods alone.
 """
 
 from __future__ import annotations

@@ -196,13 +196,3 @@ def _called(name: str, images: Images) -> Iterator[str]:
         last = id_.rpartition("/")[2]
         if name in (last, path.name if path else "", path.stem if path else ""):
             yield id_
-
-
-def check_content(images: Images, unit_content: str, data: Path) -> None:
-    """Raise DataError where the images are not those that results were computed on."""
-    if images.content != unit_content:
-        raise DataError(
-            f"the images of {images.dataset} in {data} are not those of these results (content "
-            f"{images.content[:8]}, not {unit_content[:8]}); name the right folder by --data, and a reviewed "
-            f"file of your own by --set dataset.{images.dataset}.groups=FILE"
-        )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from bench.comparison.again import runs_of
 from bench.comparison.compare import Table
 from bench.comparison.evidence import read_sample
-from bench.explain.chosen import check_content
+from bench.execution.pictures import same_images
 from bench.explain.explained import Task
 from bench.explain.guides import guides_of
 from bench.explain.looks import Place
@@ -36,8 +36,7 @@ def prepare_task(
     environment = session.environment
     unit = next(iter(table.methods[0].done.values()))
     size = runs_of(unit.record)[0].size
-    images = session.images(dataset, (size,), report)
-    check_content(images, unit.content, environment.data)
+    images = same_images(unit, session, size, lambda _: dataset, report)
     whole = next(each for each in tables if each.where == table.where)
     return Task(
         where=table.where,

@@ -25,7 +25,7 @@ DARKEST = 45  # per cent of colour behind a number, which stays readable on it
 
 
 def diversity_sections(gathered: Gathered) -> list[Section]:
-    """None where no table has two runs that share a round."""
+    """None where no table has two runs, and a round that all of its runs have."""
     found = [diversity_of(table.where, table.methods, gathered.results) for table in gathered.tables]
     measured = [one for one in found if one is not None]
     if not measured:

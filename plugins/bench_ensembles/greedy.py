@@ -40,6 +40,7 @@ def fit(val: list[Predictions], params: GreedyParams) -> Combine:
         about=partial(
             _about,
             counts=counts,
+            weights=weights,
             bags=params.bags,
             loss=log_loss(weighted_mean(list(members), weights), labels),
             best=int(np.argmin(losses)),
@@ -56,7 +57,7 @@ def select(members: NDArray[np.float64], labels: NDArray[np.int64], rounds: int)
     sums = np.cumsum(members[order], axis=0)
     sizes = np.arange(1, len(members) + 1)
     first = [log_loss(total / size, labels) for total, size in zip(sums, sizes, strict=True)]
-    size = int(np.argmin(first)) + 1
+    size = next(i for i, loss in enumerate(first, 1) if loss <= min(first) + LEAST_GAIN)
     counts = np.zeros(len(members), dtype=np.int64)
     counts[order[:size]] = 1
     best, least, total = counts.copy(), first[size - 1], sums[size - 1]
@@ -92,6 +93,7 @@ def _bags(members: int, params: GreedyParams) -> Iterator[NDArray[np.int64]]:
 def _about(
     members: Sequence[str],
     counts: NDArray[np.int64],
+    weights: NDArray[np.float64],
     bags: int,
     loss: float,
     best: int,
@@ -99,8 +101,11 @@ def _about(
     images: int,
 ) -> str:
     listed = ", ".join(f"{counts[i]} {members[i]}" for i in np.argsort(-counts, kind="stable") if counts[i])
-    where = f" in {bags} bags" if bags else ""
+    if bags:  # whose selections differ in size, so that the counts do not say what each member weighs
+        order = np.argsort(-weights, kind="stable")
+        shares = ", ".join(f"{weights[i]:.2f} {members[i]}" for i in order if counts[i])
+        listed += f" in {bags} bags, weights {shares}"
     return (
-        f"selected {listed}{where} (log loss {loss:.4f} on {images} validation images; "
+        f"selected {listed} (log loss {loss:.4f} on {images} validation images; "
         f"{members[best]} alone {losses[best]:.4f})"
     )
