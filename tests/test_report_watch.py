@@ -122,6 +122,7 @@ def test_a_study_of_which_nothing_came_leaves_no_page_that_says_it_runs(
     assert "Nothing to report yet" in output.read_text()
 
 
+@pytest.mark.long
 def test_the_last_page_is_what_bench_report_writes(tmp_path: Path) -> None:
     results = tmp_path / "results"
     for strategy in ("egmae", "imagenet"):

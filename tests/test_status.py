@@ -371,6 +371,7 @@ def test_two_commands_one_of_which_is_killed(tmp_path: Path) -> None:
     assert not state(tmp_path)["runs"]
 
 
+@pytest.mark.long
 def test_a_run_is_seen_at_work_killed_and_taken_up_again(tmp_path: Path) -> None:
     """By the command itself: what it leaves for others while it trains."""
     folder, results = workspace(tmp_path), tmp_path / "results"
