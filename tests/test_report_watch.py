@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ from samples import run_spec, store_run
 from test_cli import bench, command, environment
 from test_status import UNITS, plan_of, seen, study
 
-from bench import Outcome
+from bench import Outcome, StoreError
 from bench.cli import report_watch
 from bench.execution.status import Command, FolderStatus, StudyStatus
 from bench.execution.status_file import told
@@ -74,8 +75,6 @@ def test_it_is_made_anew_when_units_have_ended(tmp_path: Path, monkeypatch: pyte
         made.append(1)
         return Page(html_page(f"number {len(made)}", "<p>results</p>"), ())
 
-    import threading
-
     with told(study(), tmp_path / ".scratch") as writer:
         writer.plan(plan_of(*UNITS), UNITS)
         seen(tmp_path, lambda study: study.commands and study.units)
@@ -95,6 +94,35 @@ def test_it_is_made_anew_when_units_have_ended(tmp_path: Path, monkeypatch: pyte
     assert output.read_text() == html_page(f"number {len(made)}", "<p>results</p>")
 
 
+def test_a_study_of_which_nothing_came_leaves_no_page_that_says_it_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report_watch, "EVERY", 0.2)
+    monkeypatch.setattr(report_watch, "LOOK", 0.1)
+    output = tmp_path / "report.html"
+    raised: list[BaseException] = []
+
+    def make() -> Page:
+        raise StoreError("no run has finished")
+
+    def watch() -> None:
+        try:
+            report_watch.write_again(make, output, tmp_path)
+        except StoreError as error:
+            raised.append(error)
+
+    with told(study(), tmp_path / ".scratch"):
+        seen(tmp_path, lambda study: study.commands)
+        watching = threading.Thread(target=watch)
+        watching.start()
+        page_as(output, REFRESH.search)
+    watching.join(30)
+    assert [str(error) for error in raised] == ["no run has finished"]
+    assert not REFRESH.search(output.read_text())
+    assert "Nothing to report yet" in output.read_text()
+
+
+@pytest.mark.long
 def test_the_last_page_is_what_bench_report_writes(tmp_path: Path) -> None:
     results = tmp_path / "results"
     for strategy in ("egmae", "imagenet"):

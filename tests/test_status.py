@@ -24,7 +24,7 @@ from bench import Outcome, Progress, Study
 from bench.cli.status_text import parts, plain, summary
 from bench.execution.claim import claim
 from bench.execution.status import FolderStatus, StudyStatus, look
-from bench.execution.status_file import StatusWriter, folder_of, told
+from bench.execution.status_file import FAILURES, StatusWriter, folder_of, told
 from bench.results import store
 from bench.study.spec import RunSpec, UnitSpec
 from bench.text import duration
@@ -143,6 +143,15 @@ def test_a_failure_of_before_is_to_be_tried_again_while_a_command_runs(
     assert (found.failed, found.to_do) == (0, 4)
 
 
+def test_failures_are_counted_that_are_not_listed(tmp_path: Path, writer: StatusWriter) -> None:
+    units = [run_spec(round_=number) for number in range(FAILURES + 20)]
+    writer.plan(plan_of(*units), units)
+    for unit in units[:-5]:
+        writer.ended(Outcome(unit=unit, status="failed", reason="out of luck", seconds=1.0))
+    found = seen(tmp_path, lambda study: study.failed)
+    assert (found.failed, found.to_do, len(found.failures)) == (FAILURES + 15, 5, FAILURES)
+
+
 def test_time_left_is_that_of_the_bars(tmp_path: Path, writer: StatusWriter) -> None:
     writer.plan(plan_of(*UNITS), UNITS)
     assert seen(tmp_path, lambda study: study.units).left is None
@@ -239,11 +248,16 @@ def test_a_damaged_file_is_passed_over(tmp_path: Path, writer: StatusWriter) -> 
     writer.plan(plan_of(*UNITS), UNITS)
     seen(tmp_path, lambda study: study.units)
     folder = folder_of(tmp_path / ".scratch")
+    whole = json.loads(of_another(tmp_path).read_text())
     (folder / "node.1.json").write_text("{")
     (folder / "node.2.json").write_text('{"version": 1, "host": "node"}')
     (folder / "node.3.json").write_text('{"version": 99, "host": "node", "pid": 3}')
+    (folder / "node.4.json").write_text('{"version": "new", "host": "node", "pid": 4}')
+    (folder / "node.5.json").write_text(json.dumps(whole | {"plan": ["of others"]}))
     (folder / "x.plan.json").write_text('{"version": 1, "units": 7}')
-    assert len(look(tmp_path).studies) == 1
+    (folder / "y.plan.json").write_text('{"version": [1], "units": []}')
+    (found,) = look(tmp_path).studies
+    assert len(found.commands) == 2
 
 
 def test_a_folder_that_cannot_be_written_ends_nothing(tmp_path: Path) -> None:
@@ -357,6 +371,7 @@ def test_two_commands_one_of_which_is_killed(tmp_path: Path) -> None:
     assert not state(tmp_path)["runs"]
 
 
+@pytest.mark.long
 def test_a_run_is_seen_at_work_killed_and_taken_up_again(tmp_path: Path) -> None:
     """By the command itself: what it leaves for others while it trains."""
     folder, results = workspace(tmp_path), tmp_path / "results"

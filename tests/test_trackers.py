@@ -217,6 +217,15 @@ def test_a_unit_begins_once_and_its_epochs_end_with_what_was_validated() -> None
     assert (last.status, last.done, last.failed, last.left) == ("done", 1, 0, 0)
 
 
+def test_an_epoch_of_which_no_step_was_left_has_no_speed() -> None:
+    """It was interrupted in its last step, and what goes on from there has nothing to measure."""
+    heard: list[Event] = []
+    following(heard, UNIT).report(news(4, images_per_s=0.0, epoch_ended=True, resumed=True))
+    ended = heard[1]
+    assert isinstance(ended, EpochEnded)
+    assert ended.images_per_s is None
+
+
 def test_a_unit_that_is_tried_again_begins_again() -> None:
     heard: list[Event] = []
     study = following(heard, UNIT)

@@ -25,7 +25,8 @@ def write_again(make: Callable[[], Page], output: Path, results: Path) -> None:
     """Write the page, with how far the study is, until nothing runs on the results folder; then without.
 
     What it says of results is made anew when units have ended, the banner at every writing. The last page is
-    what `bench report` writes, also where the watching is interrupted: then of the results so far.
+    what `bench report` writes, also where the watching is interrupted: then of the results so far. Raises
+    what `make` does where there is nothing to make one of in the end, and leaves no page that says it runs.
     """
     from bench.execution.status import look
     from bench.report.live import live_page
@@ -40,10 +41,10 @@ def write_again(make: Callable[[], Page], output: Path, results: Path) -> None:
             size = write_whole(output, live_page(page, found, EVERY))
             say(console, f"{time.strftime('%H:%M:%S')}  written: {output} ({size}); {_counts(found)}")
             found = _wait(found, results)
-    except KeyboardInterrupt:
+        last = make()
+    except (KeyboardInterrupt, BenchError):
         write_whole(output, page)
         raise
-    last = make()
     warn(last.warnings)
     size = write_whole(output, last.html)
     say(console, f"written: {output} ({size}); nothing runs any more")

@@ -80,7 +80,7 @@ class Following:
                     epochs=news.epochs,
                     loss=news.loss,
                     validation_accuracy=news.validation_accuracy,
-                    images_per_s=news.images_per_s,
+                    images_per_s=news.images_per_s or None,  # 0 if a checkpoint had all of the epoch
                     resumed=news.resumed,
                 )
             )

@@ -11,6 +11,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +22,7 @@ from bench.files import host_name, read_json
 
 SILENT = 30.0  # seconds without a writing, of which there is one every ten, after which that is said
 REASONS = 20  # failures of which the record is read for its reason
+UNREADABLE = (OSError, KeyError, TypeError, ValueError, AttributeError)  # removed meanwhile, or not of ours
 State = Literal["at work", "silent", "gone"]
 
 
@@ -84,7 +86,8 @@ class Command:
         ago: seconds since it has written, by the clock here; negative where clocks disagree.
         left: seconds until all of the study's units have ended, if it did them alone; None if not known.
         at_work: units.
-        failures: those of this command.
+        failed: units that failed or are blocked, in this command.
+        failures: those, or the first hundred of them.
     """
 
     host: str
@@ -98,6 +101,7 @@ class Command:
     ago: float = 0.0
     left: float | None = None
     at_work: tuple[UnitAtWork, ...] = ()
+    failed: int = 0
     failures: tuple[Failure, ...] = ()
 
     @property
@@ -207,13 +211,17 @@ def _commands(folder: Path) -> Iterator[tuple[Command, str]]:
     for path in sorted(folder.glob("*.json")):
         if path.name.endswith(PLAN) or path.name.startswith("."):
             continue
-        content = read_json(path)
-        if content is None or content.get("version", VERSION + 1) > VERSION:
-            continue
-        try:
+        with suppress(*UNREADABLE):
+            content = _content(path)
             yield _command(content, time.time() - path.stat().st_mtime), str(content["title"])
-        except (OSError, KeyError, TypeError, ValueError):  # removed meanwhile, or no file of ours
-            continue
+
+
+def _content(path: Path) -> Mapping[str, Any]:
+    """What a file says. Raises ValueError for one that cannot be read, or of a later version."""
+    content = read_json(path)
+    if content is None or content["version"] > VERSION:
+        raise ValueError(path)
+    return content
 
 
 def _command(content: Mapping[str, Any], ago: float) -> Command:
@@ -237,6 +245,7 @@ def _command(content: Mapping[str, Any], ago: float) -> Command:
         at_work=tuple(
             UnitAtWork(**{name: unit[name] for name in fields if name in unit}) for unit in content["at_work"]
         ),
+        failed=int(content["failed"]),
         failures=tuple(Failure(unit=f["unit"], reason=f["reason"]) for f in content["failures"]),
     )
 
@@ -256,14 +265,10 @@ def _plans(folder: Path) -> list[_Plan]:
     """The plans that commands left, the latest first."""
     plans = []
     for path in folder.glob(f"*{PLAN}"):
-        content = read_json(path)
-        if content is None or content.get("version", VERSION + 1) > VERSION:
-            continue
-        try:
+        with suppress(*UNREADABLE):
+            content = _content(path)
             units = {str(key): str(name) for key, _, name in content["units"]}
             plans.append(_Plan(str(content["study"]), str(content["title"]), units, path.stat().st_mtime))
-        except (OSError, KeyError, TypeError, ValueError):
-            continue
     return sorted(plans, key=lambda plan: -plan.began)
 
 
@@ -278,7 +283,7 @@ def _study(
     if running:  # what failed before is tried again
         failures = [failure for command in running for failure in command.failures]
         failures = list({failure.unit: failure for failure in failures}.values())
-        count = len(failures)
+        count = max(len(failures), *(command.failed for command in running))  # one may list the first alone
     else:
         keys = [key for key in plan.units if key in failed and key not in stored]
         failures, count = [_failure(plan.units[key], failed[key]) for key in keys[:REASONS]], len(keys)

@@ -79,8 +79,8 @@ class StatusWriter:
         self.planned: dict[str, Any] = {}
         self.kinds: Mapping[str, str] = {}
         self.names: Mapping[str, str] = {}
-        self.counts = {"done": 0, "failed": 0, "blocked": 0}
-        self.failures: list[dict[str, str]] = []
+        self.failed = 0
+        self.failures: list[dict[str, str]] = []  # the first of them
         self.left: tuple[float | None, float] = None, -math.inf  # seconds left, and when that was found
         self.changed, self.over = threading.Event(), threading.Event()
         self.changed.set()
@@ -116,11 +116,11 @@ class StatusWriter:
         """What became of a unit."""
         with self.lock:
             self.known.ended(outcome, time.monotonic())
-            self.counts[outcome.status] += 1
-            if outcome.status != "done" and len(self.failures) < FAILURES:
-                key = outcome.unit.key
-                name = self.names.get(key, outcome.unit.label)
-                self.failures.append({"key": key, "unit": name, "reason": outcome.reason})
+            if outcome.status != "done":
+                self.failed += 1
+                if len(self.failures) < FAILURES:
+                    name = self.names.get(outcome.unit.key, outcome.unit.label)
+                    self.failures.append({"unit": name, "reason": outcome.reason})
         self.changed.set()
 
     def stop(self) -> None:
@@ -145,7 +145,7 @@ class StatusWriter:
         with self.lock:
             units = [self._unit(line, now) for line in self.known.lines.values()]
             left = self._left(now)
-            counts, failures = dict(self.counts), list(self.failures)
+            failed, failures = self.failed, list(self.failures)
             planned = dict(self.planned)
         return {
             "version": VERSION,
@@ -156,8 +156,8 @@ class StatusWriter:
             "title": self.title,
             "seconds": round(now - self.began, 1),
             "plan": planned or None,
-            "ended": counts,
             "at_work": units,
+            "failed": failed,
             "failures": failures,
             "seconds_left": None if left is None else round(left, 1),
         }
@@ -207,9 +207,10 @@ def _replace(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def _remove_dead(scratch: Path) -> None:
-    """Remove what killed commands on this machine have left."""
+    """Remove what killed commands on this machine have left, as far as that can be removed."""
     folder = folder_of(scratch)
-    remove_leftovers(folder)
+    with suppress(OSError):
+        remove_leftovers(folder)
     for path in folder.glob(f"{host_name()}.*.json"):
         if not path.name.endswith(PLAN) and (content := read_json(path)) and not is_this(content):
             with suppress(OSError):

@@ -90,7 +90,6 @@ def sweep(environment: Environment, spare: Container[str] = ()) -> None:
             remove_leftovers(folder)
     remove_leftovers(scratch / "checkpoints")
     remove_leftovers(scratch / FOLDER)
-    remove_leftovers(scratch / "status")
     done = {
         key
         for place in ("runs", "pretrain")

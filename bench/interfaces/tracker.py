@@ -104,7 +104,7 @@ class EpochEnded(Event):
         epochs: of this training.
         loss: mean over the epoch's images.
         validation_accuracy: after it, where weights are chosen by it.
-        images_per_s: of the epoch, without validation.
+        images_per_s: of the epoch, without validation; None if no step of it was done here.
         resumed: whether the training went on from a checkpoint.
     """
 
