@@ -221,6 +221,31 @@ def test_a_row_without_a_pretraining_stands_at_every_budget_with_its_fine_tuning
     assert values[1] == values[3]
 
 
+def test_rows_that_differ_in_more_than_epochs_have_a_line_each(tmp_path: Path) -> None:
+    for pretrain, finetune in ((100, 30), (500, 30)):
+        for patch in (16, 32):
+            tuned = Finetuning(epochs=finetune)
+            spec = run_spec("egmae", epochs=pretrain, params={"patch": patch}, finetune=tuned)
+            one = predictions(pretrain + patch, n=90)
+            store.write(tmp_path / "results", record_of(spec), predictions={"val": one, "test": one})
+    made = bench("figure", "epochs", "-o", str(tmp_path / "f.svg"), "--results", str(tmp_path / "results"))
+    assert made.exit_code == 0, made.output
+    assert re.findall(r"^egmae patch=\d+", made.stdout, re.MULTILINE) == ["egmae patch=16", "egmae patch=32"]
+
+
+def test_families_of_one_data_set_have_a_line_each(tmp_path: Path) -> None:
+    """As a results folder with the budgets of two shares of the labels has them."""
+    for pretrain in (100, 500):
+        for share in (0.5, 1.0):
+            spec = run_spec("egmae", epochs=pretrain, finetune=Finetuning(share=share))
+            one = predictions(pretrain, n=90, skill=1 + share)
+            store.write(tmp_path / "results", record_of(spec), predictions={"val": one, "test": one})
+    made = bench("figure", "ablation", "-o", str(tmp_path / "f.svg"), "--results", str(tmp_path / "results"))
+    assert made.exit_code == 0, made.output
+    assert re.findall(r"^busi(?: \(2\))?  ", made.stdout, re.MULTILINE) != []
+    assert "busi, busi (2)" in made.stdout
+
+
 @pytest.mark.long
 def test_from_study_to_figure(tmp_path: Path) -> None:
     """The real commands, with epochs that fit a test."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -332,6 +333,29 @@ def test_two_classes_have_no_mirrored_panels(tmp_path: Path) -> None:
     made = {drawing.name: drawing for drawing in drawings_of(material_of(tmp_path)).drawings}
     assert "roc-classes" not in made
     assert "ill against healthy" in made["roc"].caption
+
+
+def test_a_class_without_test_images_has_no_curve_and_leaves_the_others(tmp_path: Path) -> None:
+    for number in range(2):
+        whole = predictions(number, skill=2)
+        kept = [i for i, label in enumerate(whole.labels) if label != 2]
+        cut = replace(
+            whole,
+            ids=tuple(whole.ids[i] for i in kept),
+            groups=tuple(whole.groups[i] for i in kept),
+            labels=whole.labels[kept],
+            probabilities=whole.probabilities[kept],
+        )
+        record = record_of(run_spec("imagenet", number))
+        store.write(tmp_path, record, predictions={"val": whole, "test": cut})
+    made = {drawing.name: drawing for drawing in drawings_of(material_of(tmp_path)).drawings}
+    assert "the unweighted mean of 2 curves" in made["roc"].caption
+    for name in ("roc", "precision-recall", "precision-recall-classes", "decision"):
+        assert "Without test images, so without a curve: normal." in made[name].caption
+    by_class = made["roc-classes"].data
+    assert by_class
+    assert by_class.heads == ["Area by method", "benign", "malignant"]
+    assert all(0.5 < float(cell) <= 1 for row in by_class.rows for cell in row[1:])
 
 
 # --- the report --------------------------------------------------------------------------------------

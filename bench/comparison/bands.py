@@ -60,17 +60,17 @@ def class_bands(
     observed = np.stack(
         [_curves(curves, one, ImageWeights.equal(len(one.ids)), at) for one in rounds.values()]
     )
-    means = _mean(observed)[:, 0]  # (K, M)
+    means = defined_mean(observed)[:, 0]  # (K, M)
     if not resampled:
-        return [Band(mean) for mean in means], Band(_mean(means))
+        return [Band(mean) for mean in means], Band(defined_mean(means))
     weights = draw_weights(sample.groups, REPLICATES)
-    drawn = _mean(
+    drawn = defined_mean(
         np.stack(
             [_curves(curves, one, image_weights(one, sample.groups, weights), at) for one in rounds.values()]
         )
     )  # (K, B, M)
     each = [_band(means[k], drawn[k]) for k in range(len(classes))]
-    return each, _band(_mean(means), _mean(drawn))
+    return each, _band(defined_mean(means), defined_mean(drawn))
 
 
 def _curves(
@@ -90,7 +90,7 @@ def _band(mean: NDArray[np.float64], drawn: NDArray[np.float64]) -> Band:
     return Band(mean, low, high)
 
 
-def _mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
+def defined_mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Over the first axis, of what is defined; nan where nothing is."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)

@@ -3,6 +3,7 @@ in these alone."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -10,8 +11,7 @@ from typing import NamedTuple
 from bench.comparison.comparable import group_key
 from bench.comparison.compare import Table
 from bench.comparison.families import families
-from bench.comparison.methods import Method
-from bench.comparison.rows import row_id
+from bench.comparison.rows import Label, labels, row_id
 from bench.comparison.scored import ScoredUnit
 from bench.study.protocol import Budget
 from bench.study.spec import EnsembleSpec, RunSpec, UnitSpec, budget_of
@@ -29,13 +29,13 @@ class Budgeted(NamedTuple):
 
     Attributes:
         identity: the same on all data sets.
-        name: strategy or ensemble, with its network.
+        label: network and method, with the settings other than epochs that tell it from others of the family.
         is_ensemble: whether it is one.
         rows: its rows by budget.
     """
 
     identity: str
-    name: str
+    label: Label
     is_ensemble: bool
     rows: Mapping[Budget, Place]
 
@@ -52,7 +52,7 @@ class Family(NamedTuple):
     """Tables of one data set that differ in budgets alone.
 
     Attributes:
-        where: the data set.
+        where: the data set; with a number where it has several families.
         budgets: of all rows that pretrain, or of all rows where none does; in order.
         methods: in the tables' order.
     """
@@ -63,27 +63,35 @@ class Family(NamedTuple):
 
 
 def budget_families(tables: Sequence[Table]) -> list[Family]:
-    """The tables by data set and whatever else they share, budgets apart."""
+    """The tables by data set and whatever else they share, budgets apart: families of several budgets."""
     grouped = families(
         list(enumerate(tables)),
         lambda one: units_of(one[1]),
         lambda unit: group_key(unit, with_epochs=False),
         lambda one: budget_of(units_of(one[1])[0].spec).finetune,
     )
-    return [_family(group) for group in grouped]
+    found = [family for group in grouped if len((family := _family(group)).budgets) > 1]
+    times = Counter[str]()
+    for place, family in enumerate(found):
+        times[family.where] += 1
+        if (number := times[family.where]) > 1:
+            found[place] = family._replace(where=f"{family.where} ({number})")
+    return found
 
 
 def _family(group: Sequence[tuple[int, Table]]) -> Family:
     found: dict[str, dict[Budget, Place]] = {}
-    methods: dict[str, Method] = {}
+    specs: dict[str, UnitSpec] = {}
     for number, table in group:
         for row, method in enumerate(table.methods):
             spec = method.units[0].spec
-            identity = row_id(without_epochs(spec))
-            methods.setdefault(identity, method)
+            plain = without_epochs(spec)
+            identity = row_id(plain)
+            specs.setdefault(identity, plain)
             found.setdefault(identity, {})[budget_of(spec)] = Place(number, row)
+    called = labels(specs.values())
     budgeted = [
-        Budgeted(identity, plain_name(methods[identity]), methods[identity].is_ensemble, rows)
+        Budgeted(identity, called[identity], isinstance(specs[identity], EnsembleSpec), rows)
         for identity, rows in found.items()
     ]
     every = {budget for one in budgeted for budget in one.rows}
@@ -109,12 +117,3 @@ def _run_without_epochs(run: RunSpec) -> RunSpec:
     if run.start is None:
         return run
     return replace(run, start=replace(run.start, pretrain=replace(run.start.pretrain, epochs=1)))
-
-
-def plain_name(method: Method) -> str:
-    """What a method is called without the settings that tell rows of one name apart, and without its network:
-    "egmae", "mean(egmae+imagenet)"."""
-    spec = method.units[0].spec
-    if isinstance(spec, EnsembleSpec):
-        return f"{spec.ensemble.name}({'+'.join(spec.member_names)})"
-    return spec.strategy.name

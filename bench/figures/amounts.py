@@ -10,10 +10,10 @@ from bench.comparison.budgets import Budgeted, Family, Place, budget_families, u
 from bench.comparison.comparable import group_key
 from bench.comparison.families import families
 from bench.comparison.labels import labelled_images, percent
-from bench.comparison.rows import row_id
+from bench.comparison.rows import labels, row_id
 from bench.figures.canvas import Legend, mark, panels
 from bench.figures.drawing import Data, Drawing
-from bench.figures.material import Material, NothingToDraw
+from bench.figures.material import Material, NothingToDraw, short_labels
 from bench.figures.palette import look
 from bench.study.protocol import Budget
 from bench.study.spec import share_of
@@ -68,12 +68,13 @@ def _share(material: Material) -> float:
 def _share_drawing(curve: Sequence[Material]) -> Drawing:
     first = curve[0]
     metric = first.question.metric
+    called = labels(method.units[0].spec for material in curve for method in material.methods)
+    names = dict(zip(called, short_labels(list(called.values())), strict=True))
     series: dict[str, list[Point]] = {}
-    names: dict[str, str] = {}
     for x, material in enumerate(curve):
-        for place, (name, method) in enumerate(zip(material.names, material.methods, strict=True)):
-            called = names.setdefault(row_id(method.units[0].spec), name)
-            series.setdefault(called, []).append(_point(x, material, place))
+        for place, method in enumerate(material.methods):
+            name = names[row_id(method.units[0].spec)]
+            series.setdefault(name, []).append(_point(x, material, place))
     ticks = [_share_text(material) for material in curve]
     lines = Lines(ticks, "Labels seen by fine-tuning", series, metric.title)
     where = units_of(first.table)[0].title or first.table.where
@@ -100,7 +101,7 @@ def _share_text(material: Material) -> str:
 def by_epochs(materials: Sequence[Material]) -> list[Drawing]:
     """One drawing a data set with several budgets. Raises NothingToDraw where none has."""
     found = budget_families([material.table for material in materials])
-    made = [_epochs_drawing(materials, family) for family in found if len(family.budgets) > 1]
+    made = [_epochs_drawing(materials, family) for family in found]
     if not made:
         raise NothingToDraw(_NO_BUDGETS)
     return made
@@ -114,11 +115,8 @@ _NO_BUDGETS = (
 
 def _epochs_drawing(materials: Sequence[Material], family: Family) -> Drawing:
     metric = materials[0].question.metric
-    several = len({_network(materials, one) for one in family.methods}) > 1
-    series = {
-        (f"{_network(materials, one)} {one.name}" if several else one.name): _points(materials, family, one)
-        for one in family.methods
-    }
+    names = short_labels([one.label for one in family.methods])
+    series = {name: _points(materials, family, one) for name, one in zip(names, family.methods, strict=True)}
     lines = Lines([b.name for b in family.budgets], _axis(family.budgets), series, metric.title)
     return Drawing(
         name=EPOCHS,
@@ -136,7 +134,7 @@ def ablation(materials: Sequence[Material]) -> list[Drawing]:
     """The paper's Figure 2: one method over budgets, a line for each data set. The method is the ensemble
     with the most budgets, else the row with the most; others are chosen by leaving rows away. Raises
     NothingToDraw where no method has several budgets."""
-    found = [f for f in budget_families([m.table for m in materials]) if len(f.budgets) > 1]
+    found = budget_families([m.table for m in materials])
     budgets: dict[str, int] = {}
     methods: dict[str, Budgeted] = {}
     for family in found:
@@ -147,7 +145,7 @@ def ablation(materials: Sequence[Material]) -> list[Drawing]:
     if not candidates:
         raise NothingToDraw(_NO_BUDGETS)
     chosen = max(candidates, key=lambda i: (methods[i].is_ensemble, budgets[i]))
-    name = methods[chosen].name
+    [name] = short_labels([methods[chosen].label])
     every = sorted({budget for family in found for budget in family.budgets})
     series = {
         family.where: points
@@ -175,11 +173,6 @@ def _axis(budgets: Sequence[Budget]) -> str:
     if any(budget.pretrain for budget in budgets):
         return "Epochs of pretraining / fine-tuning"
     return "Epochs of pretraining (none) / fine-tuning"
-
-
-def _network(materials: Sequence[Material], one: Budgeted) -> str:
-    place = next(iter(one.rows.values()))
-    return materials[place.table].methods[place.row].label.model
 
 
 def _points(materials: Sequence[Material], family: Family, one: Budgeted) -> list[Point]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.comparison.budgets import plain_name
 from bench.comparison.compare import Table
 from bench.comparison.methods import Method, find_method
 from bench.errors import ConfigError, UnknownName
+from bench.study.spec import EnsembleSpec
 
 
 def choose_rows(tables: Sequence[Table], names: Sequence[str]) -> list[Table]:
@@ -35,8 +35,17 @@ def _rows(methods: Sequence[Method], name: str) -> list[Method]:
         return [find_method(methods, name)]
     except UnknownName:
         wanted = "".join(name.split())
-        alike = [m for m in methods if wanted in (plain_name(m), f"{m.label.model}.{plain_name(m)}")]
+        alike = [m for m in methods if wanted in (_plain_name(m), f"{m.label.model}.{_plain_name(m)}")]
         if len({m.label.model for m in alike}) > 1:
             several = ", ".join(m.name for m in alike)
             raise ConfigError(f"{name!r} is a row of several models: {several}; name one of these") from None
         return alike
+
+
+def _plain_name(method: Method) -> str:
+    """What a method is called without the settings that tell rows of one name apart, and without its network:
+    "egmae", "mean(egmae+imagenet)"."""
+    spec = method.units[0].spec
+    if isinstance(spec, EnsembleSpec):
+        return f"{spec.ensemble.name}({'+'.join(spec.member_names)})"
+    return spec.strategy.name

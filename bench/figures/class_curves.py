@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench.comparison.bands import REPLICATES, Band, Curves, class_bands
+from bench.data.images.index import first_few
 from bench.figures.canvas import Legend, label_panels, mark, panels, short, thinned
 from bench.figures.material import Material
 from bench.figures.palette import look
@@ -89,16 +90,30 @@ def bands_text(material: Material) -> str:
 
 
 def shown_classes(material: Material) -> list[int]:
-    """The places of the classes that have a panel, in their order."""
-    labels = np.concatenate([one.labels for one in material.sample.images.values()])
-    counts = np.bincount(labels, minlength=len(material.classes))
-    return sorted(np.argsort(-counts, kind="stable")[:MOST].tolist())
+    """The places of the classes that have a panel, in their order: none without test images has one."""
+    counts = _test_images(material)
+    largest: list[int] = np.argsort(-counts, kind="stable")[:MOST].tolist()
+    return sorted(k for k in largest if counts[k])
 
 
 def left_out(material: Material) -> str:
-    """A sentence on classes without a panel; "" where there are none."""
-    missing = len(material.classes) - len(shown_classes(material))
-    return f" The {MOST} classes with the most test images are shown, {missing} are not." if missing else ""
+    """Sentences on classes without a panel; "" where there are none."""
+    missing = np.count_nonzero(_test_images(material)) - len(shown_classes(material))
+    text = f" The {MOST} classes with the most test images are shown, {missing} are not." if missing else ""
+    return text + untested(material)
+
+
+def untested(material: Material) -> str:
+    """A sentence on classes without test images, which have no curve; "" where there are none."""
+    counts = _test_images(material)
+    names = [short(name) for name, count in zip(material.classes, counts, strict=True) if not count]
+    return f" Without test images, so without a curve: {first_few(names, 5)}." if names else ""
+
+
+def _test_images(material: Material) -> NDArray[np.int64]:
+    """(K,) of all rounds."""
+    labels = np.concatenate([one.labels for one in material.sample.images.values()])
+    return np.bincount(labels, minlength=len(material.classes))
 
 
 def draw_one(

@@ -13,6 +13,7 @@ from bench.comparison.evidence import Evidence, Sample, read_evidence, read_samp
 from bench.comparison.judge import judge_rows
 from bench.comparison.judged import Judged
 from bench.comparison.methods import Method, find_method
+from bench.comparison.rows import Label
 from bench.errors import ConfigError, PluginError, StoreError, UnknownName
 from bench.registry import Registry
 from bench.results.record import Record
@@ -30,6 +31,12 @@ class NothingToDraw(ConfigError):
 
 Rounds = Mapping[int, "Predictions"]
 """Of one method, by round."""
+
+
+def short_labels(labels: Sequence[Label]) -> tuple[str, ...]:
+    """What drawings call rows: without the network where all have the same."""
+    alike = len({label.model for label in labels}) == 1
+    return tuple(("" if alike else f"{label.model} ") + label.method.replace(" + ", "+") for label in labels)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,11 +64,7 @@ class Material:
     @cached_property
     def names(self) -> tuple[str, ...]:
         """What drawings call the methods: without the network where all have the same."""
-        labels = [method.label for method in self.methods]
-        alike = len({label.model for label in labels}) == 1
-        return tuple(
-            ("" if alike else f"{label.model} ") + label.method.replace(" + ", "+") for label in labels
-        )
+        return short_labels([method.label for method in self.methods])
 
     @cached_property
     def by_key(self) -> Mapping[str, Record]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench.comparison.bands import Curves
+from bench.comparison.bands import Curves, defined_mean
 from bench.evidence.areas import average_precision, roc_area
 from bench.evidence.curves import precision_recall_curves, roc_curves
 from bench.figures.canvas import guide, short
@@ -19,6 +19,7 @@ from bench.figures.class_curves import (
     draw_one,
     left_out,
     shown_classes,
+    untested,
 )
 from bench.figures.drawing import Data, Drawing
 from bench.figures.material import Material, NothingToDraw
@@ -74,17 +75,19 @@ def _overall(
     two = len(material.classes) == 2
     bands = [each[1] for each in drawn.by_class] if two else drawn.macro
     areas = _areas(material, area_of)
-    values = areas[:, 1] if two else areas.mean(axis=1)
+    values = areas[:, 1] if two else defined_mean(areas.T)
     what = (
         f"{short(material.classes[1])} against {short(material.classes[0])}"
         if two
-        else f"the unweighted mean of {len(material.classes)} curves, each of one class against the rest"
+        else f"the unweighted mean of {np.isfinite(areas).any(axis=0).sum()} curves, each of one class "
+        "against the rest"
     )
     return Drawing(
         name=name,
         title=title,
         where=material.table.where,
-        caption=f"Test images, {what}, then the mean over {_rounds(material)}. {bands_text(material)}",
+        caption=f"Test images, {what}, then the mean over {_rounds(material)}. {bands_text(material)}"
+        f"{untested(material)}",
         alt=_alt(material, values, area),
         draw=lambda width: draw_one(material.names, bands, plane, 1 if two else None, width),
         data=Data(
@@ -106,7 +109,7 @@ def _by_class(
         where=material.table.where,
         caption=f"Test images, each class against the rest, mean over {_rounds(material)}. "
         f"{bands_text(material)}{left_out(material)}",
-        alt=_alt(material, areas.mean(axis=1), f"mean {area}"),
+        alt=_alt(material, defined_mean(areas.T), f"mean {area}"),
         draw=lambda width: draw_classes(material.names, classes, drawn, plane, width),
         data=Data(
             [f"{area.capitalize()} by method", *classes.values()],
@@ -119,16 +122,16 @@ def _by_class(
 
 
 def _areas(material: Material, area_of: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """(k, K) means over rounds."""
-    return np.array(
-        [
-            [
-                np.nanmean([_area(one, k, area_of) for one in rounds.values()])
-                for k in range(len(material.classes))
-            ]
-            for rounds in material.tested
-        ]
-    )
+    """(k, K) means over rounds; nan of a class without test images. Raises NothingToDraw where no class has a
+    curve."""
+    classes = range(len(material.classes))
+    scored = [
+        [[_area(one, k, area_of) for k in classes] for one in rounds.values()] for rounds in material.tested
+    ]
+    areas = np.array([defined_mean(np.array(rounds)) for rounds in scored])
+    if not np.isfinite(areas).any():
+        raise NothingToDraw(f"{material.table.where}: all test images are of one class, so there is no curve")
+    return areas
 
 
 def _area(one: Any, k: int, area_of: Any) -> float:

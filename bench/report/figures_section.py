@@ -34,16 +34,17 @@ def figures_sections(gathered: Gathered) -> list[Section]:
         html = _html(drawings_of(material), few=len(materials) > MANY)
         own = f'<div data-dataset="{shown(where)}">\n{html.html}</div>\n' if html.html else ""
         made.append(html._replace(anchor=f"figures-{number}", title=f"Figures: {where}", html=own))
-    over = _html(drawings_over(materials))
+    over = _html(drawings_over(materials), named=True)
     made.append(over._replace(anchor="figures-over", title="Figures over several tables"))
     return [section for section in made if section.html]
 
 
-def _html(made: Made, few: bool = False) -> Section:
-    """The drawings and what could not be drawn; without details where there are to be `few`."""
+def _html(made: Made, few: bool = False, named: bool = False) -> Section:
+    """The drawings and what could not be drawn; without details where there are to be `few`, with where each
+    is from where the section does not say it (`named`)."""
     drawings = [one for one in made.drawings if not (few and one.name in DETAILS)]
     left_out = dict.fromkeys(one.name for one in made.drawings if few and one.name in DETAILS)
-    html = "".join(map(figure_html, drawings))
+    html = "".join(figure_html(one, f"{one.title} ({one.where})" if named else one.title) for one in drawings)
     html = f'<div class="figures">\n{html}</div>\n' if html else ""
     html += paragraphs(made.problems, "warn")
     if left_out:
@@ -55,11 +56,11 @@ def _html(made: Made, few: bool = False) -> Section:
     return Section("", "", html, tuple(made.problems))
 
 
-def figure_html(drawing: Drawing) -> str:
-    """A drawing with its caption, and its values folded."""
-    caption = f"<strong>{shown(drawing.title)}.</strong> {shown(drawing.caption)}"
+def figure_html(drawing: Drawing, title: str) -> str:
+    """A drawing with its caption, which begins with `title`, and its values folded."""
+    caption = f"<strong>{shown(title)}.</strong> {shown(drawing.caption)}"
     html = f'<figure id="{drawing.key}" class="drawing">{as_svg(drawing)}<figcaption>{caption}</figcaption>'
     if drawing.data:
-        values = table(f"{drawing.title}: values", drawing.data.heads, drawing.data.rows)
+        values = table(f"{title}: values", drawing.data.heads, drawing.data.rows)
         html += f"<details><summary>Values</summary>{values}</details>"
     return f"{html}</figure>\n"
