@@ -145,15 +145,30 @@ def test_a_unit_that_is_interrupted_is_not_a_success(tmp_path: Path, connections
 
 
 def test_a_unit_of_before_is_written_once(tmp_path: Path, connections: list[bytes]) -> None:
-    def replay(unit: Any) -> Any:
-        return [begun(unit), *epochs(2, unit), UnitDone(time=0.0, unit=unit, seconds=1.0)]
-
-    study = replace(STUDY, results=tmp_path, units=(replace(UNIT, done=True),), replay=replay)
+    study = replace(STUDY, results=tmp_path, units=(replace(UNIT, done=True),), replay=replayed)
     for _ in range(2):
         with WANDB.open(study, WandbParams()):
             pass
     (folder,) = (tmp_path / "wandb").glob("offline-run-*")
     assert len(read(folder)["history"]) == 2
+
+
+def test_a_unit_that_was_left_in_its_middle_is_written_whole_once_it_is_done(
+    tmp_path: Path, connections: list[bytes]
+) -> None:
+    with WANDB.open(replace(STUDY, results=tmp_path), WandbParams()) as tell:
+        for event in (begun(), *epochs(1)):
+            tell(event)
+    done_since = replace(STUDY, results=tmp_path, units=(replace(UNIT, done=True),), replay=replayed)
+    with WANDB.open(done_since, WandbParams()):
+        pass
+    ends = {read(folder)["exit"]: read(folder) for folder in (tmp_path / "wandb").glob("offline-run-*")}
+    assert set(ends) == {255, 0}
+    assert len(ends[0]["history"]) == 2
+
+
+def replayed(unit: Any) -> Any:
+    return [begun(unit), *epochs(2, unit), UnitDone(time=0.0, unit=unit, seconds=1.0)]
 
 
 def test_nobody_is_asked_to_log_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

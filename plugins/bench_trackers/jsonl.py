@@ -38,7 +38,7 @@ def follow(study: StudyBegan, params: JsonlParams) -> Iterator[Tell]:
 
         def tell(event: Event) -> None:
             line = {**heading(event), "study": study.name, "process": os.getpid(), **facts(event)}
-            file.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
+            file.write(json.dumps(line, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n")
 
         tell(study)
         yield tell

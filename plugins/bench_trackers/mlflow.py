@@ -26,7 +26,7 @@ from bench import (
     UnitDone,
     UnitFailed,
 )
-from bench_trackers.extras import require
+from bench_trackers.extras import curves_of, require, tell_missed
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -70,10 +70,7 @@ def follow(study: StudyBegan, params: MlflowParams) -> Iterator[Tell]:
     from mlflow import MlflowClient
 
     runs = _Runs(MlflowClient(params.uri or os.environ[URI]), study, params.experiment)
-    for unit in study.units:
-        if unit.done and not runs.has(unit):
-            for event in study.replay(unit):
-                runs.tell(event)
+    tell_missed(study, runs.has, runs.tell)
     yield runs.tell
 
 
@@ -161,14 +158,7 @@ class _Runs:
         return self.ids[unit.key]
 
     def _epoch(self, event: EpochEnded) -> None:
-        stage = event.stage
-        curves = {
-            f"{stage}/loss": event.loss,
-            f"{stage}/validation accuracy": event.validation_accuracy,
-            f"{stage}/images per second": event.images_per_s,
-        }
-        known = {name: value for name, value in curves.items() if value is not None}
-        self._metrics(self.ids[event.unit.key], known, event.time, event.epoch)
+        self._metrics(self.ids[event.unit.key], curves_of(event), event.time, event.epoch)
 
     def _metrics(self, run: str, values: Mapping[str, float], time: float, step: int) -> None:
         from mlflow.entities import Metric

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench import EpochEnded, Event, StudyBegan, Tell, TrackedUnit, Tracker, UnitBegan, UnitDone, UnitFailed
-from bench_trackers.extras import file_name, require
+from bench_trackers.extras import curves_of, file_name, require, tell_missed
 
 if TYPE_CHECKING:
     from tensorboard.compat.proto.summary_pb2 import Summary
@@ -41,10 +41,7 @@ def follow(study: StudyBegan, params: TensorboardParams) -> Iterator[Tell]:
     folder = Path(params.folder) if params.folder else study.results / "tensorboard"
     runs = _Runs(folder / file_name(study.name))
     try:
-        for unit in study.units:
-            if unit.done and not (runs.folder_of(unit) / DONE).exists():
-                for event in study.replay(unit):
-                    runs.tell(event)
+        tell_missed(study, runs.has, runs.tell)
         yield runs.tell
     finally:
         runs.close()
@@ -60,18 +57,16 @@ class _Runs:
     def folder_of(self, unit: TrackedUnit) -> Path:
         return self.folder / f"{file_name(unit.name)}.{unit.kind}"
 
+    def has(self, unit: TrackedUnit) -> bool:
+        """Whether all of this unit has been written."""
+        return (self.folder_of(unit) / DONE).exists()
+
     def tell(self, event: Event) -> None:
         if isinstance(event, UnitBegan):
             self._writer(event.unit)
         elif isinstance(event, EpochEnded):
-            curves = {
-                "loss": event.loss,
-                "validation accuracy": event.validation_accuracy,
-                "images per second": event.images_per_s,
-            }
-            for name, value in curves.items():
-                if value is not None:
-                    self._write(event.unit, scalar(f"{event.stage}/{name}", value), event.time, event.epoch)
+            for name, value in curves_of(event).items():
+                self._write(event.unit, scalar(name, value), event.time, event.epoch)
             self._writer(event.unit).flush()
         elif isinstance(event, (UnitDone, UnitFailed)):
             if isinstance(event, UnitDone):

@@ -26,12 +26,13 @@ from bench import (
     UnitDone,
     UnitFailed,
 )
-from bench_trackers.extras import file_name, require
+from bench_trackers.extras import curves_of, file_name, require, tell_missed
 
 if TYPE_CHECKING:
     from wandb import Run
 
 HOST = "api.wandb.ai"
+DONE = ".done"  # a file in the folder of a run of which all has been written
 
 
 @dataclass(frozen=True)
@@ -75,10 +76,7 @@ def follow(study: StudyBegan, params: WandbParams) -> Iterator[Tell]:
         os.environ["WANDB_ERROR_REPORTING"] = "false"  # which is read when wandb is loaded
     runs = _Runs(study, params)
     try:
-        for unit in study.units:
-            if unit.done and not runs.has(unit):
-                for event in study.replay(unit):
-                    runs.tell(event)
+        tell_missed(study, runs.has, runs.tell)
         yield runs.tell
     finally:
         runs.close()
@@ -96,8 +94,8 @@ class _Runs:
         self.open: dict[str, Run] = {}
 
     def has(self, unit: TrackedUnit) -> bool:
-        """Whether there is a run of this unit in the folder."""
-        return any((self.folder / "wandb").glob(f"*run-*-{self._id(unit)}"))
+        """Whether a whole run of this unit is in the folder."""
+        return any((self.folder / "wandb").glob(f"*run-*-{self._id(unit)}/{DONE}"))
 
     def _id(self, unit: TrackedUnit) -> str:
         return f"{unit.kind}-{unit.key}"
@@ -106,16 +104,12 @@ class _Runs:
         if isinstance(event, UnitBegan):
             self._begin(event.unit)
         elif isinstance(event, EpochEnded):
-            curves = {
-                "loss": event.loss,
-                "validation accuracy": event.validation_accuracy,
-                "images per second": event.images_per_s,
-            }
-            known = {f"{event.stage}/{n}": value for n, value in curves.items() if value is not None}
-            self.open[event.unit.key].log({"epoch": event.epoch, **known})
+            self.open[event.unit.key].log({"epoch": event.epoch, **curves_of(event)})
         elif isinstance(event, UnitDone):
             self.open[event.unit.key].summary.update({f"test/{n}": v for n, v in event.scores.items()})
+            folder = Path(self.open[event.unit.key].dir).parent
             self._end(event.unit, 0)
+            (folder / DONE).touch()
         elif isinstance(event, UnitFailed):
             self._begin(event.unit).summary.update({"reason": event.reason})
             self._end(event.unit, 1)
