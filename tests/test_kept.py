@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import re
 import shutil
@@ -302,6 +303,7 @@ def reseal(path: Path, change: Callable[[dict], object]) -> None:
         (lambda c: c["model"].update(name="nonesuch_net"), "unknown model 'nonesuch_net'"),
         (lambda c: c["model"].update(revision=7), "revision 7 of the model test_convnext"),
         (lambda c: c["model"].update(params={"drop_path": "__import__('os')"}), "drop_path"),
+        (lambda c: c.update(classes=[1, 2, 3]), "model.json.classes: must be a list of names"),
         (lambda c: c.update(kind="decoder"), "describes a decoder, not a model"),
     ],
 )
@@ -312,6 +314,17 @@ def test_descriptions_of_strangers_are_checked(
     reseal(target / "model.json", change)
     done = invoke("predict", target, image(folder), "--threads", 1)
     assert said in str(done.exception), done.exception
+
+
+def test_names_of_classes_that_no_file_can_hold_are_refused(folder: Path) -> None:
+    target = kept_folder(folder, "scratch").rename(folder / "from a stranger")
+    content = json.loads((target / "model.json").read_text())
+    content.pop("sha256")
+    body = json.dumps(content | {"classes": ["\ud800", "b", "c"]}).removesuffix("}")
+    seal = hashlib.sha256(body.encode()).hexdigest()
+    (target / "model.json").write_text(f'{body},\n "sha256": "{seal}"\n}}')
+    done = invoke("predict", target, image(folder), "--threads", 1)
+    assert "model.json.classes: must be a list of names" in str(done.exception), done.exception
 
 
 def test_a_description_that_was_edited_is_refused(folder: Path) -> None:

@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import io
 import json
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,6 +19,8 @@ from PIL import Image
 from test_cli import bench, workspace
 from test_kept import STUDY, invoke, kept_folder, records, session_of
 
+from bench import ConfigError
+from bench import files as files_module
 from bench.identity import Ref
 from bench.kept import export as exporting
 from bench.kept import hub
@@ -319,6 +322,22 @@ def test_an_exported_graph_is_compared_and_one_that_differs_is_not_written(
 
     target.unlink()
     form = FORMS["pt2"]
+
+    def unknown(path: Path, images: torch.Tensor) -> np.ndarray:
+        # As of a host whose name has dots: nothing that tells writers apart may be taken for a suffix.
+        assert re.fullmatch(r"\.writing-node\.example\.org-\d+-[0-9a-f]{32}\.pt2", path.name)
+        raise RuntimeError("no kernel for this operator")
+
+    monkeypatch.setattr(files_module, "host_name", lambda: "node.example.org")
+    monkeypatch.setattr(
+        exporting, "FORMS", {**FORMS, "pt2": type(form)(form.name, form.suffix, form.write, unknown)}
+    )
+    done = invoke(*words)
+    assert isinstance(done.exception, ConfigError), done.exception
+    assert "cannot be run as pt2 (RuntimeError: no kernel for this operator); try --to" in str(done.exception)
+    assert not list(tmp_path.glob("*.pt2"))
+    assert not list(tmp_path.glob(".writing*"))
+
     worse = type(form)(form.name, form.suffix, form.write, lambda path, images: form.run(path, images) * 1.5)
     monkeypatch.setattr(exporting, "FORMS", {**FORMS, "pt2": worse})
     done = invoke(*words)

@@ -123,7 +123,11 @@ def _card(chosen: Chosen, network: Network, registry: Registry) -> str:
 
     if chosen.record is None or chosen.results is None:
         beside = chosen.folders[0] / CARD
-        return beside.read_text(encoding="utf-8") if beside.is_file() else short_card(network.kept)
+        return (
+            beside.read_text(encoding="utf-8", errors="replace")
+            if beside.is_file()
+            else short_card(network.kept)
+        )
     records, _ = scan(chosen.results)
     return card(chosen.record, network.kept, records, chosen.results, registry)
 

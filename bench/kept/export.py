@@ -92,7 +92,8 @@ def export(network: Network, form: Form, path: Path, images: torch.Tensor, card:
 
     network.net.to(memory_format=torch.contiguous_format)
     normalised = network.context.normalize(images)
-    temporary = temporary_beside(path).with_suffix(form.suffix)
+    temporary = temporary_beside(path)
+    temporary = temporary.with_name(temporary.name + form.suffix)  # a host's name may have dots
     try:
         temporary.parent.mkdir(parents=True, exist_ok=True)
         _write(network, form, temporary, card)
@@ -147,11 +148,25 @@ def _write(network: Network, form: Form, path: Path, card: str) -> None:
     except (BenchError, OSError):
         raise
     except Exception as error:  # exporters raise nearly anything for an operator that they do not know
-        others = " or ".join(name for name in FORMS if name != form.name)
-        raise ConfigError(
-            f"{network.kept.model.name} cannot be exported as {form.name} ({describe(error)[:300]}); "
-            f"try --to {others}"
-        ) from error
+        raise _no_way(network, form, "exported", error) from error
+
+
+def _run(network: Network, form: Form, path: Path, images: torch.Tensor) -> NDArray[np.float32]:
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            return form.run(path, images)
+    except (BenchError, OSError):
+        raise
+    except Exception as error:  # what was written may hold an operator that cannot be computed here
+        raise _no_way(network, form, "run", error) from error
+
+
+def _no_way(network: Network, form: Form, what: str, error: Exception) -> ConfigError:
+    others = " or ".join(name for name in FORMS if name != form.name)
+    return ConfigError(
+        f"{network.kept.model.name} cannot be {what} as {form.name} ({describe(error)[:300]}); "
+        f"try --to {others}"
+    )
 
 
 def _difference(network: Network, form: Form, path: Path, images: torch.Tensor) -> float:
@@ -164,8 +179,7 @@ def _difference(network: Network, form: Form, path: Path, images: torch.Tensor) 
             continue
         with torch.inference_mode():
             ours = network.net(part).double().softmax(1)
-        with warnings.catch_warnings(action="ignore"):
-            theirs = torch.from_numpy(form.run(path, part)).double().softmax(1)
+        theirs = torch.from_numpy(_run(network, form, path, part)).double().softmax(1)
         largest = max(largest, float((ours - theirs).abs().max()))
     return largest
 

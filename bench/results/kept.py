@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from bench.errors import ConfigError, StoreError, describe
+from bench.errors import ConfigError, StoreError, describe, encodable
 from bench.files import cannot_write, new_directory, sha256_of, write_text
 from bench.identity import Ref
 from bench.interfaces.model import Normalization
@@ -242,9 +242,11 @@ def read(folder: Path) -> Kept:
         raise StoreError(f"{file}: was edited since it was written (its sha256 differs); {remedy}")
     content.pop("sha256")
     try:
-        # Names of classes are those of folders: any text, where parameters are printable.
+        # Names of classes are those of folders: any text that files hold, where parameters are printable.
         classes = content.get("classes")
-        if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
+        if not isinstance(classes, list) or not all(
+            isinstance(name, str) and name == encodable(name) for name in classes
+        ):
             raise ConfigError(f"{file.name}.classes: must be a list of names")
         kept = replace(parse(Kept, content | {"classes": []}, file.name), classes=tuple(classes))
     except ConfigError as error:
