@@ -1,4 +1,4 @@
-"""What trackers share: the refusal of a library that is not there, what was missed, curves, names of files."""
+"""What trackers share: the refusal of a missing library, what was missed, curves, names of files."""
 
 from __future__ import annotations
 
