@@ -132,7 +132,9 @@ def test_colours_are_those_of_the_page(inlined: dict[str, str]) -> None:
         assert set(re.findall(r"#[0-9a-f]{6}\b", bare)) <= {"#808080"}, name
         assert "currentColor" in text
     assert "var(--c1,#0072b2)" in inlined["roc"]
-    assert declarations(dark=True).startswith(f"--c1: {DARK[0]}; --c2: {DARK[1]};")
+    assert declarations().startswith(
+        f" --c1: light-dark({LIGHT[0]}, {DARK[0]});\n --c2: light-dark({LIGHT[1]},"
+    )
 
 
 def test_every_colour_can_be_seen_and_is_never_the_only_cue() -> None:

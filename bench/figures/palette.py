@@ -71,6 +71,7 @@ def look(place: int) -> Look:
     return Look(LIGHT[number], _MARKERS[number], dashes)
 
 
-def declarations(dark: bool = False) -> str:
-    """The colours of series as declarations of CSS, to stand in a rule of a page's own."""
-    return "".join(f"--c{i}: {colour}; " for i, colour in enumerate(DARK if dark else LIGHT, 1)).rstrip()
+def declarations() -> str:
+    """The colours of series on light and dark pages as declarations of CSS, to stand in a rule of a page."""
+    pairs = enumerate(zip(LIGHT, DARK, strict=True), 1)
+    return "".join(f" --c{i}: light-dark({light}, {dark});\n" for i, (light, dark) in pairs)

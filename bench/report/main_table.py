@@ -102,7 +102,11 @@ def results_sections(gathered: Gathered) -> list[Section]:
     places = enumerate(zip(gathered.tables, gathered.rendered, strict=True), 1)
     tables = [_main(table, rendered, f"t{place}", gathered) for place, (table, rendered) in places]
     html = render(
-        "results.html", tables=tables, metrics=gathered.metrics, primary=gathered.question.metric.name
+        "results.html",
+        tables=tables,
+        metrics=gathered.metrics,
+        primary=gathered.question.metric.name,
+        baseline=gathered.question.declared.baseline,
     )
     return [Section("results", "Results", html)]
 

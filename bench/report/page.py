@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from bench.errors import BenchError, ConfigError, blame, describe
-from bench.figures.palette import DARK, LIGHT
+from bench.figures.palette import declarations
 from bench.page import html_page
 from bench.report.citations import citations_sections
 from bench.report.compared import compared_sections
@@ -113,11 +113,7 @@ def title_of(gathered: Gathered) -> str:
 
 def style() -> str:
     """The look of the page, with the colours of series for light and dark."""
-    series = "".join(
-        f" --c{i}: light-dark({light}, {dark});\n"
-        for i, (light, dark) in enumerate(zip(LIGHT, DARK, strict=True), 1)
-    )
-    return f"{asset('report.css')}:root {{\n{series}}}\n"
+    return f"{asset('report.css')}:root {{\n{declarations()}}}\n"
 
 
 def _reason(error: Exception, gathered: Gathered) -> str:

@@ -31,7 +31,7 @@ def split_heads(tokens: Tensor, parts: int, heads: int) -> tuple[Tensor, ...]:
 
 def merge_heads(values: Tensor) -> Tensor:
     """(B, heads, N, d) as tokens (B, N, heads*d)."""
-    if torch.compiler.is_exporting():  # a view would hold for the strides of this kernel alone, not for ONNX's
+    if torch.compiler.is_exporting():  # a view would hold for this kernel's strides, not for ONNX's
         return torch.cat(values.unbind(1), dim=-1)
     return values.transpose(1, 2).flatten(2)
 
